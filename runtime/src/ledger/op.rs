@@ -1,0 +1,145 @@
+//! The operations of the ledger. Whatever changes it is one of these, applied whole or not at all, in one order.
+
+use crate::model::{AppId, FunctionId, Micros, NewEvent, Seq, Tenant, Write};
+use serde::{Deserialize, Serialize};
+
+/// How often an app's state has been written to: grows by one with every commit that writes.
+pub type Version = u64;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    Append(Append),
+    Commit(Commit),
+    /// Makes a consumer that starts after `start` unless it exists already.
+    Register {
+        function: FunctionId,
+        start: Seq,
+    },
+    /// Forgets a consumer with its parked events (an `[[on]]` entry that a release no longer has).
+    Unregister {
+        function: FunctionId,
+    },
+    /// Forgets an app's state, consumers, parked events and dead letters.
+    DeleteApp {
+        app: AppId,
+    },
+    /// Out of the dead letters into the parked events, due at once and out of order.
+    ReplayDead {
+        function: FunctionId,
+        seq: Seq,
+        now: Micros,
+    },
+    DropDead {
+        function: FunctionId,
+        seq: Seq,
+    },
+    /// Drops events below `below` that every consumer has passed.
+    Trim {
+        below: Seq,
+    },
+}
+
+/// Events from outside: all or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Append {
+    pub tenant: Tenant,
+    pub events: Vec<NewEvent>,
+    /// A repeat of the same key within the window appends nothing and answers with the first one's sequences.
+    pub dedup: Option<Dedup>,
+    /// Where an intake log was read up to; an append that is not beyond what was applied already does nothing.
+    pub intake: Option<Intake>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dedup {
+    /// Unique within tenant and scope, such as `http:DEVICE:KEY`.
+    pub key: String,
+    pub now: Micros,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intake {
+    pub source: String,
+    /// The position of the last message in this append.
+    pub position: u64,
+}
+
+/// What some calls of one app did, in the order in which they count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    pub app: AppId,
+    /// The state version that the calls' reads were checked against; another one at apply is a conflict.
+    /// None: nothing was read or written, so nothing can conflict.
+    pub base: Option<Version>,
+    /// Events settled: done, parked or dead.
+    pub done: Vec<Done>,
+    /// The last write to a key wins.
+    pub writes: Vec<Write>,
+    pub events: Vec<NewEvent>,
+    pub park: Vec<Parked>,
+    /// Parked events settled by this commit.
+    pub unpark: Vec<(FunctionId, Seq)>,
+    pub dead: Vec<DeadLetter>,
+    /// For a call that a client may repeat: a repeat within the window commits nothing and answers `Duplicate`.
+    pub dedup: Option<Dedup>,
+}
+
+/// A consumer has settled `seqs`, and everything up to `through` that is not parked or named here concerns it no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    pub function: FunctionId,
+    /// The new watermark: every event up to here is settled. Never goes back.
+    pub through: Seq,
+    /// Settled events above the watermark, the whole set, ascending: replaces the stored one.
+    pub above: Vec<Seq>,
+}
+
+/// An event that waits for a consumer: to be tried again, or behind one of its key that is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parked {
+    pub function: FunctionId,
+    pub seq: Seq,
+    pub event: NewEvent,
+    /// Attempts made so far; 0 for one that only waits its turn.
+    pub attempts: u32,
+    /// Not before this.
+    pub due: Micros,
+    /// Why the last attempt failed; empty for one that only waits.
+    pub error: String,
+    /// A replayed dead letter: out of order, waits for nobody and nobody for it.
+    pub replay: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub function: FunctionId,
+    pub seq: Seq,
+    pub event: NewEvent,
+    pub attempts: u32,
+    pub error: String,
+    /// The last log lines of the last attempt.
+    pub log_tail: Vec<String>,
+    pub time: Micros,
+    /// The release whose code failed.
+    pub release: u64,
+}
+
+/// What applying an operation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Sequences of the events appended, in order; empty for an op without events.
+    Applied { seqs: Vec<Seq>, version: Version },
+    /// Append: the same dedup key was seen; these are the sequences it got. Commit: nothing was done.
+    Duplicate { seqs: Vec<Seq> },
+    /// The app's state is at `version`, not at the commit's base. Nothing was done.
+    Conflict { version: Version },
+    /// No such dead letter.
+    Missing,
+}
+
+/// Where a consumer is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    pub through: Seq,
+    pub above: Vec<Seq>,
+}

@@ -1,0 +1,102 @@
+//! What the log holds.
+
+use super::{id::Id, subject::Subject, time::Micros, value::Value};
+use serde::{Deserialize, Serialize};
+
+/// Position in the log of one ledger: starts at 1, grows by one an event, never used twice.
+pub type Seq = u64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// One value of one sensor.
+    Reading,
+    /// A message that an app, or an outsider, published.
+    Message,
+    /// A command for an actuator.
+    Command,
+    /// A log line of a function, or of the node about one.
+    Log,
+}
+
+/// An event that is not in the log yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewEvent {
+    pub tenant: Id,
+    pub kind: Kind,
+    pub subject: Subject,
+    /// What order is kept for: the device, where there is one.
+    pub key: String,
+    pub device: Option<Id>,
+    pub sensor: Option<Id>,
+    /// By the clock of the device; equals `received` when it said nothing.
+    pub measured: Micros,
+    /// By the clock of the node.
+    pub received: Micros,
+    pub value: Value,
+    /// What the device sent, where pre-processing changed it.
+    pub raw: Option<Value>,
+    /// Who wrote it: `APP/FUNCTION` and the event it handled. None for what came from outside.
+    pub cause: Option<Cause>,
+}
+
+/// The call whose effect an event is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    pub app: Id,
+    pub function: Id,
+    /// The event handled, or 0 for an HTTP call.
+    pub seq: Seq,
+    /// The call's id: the same in every attempt.
+    pub call: String,
+    /// Position among the effects of that call.
+    pub index: u32,
+}
+
+/// An event in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub seq: Seq,
+    pub body: NewEvent,
+}
+
+impl std::ops::Deref for Event {
+    type Target = NewEvent;
+    fn deref(&self) -> &NewEvent {
+        &self.body
+    }
+}
+
+impl NewEvent {
+    /// A reading as it goes into the log; key and subject follow from device and sensor.
+    pub fn reading(tenant: &Id, device: &Id, sensor: &Id, measured: Micros, received: Micros, value: Value) -> NewEvent {
+        let text = format!("reading.{}.{}", device.to_token(), sensor.to_token());
+        // Tokens of ids hold nothing that a subject refuses, and two of 128 bytes, encoded, stay under its length.
+        let subject = Subject::new(&text).unwrap_or_else(|e| unreachable!("{e}"));
+        NewEvent {
+            tenant: tenant.clone(),
+            kind: Kind::Reading,
+            subject,
+            key: device.to_string(),
+            device: Some(device.clone()),
+            sensor: Some(sensor.clone()),
+            measured,
+            received,
+            value,
+            raw: None,
+            cause: None,
+        }
+    }
+
+    /// About how many bytes it takes in memory and in the log; for limits, not for accounts.
+    pub fn size_bytes(&self) -> usize {
+        let raw = self.raw.as_ref().map_or(0, Value::len_bytes);
+        160 + self.subject.as_str().len() + self.key.len() + self.value.len_bytes() + raw
+    }
+}
+
+impl Event {
+    /// The id a function and an outsider know this event by.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.body.tenant, self.seq)
+    }
+}

@@ -1,0 +1,34 @@
+//! Every limit of the node that is a constant, with its unit in its name. `docs/LIMITS.md` lists them with their tests.
+
+/// An id is this long at most, so that a key of the ledger stays small.
+pub const ID_BYTES_MAX: usize = 128;
+/// A subject is this long at most; nats-server's own limit for a protocol line is 4 KiB.
+pub const SUBJECT_BYTES_MAX: usize = 1024;
+/// One reading's value: what a LoRaWAN frame, a log line or a small picture needs, and a batch of 100 stays under NATS' 8 MiB.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+/// One HTTP request with readings: a WAZIUP gateway sends up to 1 MiB, or 30,000 values.
+pub const INGEST_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Readings in one request.
+pub const INGEST_READINGS_MAX: usize = 30_000;
+/// One key of an app's state.
+pub const STATE_KEY_BYTES_MAX: usize = 512;
+/// One value of an app's state.
+pub const STATE_VALUE_BYTES_MAX: usize = 256 * 1024;
+/// Effects (writes, messages, commands) of one call.
+pub const EFFECTS_MAX: usize = 1_000;
+/// Bytes of all effects of one call: one commit must fit one message of the log.
+pub const EFFECTS_BYTES_MAX: usize = 512 * 1024;
+/// Log lines of one call; what is over is counted and named in a last line.
+pub const LOG_LINES_MAX: usize = 256;
+/// Bytes of all log lines of one call.
+pub const LOG_BYTES_MAX: usize = 32 * 1024;
+/// One log line; a longer one is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
+/// Entries that one `state.entries` returns.
+pub const STATE_ENTRIES_MAX: usize = 1_000;
+/// Results that one history query returns.
+pub const HISTORY_HITS_MAX: usize = 1_000;
+/// A request body that a conflicting HTTP call can be run on again.
+pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How far ahead of the node's clock a measured time may be and still be stored as a time; later ones are refused as garbage.
+pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;

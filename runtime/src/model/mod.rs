@@ -1,0 +1,21 @@
+//! In: nothing but values. Out: the nouns every other room speaks in.
+//! Never: IO, a clock, a lock, an async function.
+
+pub mod deployment;
+pub mod effect;
+pub mod event;
+pub mod id;
+pub mod limit;
+pub mod manifest;
+pub mod subject;
+pub mod time;
+pub mod value;
+
+pub use deployment::{Digest, Release};
+pub use effect::{Command, Effects, LogLevel, LogLine, Write};
+pub use event::{Event, Kind, NewEvent, Seq};
+pub use id::{AppId, FunctionId, Id, IdError, Tenant};
+pub use manifest::Manifest;
+pub use subject::{Pattern, Subject, SubjectError};
+pub use time::Micros;
+pub use value::Value;
