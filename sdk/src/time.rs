@@ -100,6 +100,13 @@ impl FromStr for Timestamp {
     }
 }
 
+impl TryFrom<&str> for Timestamp {
+    type Error = TimeError;
+    fn try_from(text: &str) -> Result<Timestamp, TimeError> {
+        text.parse()
+    }
+}
+
 fn parse(text: &str) -> Option<Timestamp> {
     let field = |from: usize, to: usize, max: i64| {
         let digits = text.get(from..to).filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;

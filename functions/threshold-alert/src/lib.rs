@@ -79,7 +79,7 @@ mod tests {
     fn a_sensor_may_have_a_threshold_of_its_own_and_quote_its_numbers() -> tawi::Result {
         let host = host();
         host.config("threshold.hum", "60");
-        host.run(alert, host.event("reading.UNB.Sensor12.hum", "59.80"))?;
+        host.run(alert, host.event("reading.UNB%2ESensor12.hum", "59.80"))?;
         host.run(alert, host.event("reading.UNB%2ESensor12.hum", "61.10"))?;
         assert_eq!(host.published().len(), 1);
         assert_eq!(host.published()[0].subject, "alerts.UNB%2ESensor12.hum");

@@ -8,7 +8,7 @@ use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, Tok
 /// It takes a `tawi::Event` and returns `tawi::Result`, or nothing. An app has one such function; where `tawi.toml` has several
 /// `[[on]]` entries with a `subject`, `event.function()` tells which one a delivery is for.
 ///
-/// ```ignore
+/// ```text
 /// #[tawi::event]
 /// fn alert(event: tawi::Event) -> tawi::Result {
 ///     Ok(())
@@ -24,7 +24,7 @@ pub fn event(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// It takes a `tawi::http::Request` and returns a `tawi::http::Response`, or a `Result` of one. An app has one such function; the
 /// request's path tells what is asked for.
 ///
-/// ```ignore
+/// ```text
 /// #[tawi::http]
 /// fn serve(request: tawi::http::Request) -> tawi::http::Response {
 ///     tawi::http::text(format!("you asked for {}\n", request.uri().path()))

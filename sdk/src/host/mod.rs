@@ -7,10 +7,6 @@ mod fake;
 mod node;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use fake::{
-    command, config, config_all, count, log, now, publish, search, secret, state_delete, state_entries, state_get, state_set,
-};
+pub use fake::*;
 #[cfg(target_arch = "wasm32")]
-pub use node::{
-    command, config, config_all, count, log, now, publish, search, secret, state_delete, state_entries, state_get, state_set,
-};
+pub use node::*;
