@@ -67,6 +67,8 @@ mod value;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Reading};
 pub use publish::publish;
+/// Any JSON, where no type of your own says more.
+pub use serde_json::Value as Json;
 pub use serde_json::json;
 pub use tawi_macros::{event, http};
 pub use time::{TimeError, Timestamp};

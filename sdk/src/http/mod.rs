@@ -2,7 +2,6 @@
 //! [`fetch`] is granted by host: `[grant] http = ["api.example.com"]`.
 //!
 //! ```
-//! use std::io::Write;
 //! use tawi::http::{self, Body, Method, Request, Response, StatusCode};
 //!
 //! #[tawi::http]
