@@ -1,4 +1,5 @@
 //! The node: a cloud worker or a gateway, decided by config alone. `docs/ARCHITECTURE.md` is the map of its rooms.
 
+pub mod deploy;
 pub mod ledger;
 pub mod model;
