@@ -1,4 +1,10 @@
 //! The node: a cloud worker or a gateway, decided by config alone. `docs/ARCHITECTURE.md` is the map of its rooms.
 
+pub mod config;
+pub mod identity;
+pub mod ingest;
 pub mod ledger;
 pub mod model;
+pub mod preprocess;
+pub mod server;
+pub mod telemetry;
