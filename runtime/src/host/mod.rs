@@ -248,10 +248,11 @@ pub fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
 /// What the proxy world leaves out and the standard libraries of every language import all the same: an empty environment, an
 /// empty filesystem, an exit that ends the call.
 fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::p2::bindings::{cli, filesystem};
+    use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
     use wasmtime_wasi::{
         cli::{WasiCli, WasiCliView},
         filesystem::{WasiFilesystem, WasiFilesystemView},
+        random::WasiRandom,
     };
     cli::environment::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::exit::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
@@ -260,6 +261,8 @@ fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::terminal_stdout::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::terminal_stderr::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    random::insecure::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
     filesystem::types::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)?;
     filesystem::preopens::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)
 }
