@@ -1,6 +1,7 @@
 //! The node: a cloud worker or a gateway, decided by config alone. `docs/ARCHITECTURE.md` is the map of its rooms.
 
 pub mod config;
+pub mod deploy;
 pub mod identity;
 pub mod ingest;
 pub mod ledger;
