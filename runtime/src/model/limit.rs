@@ -32,3 +32,5 @@ pub const HISTORY_HITS_MAX: usize = 1_000;
 pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How far ahead of the node's clock a measured time may be and still be stored as a time; later ones are refused as garbage.
 pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;
+/// The body of a request to a function.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
