@@ -173,3 +173,9 @@ mod tests {
         assert!(page.contains("tawi_ingest_append_seconds_count 1"), "{page}");
     }
 }
+
+/// An error with its causes, on one line: how errors are shown at every edge.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let all: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    all.join(": ")
+}

@@ -32,8 +32,6 @@ pub struct Lane {
     pub app: AppId,
     pub(super) ledger: Ledger,
     pub(super) inner: Mutex<Inner>,
-    /// Something to commit, or to stop for.
-    pub(super) work: Notify,
     /// Room again, or a reset is over.
     pub(super) room: Notify,
     /// Calls share it; a call that keeps losing takes it alone.
@@ -135,7 +133,6 @@ impl Lane {
             app,
             ledger,
             inner: Mutex::default(),
-            work: Notify::new(),
             room: Notify::new(),
             turns: RwLock::new(()),
             heat: AtomicU32::new(0),

@@ -61,12 +61,4 @@ impl Parking {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.keys.values().map(BTreeMap::len).sum()
-    }
 }
