@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod config;
 pub mod deploy;
+pub mod devices;
 pub mod dispatch;
 pub mod engine;
+pub mod history;
 pub mod host;
 pub mod identity;
 pub mod ingest;

@@ -20,6 +20,9 @@ pub use error::{ErrorKind, LedgerError};
 pub use op::*;
 pub use queue::Pending;
 
+#[cfg(test)]
+mod tests;
+
 use crate::model::{AppId, Event, FunctionId, Seq};
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -132,6 +132,8 @@ impl View {
         if from > *self.head.borrow() {
             return Ok(Vec::new());
         }
+        // The tail still holds what was trimmed lately.
+        let from = from.max(self.first());
         if let Some(found) = self.tail.read(from, max_events, max_bytes) {
             return Ok(found);
         }
