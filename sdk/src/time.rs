@@ -224,7 +224,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_named() {
-        for text in ["", "yesterday", "2018-05-14", "2018-02-29T00:00:00Z", "2018-13-01T00:00:00Z", "2018-05-14T25:00:00Z", "2018-05-14T00:00:00", "2018-05-14T00:00:00.Z", "2018-05-14T00:00:00+é", "+018-05-14T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "2018-05-14",
+            "2018-02-29T00:00:00Z",
+            "2018-13-01T00:00:00Z",
+            "2018-05-14T25:00:00Z",
+            "2018-05-14T00:00:00",
+            "2018-05-14T00:00:00.Z",
+            "2018-05-14T00:00:00+é",
+            "+018-05-14T00:00:00Z",
+        ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
         let error = "yesterday".parse::<Timestamp>().err().map(|e| e.to_string()).unwrap_or_default();

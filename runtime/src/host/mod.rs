@@ -248,12 +248,16 @@ pub fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
 /// What the proxy world leaves out and the standard libraries of every language import all the same: an empty environment, an
 /// empty filesystem, an exit that ends the call.
 fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::p2::bindings::{cli, filesystem};
+    use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
     use wasmtime_wasi::{
         cli::{WasiCli, WasiCliView},
         filesystem::{WasiFilesystem, WasiFilesystemView},
+        random::{WasiRandom, WasiRandomView},
     };
     cli::environment::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    // Every hash map of Rust asks for a seed.
+    random::insecure_seed::add_to_linker::<Call, WasiRandom>(linker, Call::random)?;
+    random::insecure::add_to_linker::<Call, WasiRandom>(linker, Call::random)?;
     cli::exit::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::terminal_input::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::terminal_output::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;

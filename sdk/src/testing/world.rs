@@ -133,7 +133,7 @@ impl World {
         if let Some(grants) = &self.publish_grants
             && !grants.iter().any(|pattern| matches(pattern, subject))
         {
-            return Err(denied(format!("publishing on `{subject}` is not granted: add it to `publish` under `[grant]` in tawi.toml")));
+            return Err(denied(format!("publishing on `{subject}` is not granted: add it to `publish` under [grant] in tawi.toml")));
         }
         self.effect(subject.len() + value.bytes().len())?;
         self.kept.published.push(Published { subject: subject.to_owned(), value });
@@ -219,7 +219,7 @@ fn check_key(key: &str) -> Result {
     match key.len() {
         0 => Err(Error::invalid("a key of the state can't be empty")),
         len if len > STATE_KEY_BYTES_MAX => {
-            Err(Error::invalid(format!("a key of the state has at most {STATE_KEY_BYTES_MAX} bytes, this one has {len}")))
+            Err(limit(format!("a key of the state has at most {STATE_KEY_BYTES_MAX} bytes, this one has {len}")))
         }
         _ => Ok(()),
     }
