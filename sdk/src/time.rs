@@ -115,7 +115,9 @@ fn parse(text: &str) -> Option<Timestamp> {
     let mark = |at: usize, marks: &str| text.get(at..=at).filter(|m| marks.contains(*m));
     let (year, month, day) = (field(0, 4, 9999)?, field(5, 7, 12)?, field(8, 10, 31)?);
     let (hour, minute, second) = (field(11, 13, 23)?, field(14, 16, 59)?, field(17, 19, 60)?);
-    (mark(4, "-")?, mark(7, "-")?, mark(10, "Tt ")?, mark(13, ":")?, mark(16, ":")?);
+    for (at, marks) in [(4, "-"), (7, "-"), (10, "Tt "), (13, ":"), (16, ":")] {
+        mark(at, marks)?;
+    }
     let days = days_of(year, month, day);
     if date_of(days) != (year, u32::try_from(month).ok()?, u32::try_from(day).ok()?) {
         return None;

@@ -57,10 +57,9 @@ fn incoming(request: wasi::IncomingRequest) -> Result<Result<Request, String>> {
     };
     let headers = request.headers();
     *whole.headers_mut() = header_map(&headers)?;
-    if let (Some(authority), false) = (request.authority(), whole.headers().contains_key(super::header::HOST))
-        && let Ok(authority) = HeaderValue::try_from(authority)
-    {
-        whole.headers_mut().insert(super::header::HOST, authority);
+    // The host parses the `host` header away; a handler looks for it there all the same.
+    if let Some(Ok(authority)) = request.authority().map(HeaderValue::try_from) {
+        whole.headers_mut().entry(super::header::HOST).or_insert(authority);
     }
     Ok(Ok(whole))
 }

@@ -130,9 +130,7 @@ impl World {
         if RESERVED.contains(&first) {
             return Err(denied(format!("`{subject}`: only the node itself writes subjects under `{first}`")));
         }
-        if let Some(grants) = &self.publish_grants
-            && !grants.iter().any(|pattern| matches(pattern, subject))
-        {
+        if self.publish_grants.as_ref().is_some_and(|grants| !grants.iter().any(|pattern| matches(pattern, subject))) {
             return Err(denied(format!("publishing on `{subject}` is not granted: add it to `publish` under [grant] in tawi.toml")));
         }
         self.effect(subject.len() + value.bytes().len())?;
@@ -277,11 +275,7 @@ fn matches(pattern: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
-/// An id as one token of a subject.
-pub fn token(id: &str) -> String {
-    id.replace('%', "%25").replace('.', "%2E")
-}
-
+/// The id that [`token`](crate::publish::token) wrote.
 fn id(token: &str) -> String {
     token.replace("%2E", ".").replace("%25", "%")
 }
