@@ -217,6 +217,13 @@ impl Disk for ForgetfulDisk {
         }
     }
 
+    fn files(&self, name: &str) -> io::Result<Vec<String>> {
+        match self.root.lock().seen.get(name) {
+            Some(Entry::Dir(dir)) => Ok(dir.lock().seen.keys().cloned().collect()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.spend()?;
         let mut root = self.root.lock();
