@@ -62,7 +62,7 @@ fn what_was_taken_before_changes_nothing() {
     let new = reading(2, "pond", "temp", "2026-01-01T00:00:00Z", "2");
     let (devices, dir) = devices_of(&[old.clone(), new]);
     let before = devices.get(&default_tenant(), &id("pond")).unwrap();
-    devices.index(&[old.clone()]).unwrap();
+    devices.index(std::slice::from_ref(&old)).unwrap();
     assert_eq!(devices.get(&default_tenant(), &id("pond")).unwrap(), before);
     devices.commit().unwrap();
     drop(devices);
