@@ -261,17 +261,39 @@ impl Node {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
     }
 
+    /// The command lines of all processes that this node started, and of those that they started.
+    pub fn descendants(&self) -> Vec<String> {
+        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+        let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+        let (mut family, mut found) = (vec![self.pid()], Vec::new());
+        while let Some(parent) = family.pop() {
+            for (child, _) in parents.iter().filter(|(_, above)| *above == parent) {
+                family.push(*child);
+                found.push(fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default().replace('\0', " "));
+            }
+        }
+        found
+    }
+
     /// CPU time used so far, in seconds, by /proc.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(self.pid())
     }
 }
 
+/// The fields of /proc/PID/stat after the command's name, which may hold spaces; none when the process is gone.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit(')').next()?.split_whitespace().map(str::to_owned).collect())
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
 /// User and system time of a process in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // After the command's name, which may hold spaces, field 14 and 15 are fields 12 and 13.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields = stat(pid).unwrap();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     ticks / nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().map_or(100.0, |t| t as f64)
 }
