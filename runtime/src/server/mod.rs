@@ -1,0 +1,6 @@
+//! In: HTTP requests. Out: answers, problems, streams.
+//! Never: keeps state of its own, runs a function, spawns a task that outlives its request.
+
+pub mod problem;
+
+pub use problem::Problem;
