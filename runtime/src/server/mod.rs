@@ -2,5 +2,6 @@
 //! Never: keeps state of its own, runs a function, spawns a task that outlives its request.
 
 pub mod problem;
+pub mod run;
 
 pub use problem::Problem;
