@@ -142,6 +142,7 @@ impl Node {
             .env("TAWI_URL", self.url())
             .env("TAWI_TOKEN", self.token())
             .env("HOME", self.scratch())
+            .env("TAWI_CONFIG_DIR", self.scratch().join("config"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -244,14 +245,15 @@ impl Node {
             command.args(["--ledger", &nats.url()]);
         }
         command.args(&self.launch.args).envs(self.launch.env.iter().cloned());
-        command.env("HOME", self.home()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        // The login that a first start saves is not the developer's business. HOME stays: cargo and rustup find themselves by it.
+        command
+            .env("TAWI_CONFIG_DIR", self.dir.path().join("config"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         self.child = Some(command.spawn().unwrap());
         ready_file
-    }
-
-    /// The builder needs cargo and rustup, which find themselves by the home directory unless told otherwise.
-    fn home(&self) -> OsString {
-        std::env::var_os("HOME").unwrap_or_else(|| self.dir.path().into())
     }
 
     /// Resident memory in bytes, by /proc.

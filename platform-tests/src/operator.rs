@@ -7,11 +7,21 @@ use std::path::Path;
 /// One dead letter, as `tawi dead list` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dead {
-    /// `APP/FUNCTION`.
+    pub app: String,
     pub function: String,
-    pub seq: u64,
+    pub sequence: u64,
     pub error: String,
 }
+
+impl Dead {
+    /// `APP/FUNCTION/SEQUENCE`: what the command line calls it.
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.app, self.function, self.sequence)
+    }
+}
+
+/// Entries of one page of a state listing.
+const PAGE: usize = 500;
 
 impl Node {
     /// The text of one state entry; none when there is none.
@@ -21,19 +31,36 @@ impl Node {
         ran.status.success().then(|| ran.stdout.trim_end().to_owned())
     }
 
-    /// Keys and values of an app's state under a prefix.
+    /// Keys and values of an app's state under a prefix, a page at a time.
     #[track_caller]
     pub fn state_entries(&self, app: &str, prefix: &str) -> Vec<(String, Value)> {
-        let rows = self.tawi(&["state", "list", app, "--prefix", prefix, "--limit", "100000", "--json"]).ok().rows();
-        rows.into_iter().map(|row| (text(&row, "key"), row["value"].clone())).collect()
+        let limit = PAGE.to_string();
+        let mut entries: Vec<(String, Value)> = Vec::new();
+        loop {
+            let mut words = vec!["state", "list", app, "--prefix", prefix, "--limit", &limit, "--json"];
+            let after = entries.last().map(|(key, _)| key.clone());
+            if let Some(after) = &after {
+                words.extend(["--after", after]);
+            }
+            let rows = self.tawi(&words).ok().rows();
+            let last = rows.len() < PAGE;
+            entries.extend(rows.into_iter().map(|row| (text(&row, "key"), row["value"].clone())));
+            if last {
+                return entries;
+            }
+        }
     }
 
     #[track_caller]
     pub fn dead(&self, app: &str) -> Vec<Dead> {
         let rows = self.tawi(&["dead", "list", app, "--json"]).ok().rows();
-        rows.into_iter()
-            .map(|row| Dead { function: text(&row, "function"), seq: number(&row, "seq"), error: text(&row, "error") })
-            .collect()
+        let dead = |row: &Value| Dead {
+            app: text(row, "app"),
+            function: text(row, "function"),
+            sequence: number(row, "sequence"),
+            error: text(row, "error"),
+        };
+        rows.iter().map(dead).collect()
     }
 
     /// Waits until an app has `count` dead letters.
@@ -47,17 +74,17 @@ impl Node {
 
     #[track_caller]
     pub fn dead_show(&self, dead: &Dead) -> Value {
-        self.tawi(&["dead", "show", &dead.function, &dead.seq.to_string(), "--json"]).ok().json()
+        self.tawi(&["dead", "show", &dead.name(), "--json"]).ok().json()
     }
 
     #[track_caller]
     pub fn dead_replay(&self, dead: &Dead) {
-        self.tawi(&["dead", "replay", &dead.function, &dead.seq.to_string()]).ok();
+        self.tawi(&["dead", "replay", &dead.name()]).ok();
     }
 
     #[track_caller]
     pub fn dead_drop(&self, dead: &Dead) {
-        self.tawi(&["dead", "drop", &dead.function, &dead.seq.to_string()]).ok();
+        self.tawi(&["dead", "drop", &dead.name()]).ok();
     }
 
     /// The releases of an app, newest first.
@@ -75,7 +102,7 @@ impl Node {
 
     #[track_caller]
     pub fn set_config(&self, app: &str, key: &str, value: &str) {
-        self.tawi(&["config", "set", app, &format!("{key}={value}")]).ok();
+        self.tawi(&["config", "set", app, key, value]).ok();
     }
 
     /// A secret is read from standard input: what stands in a command line, others can see.
@@ -89,15 +116,20 @@ impl Node {
     /// What history finds, newest first.
     #[track_caller]
     pub fn history(&self, query: &str) -> Vec<Value> {
-        self.tawi(&["history", query, "--limit", "1000", "--json"]).ok().rows()
+        self.history_page(query, &["--limit", "1000"])
+    }
+
+    /// One page, as further words say.
+    #[track_caller]
+    pub fn history_page(&self, query: &str, more: &[&str]) -> Vec<Value> {
+        let ran = self.tawi(&[&["history", query, "--json"], more].concat()).ok();
+        ran.json()["hits"].as_array().unwrap_or_else(|| panic!("no hits: {ran}")).clone()
     }
 
     /// How many readings and messages history knows of.
     #[track_caller]
     pub fn history_count(&self, query: &str) -> u64 {
-        let ran = self.tawi(&["history", query, "--count", "--json"]).ok();
-        let json = ran.json();
-        json.as_u64().or(json["count"].as_u64()).or(json["total"].as_u64()).unwrap_or_else(|| panic!("no count: {ran}"))
+        number(&self.tawi(&["history", query, "--count", "--json"]).ok().json(), "total")
     }
 
     /// Waits until history knows of exactly `count`.
@@ -131,8 +163,8 @@ impl Node {
     /// Makes a token that may push one app; answers with its secret.
     #[track_caller]
     pub fn deploy_token(&self, name: &str, app: &str) -> String {
-        let ran = self.tawi(&["tokens", "create", name, "--deploy", app, "--json"]).ok();
-        text(&ran.json(), "secret")
+        let ran = self.tawi(&["tokens", "create", name, "--role", "deploy", "--app", app, "--json"]).ok();
+        text(&ran.json(), "token")
     }
 
     /// Waits until no event waits for a function of the app: all are done, or dead.
@@ -141,11 +173,18 @@ impl Node {
         crate::wait_for(&format!("{app} to be idle"), crate::wait::LATER, || self.lag(app), |lag| *lag == 0);
     }
 
-    /// How many events wait for the functions of an app, by /metrics.
+    /// How many events wait for the functions of an app, parked ones included.
     #[track_caller]
     pub fn lag(&self, app: &str) -> u64 {
-        let label = format!("app=\"{app}\"");
-        self.metric("tawi_function_lag_events", |labels| labels.contains(&label)).iter().map(|v| *v as u64).sum()
+        let functions = self.tawi(&["functions", app, "--json"]).ok().rows();
+        functions.iter().map(|f| f["lag"].as_u64().unwrap_or(0) + f["parked"].as_u64().unwrap_or(0)).sum()
+    }
+
+    /// How many events of an app wait for a retry, or behind one.
+    #[track_caller]
+    pub fn parked(&self, app: &str) -> u64 {
+        let functions = self.tawi(&["functions", app, "--json"]).ok().rows();
+        functions.iter().map(|f| f["parked"].as_u64().unwrap_or(0)).sum()
     }
 
     /// The values of a metric whose labels are accepted.

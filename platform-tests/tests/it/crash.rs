@@ -247,7 +247,7 @@ fn values(node: &Node, device: &str, count: u64) -> Vec<u64> {
     let mut found = Vec::new();
     while (found.len() as u64) < count {
         let offset = found.len().to_string();
-        let page = node.tawi(&["history", &query, "--limit", "1000", "--offset", &offset, "--json"]).ok().rows();
+        let page = node.history_page(&query, &["--limit", "1000", "--offset", &offset]);
         assert!(!page.is_empty(), "history ends after {} of {count}", found.len());
         found.extend(page.iter().map(|hit| number(hit, "value")));
     }

@@ -38,9 +38,9 @@ fn readings_are_found_by_device_value_and_time() {
     assert_eq!(values, [10, 8, 6, 4, 2], "newest first");
     assert_eq!(text(&found[0], "measured"), "2026-01-05T12:00:00Z");
 
-    let window = node.tawi(&["history", "sensor:temp", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-03T12:00:00Z", "--json"]).ok();
-    assert_eq!(window.rows().len(), 2, "from is inclusive, to exclusive: {window}");
-    let page = |offset: &str| node.tawi(&["history", "device:fridge1", "--limit", "2", "--offset", offset, "--json"]).ok().rows();
+    let window = node.history_page("sensor:temp", &["--from", "2026-01-02T12:00:00Z", "--to", "2026-01-03T12:00:00Z"]);
+    assert_eq!(window.len(), 2, "from is inclusive, to exclusive: {window:?}");
+    let page = |offset: &str| node.history_page("device:fridge1", &["--limit", "2", "--offset", offset]);
     assert_eq!(page("2").iter().map(|hit| number(hit, "value")).collect::<Vec<_>>(), [6, 4]);
     assert_eq!(page("4").len(), 1);
 }
@@ -86,7 +86,7 @@ fn a_back_fill_over_months_is_found() {
     let list: Vec<_> = (0..400).map(|i| json!({"value": i, "timestamp": day(i)})).collect();
     node.client().post(&tawi_platform_tests::http::values_path("old", "s"), json!(list).to_string()).expect(204);
     node.wait_for_history("device:old", 400);
-    let newest = node.tawi(&["history", "device:old", "--limit", "1", "--json"]).ok().rows();
+    let newest = node.history_page("device:old", &["--limit", "1"]);
     assert_eq!(number(&newest[0], "value"), 399);
 }
 

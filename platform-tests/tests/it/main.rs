@@ -12,6 +12,7 @@ mod event;
 mod fetch;
 mod history;
 mod http;
+mod limits;
 mod log;
 mod misbehave;
 mod nats;

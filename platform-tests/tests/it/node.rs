@@ -14,16 +14,19 @@ fn it_says_how_it_is() {
     node.wait_until_idle("probe-state");
     let metrics = node.client().get("/metrics").expect(200).text();
     for name in [
-        "tawi_readings_total",
+        "tawi_ingest_readings_total",
+        "tawi_ingest_append_seconds_bucket",
         "tawi_calls_total",
-        "tawi_call_seconds",
-        "tawi_function_lag_events",
+        "tawi_call_seconds_bucket",
+        "tawi_effect_seconds_bucket",
+        "tawi_consumer_lag_events",
         "tawi_dead_letters",
         "tawi_history_lag_events",
+        "tawi_pool_calls_running",
     ] {
         assert!(metrics.contains(name), "`{name}` is not in\n{metrics}");
     }
-    assert_eq!(node.metric("tawi_readings_total", |_| true).iter().sum::<f64>(), 10.0);
+    assert_eq!(node.metric("tawi_ingest_readings_total", |_| true).iter().sum::<f64>(), 10.0);
 }
 
 #[test]

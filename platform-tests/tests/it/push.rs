@@ -115,7 +115,7 @@ fn an_app_can_be_built_again_and_deleted() {
     assert_eq!(releases[0]["artifact"], releases[1]["artifact"]);
 
     let apps = node.tawi(&["apps", "list", "--json"]).ok().rows();
-    assert_eq!(apps.iter().map(|app| text(app, "name")).collect::<Vec<_>>(), ["plain-http"]);
+    assert_eq!(apps.iter().map(|app| text(app, "app")).collect::<Vec<_>>(), ["plain-http"]);
     node.tawi(&["apps", "delete", "plain-http", "--yes"]).ok();
     assert!(node.tawi(&["apps", "list", "--json"]).ok().rows().is_empty());
     wait_for("the deleted app to be gone", SOON, || node.client().get(&app.run_path("/")).status, |status| *status == 404);
