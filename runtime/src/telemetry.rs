@@ -2,11 +2,14 @@
 //! Never: decides anything, keeps what grows with the number of devices.
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Tells what to log: `info`, `debug`, or targets such as `tawi_runtime::dispatch=trace`.
@@ -31,14 +34,6 @@ pub fn init_log(json: bool, default: &str) {
 pub struct FunctionLabels {
     pub app: String,
     pub function: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CallLabels {
-    pub app: String,
-    pub function: String,
-    /// `ok`, `retry`, `rejected`, `trap`, `timeout`, `memory` …
-    pub verdict: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,16 +67,10 @@ pub struct Metrics {
     pub append_seconds: Histogram,
     pub requests: Family<RequestLabels, Counter>,
     pub request_seconds: Seconds<RouteLabels>,
-    /// Attempts of calls by what came of them.
-    pub calls: Family<CallLabels, Counter>,
-    pub call_seconds: Seconds<FunctionLabels>,
-    /// From an event's receipt to the commit of its effects.
-    pub effect_seconds: Seconds<FunctionLabels>,
-    pub commits: Counter,
-    pub conflicts: Counter,
     /// Events that a consumer has not settled yet.
-    pub lag_events: Family<FunctionLabels, Gauge>,
-    pub parked: Family<FunctionLabels, Gauge>,
+    pub function_lag: Family<FunctionLabels, Gauge>,
+    /// Of those, the ones that wait for a retry, or behind one.
+    pub function_parked: Family<FunctionLabels, Gauge>,
     pub dead_letters: Gauge,
     pub history_lag_events: Gauge,
     pub ledger_head: Gauge,
@@ -90,6 +79,42 @@ pub struct Metrics {
     pub pool_used: Gauge,
     pub pool_size: Gauge,
     registry: Arc<Registry>,
+}
+
+/// What `dispatch` counts by itself for one function, in its own atomics.
+#[derive(Debug, Clone)]
+pub struct CallFigures {
+    pub labels: FunctionLabels,
+    /// How calls ended, and how many did.
+    pub outcomes: [(&'static str, u64); 4],
+    /// Time spent in all calls.
+    pub micros: u64,
+    pub bounds_micros: &'static [u64],
+    /// Calls up to each bound, and above the last one.
+    pub buckets: Vec<u64>,
+}
+
+/// Two families in the text format, as the registry would write them.
+fn write_calls(page: &mut String, calls: &[CallFigures]) -> std::fmt::Result {
+    let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let names = |l: &FunctionLabels| format!("app=\"{}\",function=\"{}\"", label(&l.app), label(&l.function));
+    writeln!(page, "# HELP tawi_calls Attempts of calls, by how they ended.\n# TYPE tawi_calls counter")?;
+    for call in calls {
+        for (outcome, count) in call.outcomes {
+            writeln!(page, "tawi_calls_total{{{},outcome=\"{outcome}\"}} {count}", names(&call.labels))?;
+        }
+    }
+    writeln!(page, "# HELP tawi_call_seconds How long calls ran.\n# TYPE tawi_call_seconds histogram")?;
+    for call in calls {
+        let (names, mut sum) = (names(&call.labels), 0);
+        let bounds = call.bounds_micros.iter().map(|micros| (*micros as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
+        for (bound, count) in bounds.zip(&call.buckets) {
+            sum += count;
+            writeln!(page, "tawi_call_seconds_bucket{{{names},le=\"{bound}\"}} {sum}")?;
+        }
+        writeln!(page, "tawi_call_seconds_sum{{{names}}} {}\ntawi_call_seconds_count{{{names}}} {sum}", call.micros as f64 / 1e6)?;
+    }
+    Ok(())
 }
 
 impl Default for Metrics {
@@ -123,17 +148,8 @@ impl Metrics {
                 "From a request's head to the response's head",
                 Seconds::<RouteLabels>::new_with_constructor(seconds)
             ),
-            calls: series!("calls", "Attempts of calls, by verdict", Family::default()),
-            call_seconds: series!("call_seconds", "How long calls ran", Seconds::<FunctionLabels>::new_with_constructor(seconds)),
-            effect_seconds: series!(
-                "effect_seconds",
-                "From an event's receipt to the commit of its effects",
-                Seconds::<FunctionLabels>::new_with_constructor(seconds)
-            ),
-            commits: series!("commits", "Commits applied", Counter::default()),
-            conflicts: series!("commit_conflicts", "Commits refused because the state had moved on", Counter::default()),
-            lag_events: series!("consumer_lag_events", "Events a function has yet to settle", Family::default()),
-            parked: series!("consumer_parked_events", "Events that wait for a retry", Family::default()),
+            function_lag: series!("function_lag_events", "Events a function has yet to settle, parked ones included", Family::default()),
+            function_parked: series!("function_parked_events", "Events that wait for a retry, or behind one", Family::default()),
             dead_letters: series!("dead_letters", "Dead letters of all apps", Gauge::default()),
             history_lag_events: series!("history_lag_events", "Events not searchable yet", Gauge::default()),
             ledger_head: series!("ledger_head_sequence", "The newest event", Gauge::default()),
@@ -144,11 +160,13 @@ impl Metrics {
         }
     }
 
-    /// The page for `/metrics`.
-    pub fn page(&self) -> String {
+    /// The page for `/metrics`, with the figures of the functions' calls.
+    pub fn page(&self, calls: &[CallFigures]) -> String {
         let mut page = String::new();
         // Writing to a string can't fail.
-        let _ = encode(&mut page, &self.registry);
+        let _ = encode_registry(&mut page, &self.registry);
+        let _ = write_calls(&mut page, calls);
+        let _ = encode_eof(&mut page);
         page
     }
 
@@ -167,10 +185,16 @@ mod tests {
         metrics.readings.inc_by(3);
         metrics.refuse("unknown-device");
         metrics.append_seconds.observe(0.001);
-        let page = metrics.page();
+        let labels = FunctionLabels { app: "fridge".into(), function: "on\"reading".into() };
+        let outcomes = [("settled", 3), ("retried", 0), ("failed", 0), ("rerun", 0)];
+        let page = metrics.page(&[CallFigures { labels, outcomes, micros: 2_500, bounds_micros: &[50, 1_000], buckets: vec![1, 1, 1] }]);
         assert!(page.contains("tawi_ingest_readings_total 3"), "{page}");
         assert!(page.contains("tawi_ingest_refused_total{reason=\"unknown-device\"} 1"), "{page}");
         assert!(page.contains("tawi_ingest_append_seconds_count 1"), "{page}");
+        assert!(page.contains(r#"tawi_calls_total{app="fridge",function="on\"reading",outcome="settled"} 3"#), "{page}");
+        assert!(page.contains(r#"tawi_call_seconds_bucket{app="fridge",function="on\"reading",le="0.001"} 2"#), "{page}");
+        assert!(page.contains(r#"tawi_call_seconds_sum{app="fridge",function="on\"reading"} 0.0025"#), "{page}");
+        assert!(page.ends_with("# EOF\n"), "{page}");
     }
 }
 

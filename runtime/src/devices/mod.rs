@@ -84,6 +84,11 @@ impl Devices {
         self.store.is_dirty()
     }
 
+    /// A consistent copy of this moment in another directory, as [`Devices::open`] takes it. Blocks.
+    pub fn backup(&self, dir: &Path) -> Result<(), DevicesError> {
+        self.store.backup(dir)
+    }
+
     /// Every event up to here has been taken.
     pub fn position(&self) -> Seq {
         self.store.position()

@@ -17,6 +17,7 @@ use std::{
 };
 
 const FORMAT: u64 = 1;
+const FILE: &str = "devices.redb";
 /// redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -48,7 +49,7 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Store, DevicesError> {
         let doing = "open the file";
         std::fs::create_dir_all(dir).map_err(|e| storage(doing, redb::Error::Io(e)))?;
-        let path = dir.join("devices.redb");
+        let path = dir.join(FILE);
         let db = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|e| storage(doing, e))?;
         // A new file has a name only once its directory is synced.
         std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| storage(doing, redb::Error::Io(e)))?;
@@ -115,6 +116,20 @@ impl Store {
             *dirty = false;
         }
         Ok(())
+    }
+
+    /// Every table as one read transaction sees it, in one transaction of a new file.
+    pub fn backup(&self, dir: &Path) -> Result<(), DevicesError> {
+        let copy = || -> Result<(), redb::Error> {
+            let from = self.db.begin_read()?;
+            let to = Database::create(dir.join(FILE))?;
+            let txn = to.begin_write()?;
+            copy_table(&from, &txn, META)?;
+            copy_table(&from, &txn, DEVICES)?;
+            copy_table(&from, &txn, SENSORS)?;
+            Ok(txn.commit()?)
+        };
+        copy().map_err(|e| storage("copy the file", e))
     }
 
     pub fn is_dirty(&self) -> bool {
@@ -224,6 +239,19 @@ fn current(sensor: &str, row: &[u8]) -> Result<Current, DevicesError> {
 
 fn id(text: &str) -> Result<Id, DevicesError> {
     Id::new(text).map_err(|e| DevicesError::Format { name: text.to_owned(), why: e.to_string() })
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    from: &redb::ReadTransaction,
+    to: &redb::WriteTransaction,
+    table: TableDefinition<K, V>,
+) -> Result<(), redb::Error> {
+    let mut copy = to.open_table(table)?;
+    for row in from.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        copy.insert(key.value(), value.value())?;
+    }
+    Ok(())
 }
 
 fn storage(doing: &'static str, source: impl Into<redb::Error>) -> DevicesError {

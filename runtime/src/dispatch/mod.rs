@@ -83,6 +83,11 @@ impl App {
         Arc::new(world::AppWorld { app: self.clone(), settings: self.settings.load_full(), history: context.history.clone() })
     }
 
+    /// Counts of the HTTP functions that were called since the start.
+    pub fn all_http_stats(&self) -> Vec<(String, Arc<stats::Stats>)> {
+        self.http_stats.lock().iter().map(|(name, stats)| (name.clone(), stats.clone())).collect()
+    }
+
     pub fn http_stats(&self, function: &str) -> Arc<stats::Stats> {
         self.http_stats.lock().entry(function.to_owned()).or_default().clone()
     }

@@ -133,6 +133,14 @@ impl History {
         Ok(())
     }
 
+    /// Commits, closes what is open, and runs `look` while nothing changes on the disk. Blocks.
+    pub fn at_rest<T>(&self, look: impl FnOnce() -> T) -> Result<T, HistoryError> {
+        let mut writers = self.writers.lock();
+        writers.rest()?;
+        self.position.send_replace(writers.stored());
+        Ok(look())
+    }
+
     /// Drops every partition that ends before `before`, whole, and says how many. What a partition across it holds stays. Blocks.
     pub fn retain(&self, before: Micros) -> Result<usize, HistoryError> {
         let mut writers = self.writers.lock();

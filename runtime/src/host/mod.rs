@@ -135,11 +135,25 @@ impl Collected {
         self.reads.entry(read).and_modify(|earliest| *earliest = (*earliest).min(at)).or_insert(at);
     }
 
-    /// Takes what there is to commit now; reads stay, for they hold for what comes later too.
-    pub fn take(&mut self) -> (Effects, Vec<LogLine>) {
+    /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
+    pub fn take(&mut self) -> Taken {
         self.log_bytes = 0;
-        (std::mem::take(&mut self.effects), std::mem::take(&mut self.logs))
+        Taken {
+            effects: std::mem::take(&mut self.effects),
+            logs: std::mem::take(&mut self.logs),
+            logs_dropped: std::mem::take(&mut self.logs_dropped),
+            reads: self.reads.clone(),
+        }
     }
+}
+
+/// What a call asked for up to some moment.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub effects: Effects,
+    pub logs: Vec<LogLine>,
+    pub logs_dropped: u64,
+    pub reads: BTreeMap<Read, u64>,
 }
 
 /// The data of one store: one call.

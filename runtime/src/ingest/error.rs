@@ -1,5 +1,6 @@
 //! Why a delivery was not taken. Nothing of it is stored.
 
+use crate::{devices::DevicesError, ledger::LedgerError, model::Id, preprocess::TooFarAhead};
 use std::fmt;
 
 /// What is wrong with a body, and where.
@@ -69,3 +70,18 @@ impl fmt::Display for BodyError {
 }
 
 impl std::error::Error for BodyError {}
+
+/// Why a delivery was not stored, once it was understood.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error("no device `{0}` is registered, and this node does not register devices by themselves")]
+    UnknownDevice(Id),
+    #[error(transparent)]
+    TooFarAhead(#[from] TooFarAhead),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("can't tell whether the device is registered")]
+    Devices(#[from] DevicesError),
+    #[error("the node is stopping")]
+    Stopped,
+}

@@ -1,6 +1,5 @@
 //! Errors as RFC 9457 problems: what a client gets instead of an answer.
 
-use crate::ingest::{BodyError, BodyErrorKind};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -66,6 +65,10 @@ impl Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large", detail)
     }
 
+    pub fn timeout(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
+    }
+
     pub fn conflict(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", "That does not go together", detail)
     }
@@ -116,18 +119,6 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<BodyError> for Problem {
-    fn from(error: BodyError) -> Problem {
-        let mut problem = match error.kind {
-            BodyErrorKind::Malformed => Problem::bad_request(error.to_string()),
-            BodyErrorKind::TooLarge => Problem::too_large(error.to_string()),
-        };
-        problem.line = error.line;
-        problem.field = error.field;
-        problem
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -135,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_is_what_rfc_9457_says() {
-        let response = Problem::from(BodyError::missing("value").in_element(3)).into_response();
+        let response = Problem::bad_request("`value` is missing").field("[3].value").into_response();
         assert_eq!(response.status(), 400);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();

@@ -126,7 +126,7 @@ fn problem(failure: &HttpFailure) -> Problem {
     let detail = failure.to_string();
     match failure {
         HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", id, detail),
-        HttpFailure::Call { id, .. } | HttpFailure::NoAnswer { id } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", id, detail),
+        HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", id, detail),
         HttpFailure::Busy | HttpFailure::Stopped => Problem::unavailable(detail),
         HttpFailure::Conflict => Problem::conflict(detail),
         HttpFailure::Ledger(error) if error.kind() == ErrorKind::Full => Problem::full(detail),
