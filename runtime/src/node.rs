@@ -10,8 +10,10 @@ use crate::{
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery},
     identity::{IdentityError, Tokens},
+    ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
-    model::{Event, Micros, NewEvent, Seq, Subject, Tenant},
+    model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
+    server::{self, ForgetSource, Redeploy, Rooms, run::Runs},
     shutdown::Tasks,
     telemetry::Metrics,
 };
@@ -20,7 +22,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -54,12 +56,12 @@ pub struct Node {
     pub config: NodeConfig,
     pub ledger: Ledger,
     pub engine: Engine,
-    pub store: Arc<Store>,
+    pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
     pub history: History,
     pub devices: Devices,
-    pub tokens: Arc<Tokens>,
+    pub tokens: Tokens,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
     pub first_token: Option<String>,
@@ -82,7 +84,7 @@ impl Node {
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
-        let tokens = Arc::new(Tokens::open(&config.data)?);
+        let tokens = Tokens::open(&config.data)?;
         let first_token = match config.new_admin_token {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
             false => tokens.first_admin(&config.tenant, clock::now())?,
@@ -91,7 +93,7 @@ impl Node {
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
         let engine = Engine::open(&EngineOptions { instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX) })?;
-        let store = Arc::new(Store::open(&config.data)?);
+        let store = Store::open(&config.data)?;
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
@@ -122,6 +124,43 @@ impl Node {
     /// How others reach it, without a slash at the end.
     pub fn url(&self) -> String {
         self.config.public_url.clone().unwrap_or_else(|| format!("http://{}", self.addr)).trim_end_matches('/').to_owned()
+    }
+
+    /// What the API works on. `redeploy` and `forget_source` are the builder's.
+    pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
+        let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
+        let unready = move || {
+            let reasons = [
+                (!reconciler.is_ready(), "the apps are not loaded yet"),
+                (!engine.is_ticking(), "the thread that ends endless functions has stopped; restart the node"),
+                (ledger.version(&probe()).is_err(), "the ledger can't be read"),
+            ];
+            reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect()
+        };
+        Arc::new(Rooms {
+            config: self.config.clone(),
+            url: self.url(),
+            started: Instant::now(),
+            ledger: self.ledger.clone(),
+            history: self.history.clone(),
+            devices: self.devices.clone(),
+            store: self.store.clone(),
+            dispatch: self.dispatch.clone(),
+            tokens: self.tokens.clone(),
+            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
+            metrics: self.metrics.clone(),
+            redeploy,
+            forget_source,
+            unready: Arc::new(unready),
+            stopping: self.stopping.clone(),
+        })
+    }
+
+    /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
+    pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Router {
+        let runs = Runs { dispatch: self.dispatch.clone(), tokens: self.tokens.clone(), tenant: self.config.tenant.clone() };
+        let api = server::observed(server::router(rooms).merge(more), self.metrics.clone());
+        server::run::before(api, Arc::new(runs))
     }
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
@@ -155,6 +194,11 @@ impl Node {
         ledger.close().await;
         served
     }
+}
+
+/// An app that nobody has: reading its state's version is the cheapest question to the ledger.
+fn probe() -> AppId {
+    AppId::new(crate::model::id::default_tenant(), crate::model::id::default_tenant())
 }
 
 /// One node a folder: two would each believe that they alone write the ledger.

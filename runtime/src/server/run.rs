@@ -12,8 +12,10 @@ use crate::{
     },
 };
 use axum::{
+    Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header},
+    middleware,
     response::IntoResponse,
 };
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 /// What the door to functions needs.
 pub struct Runs {
     pub dispatch: Arc<Dispatch>,
-    pub tokens: Arc<Tokens>,
+    pub tokens: Tokens,
     pub tenant: Tenant,
 }
 
@@ -40,6 +42,21 @@ pub fn target<B>(request: &Request<B>) -> Option<(String, String)> {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok())?;
     let name = host.split(':').next().unwrap_or(host).strip_suffix(".localhost")?;
     Some((name.to_owned(), path.to_owned()))
+}
+
+/// Requests for functions go to them, by path or by host name; all others to `api`.
+pub fn before(api: Router, runs: Arc<Runs>) -> Router {
+    let choose = move |request: Request<Body>, next: middleware::Next| {
+        let runs = runs.clone();
+        async move {
+            match target(&request) {
+                Some((app, path)) => runs.serve(app, path, request).await,
+                None => next.run(request).await,
+            }
+        }
+    };
+    // A router of its own around it: a layer of the inner one would only see requests that the API has a route for.
+    Router::new().fallback_service(api).layer(middleware::from_fn(choose))
 }
 
 impl Runs {
