@@ -40,7 +40,7 @@ pub fn run(context: &Context, what: Replay) -> Done {
     let bytes = read(&what).map_err(|e| Failure::because(format!("can't read `{name}`"), &e))?;
     let recording = parse(&bytes).map_err(|why| Failure::new(format!("`{name}`: {why}")).hint("nothing was sent"))?;
     let client = context.client()?;
-    let run = if what.once { identity(&bytes, &what) } else { unique()? };
+    let run = if what.once { identity(&bytes, &what) } else { unique() };
 
     let bar = progress(recording.rows.len() as u64);
     let (started, mut sent) = (Instant::now(), 0);
