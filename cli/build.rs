@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
         fs::remove_dir_all(&out)?;
     }
     copy(&here.join("template"), &out)?;
-    copy(&here.join("../sdk"), &out.join("sdk"))
+    copy(&here.join("../sdk"), &out.join("tawi-sdk"))
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {

@@ -14,7 +14,7 @@ pub struct Args {
     pub command: Command,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Global {
     /// The node to talk to, instead of the one of the last login
     #[arg(long, global = true, env = "TAWI_URL", value_name = "URL")]

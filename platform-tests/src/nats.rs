@@ -116,3 +116,31 @@ fn wait_for_port(dir: &Path, pid: u32) -> SocketAddr {
         url.trim_start_matches("nats://").parse::<SocketAddr>().map_err(|e| format!("{url}: {e}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::jetstream::{self, stream::Config};
+
+    #[test]
+    fn what_was_acknowledged_is_there_after_a_kill_at_the_same_address() {
+        let mut nats = Nats::start();
+        let url = nats.url();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let config = || Config { name: "S".to_owned(), subjects: vec!["s".to_owned()], ..Config::default() };
+        runtime.block_on(async {
+            let stream = open(&url).await;
+            stream.create_stream(config()).await.unwrap();
+            stream.publish("s", "1".into()).await.unwrap().await.unwrap();
+        });
+        nats.kill9();
+        assert!(runtime.block_on(async_nats::connect(&url)).is_err());
+        nats.restart();
+        let mut stream = runtime.block_on(async { open(&url).await.get_stream("S").await }).unwrap();
+        assert_eq!(runtime.block_on(stream.info()).unwrap().state.messages, 1);
+    }
+
+    async fn open(url: &str) -> jetstream::Context {
+        jetstream::new(async_nats::connect(url).await.unwrap())
+    }
+}

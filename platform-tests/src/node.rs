@@ -142,6 +142,7 @@ impl Node {
             .env("TAWI_URL", self.url())
             .env("TAWI_TOKEN", self.token())
             .env("HOME", self.scratch())
+            .env("TAWI_CONFIG_DIR", self.scratch().join("config"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -244,14 +245,15 @@ impl Node {
             command.args(["--ledger", &nats.url()]);
         }
         command.args(&self.launch.args).envs(self.launch.env.iter().cloned());
-        command.env("HOME", self.home()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        // The login that a first start saves is not the developer's business. HOME stays: cargo and rustup find themselves by it.
+        command
+            .env("TAWI_CONFIG_DIR", self.dir.path().join("config"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         self.child = Some(command.spawn().unwrap());
         ready_file
-    }
-
-    /// The builder needs cargo and rustup, which find themselves by the home directory unless told otherwise.
-    fn home(&self) -> OsString {
-        std::env::var_os("HOME").unwrap_or_else(|| self.dir.path().into())
     }
 
     /// Resident memory in bytes, by /proc.
@@ -261,17 +263,39 @@ impl Node {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
     }
 
+    /// The command lines of all processes that this node started, and of those that they started.
+    pub fn descendants(&self) -> Vec<String> {
+        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+        let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+        let (mut family, mut found) = (vec![self.pid()], Vec::new());
+        while let Some(parent) = family.pop() {
+            for (child, _) in parents.iter().filter(|(_, above)| *above == parent) {
+                family.push(*child);
+                found.push(fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default().replace('\0', " "));
+            }
+        }
+        found
+    }
+
     /// CPU time used so far, in seconds, by /proc.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(self.pid())
     }
 }
 
+/// The fields of /proc/PID/stat after the command's name, which may hold spaces; none when the process is gone.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit(')').next()?.split_whitespace().map(str::to_owned).collect())
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
 /// User and system time of a process in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // After the command's name, which may hold spaces, field 14 and 15 are fields 12 and 13.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields = stat(pid).unwrap();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     ticks / nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().map_or(100.0, |t| t as f64)
 }

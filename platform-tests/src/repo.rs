@@ -71,10 +71,9 @@ pub fn function_dir(name: &str) -> PathBuf {
 
 /// The component that functions/build made of functions/NAME.
 pub fn component(name: &str) -> PathBuf {
-    let dir = root().join("functions/target/wasm32-wasip2/release");
-    let names = [format!("{}.wasm", name.replace('-', "_")), format!("{name}.wasm")];
-    let found = names.iter().map(|n| dir.join(n)).find(|p| p.is_file());
-    found.unwrap_or_else(|| panic!("no component of functions/{name} in {}: run functions/build", dir.display()))
+    let path = root().join("functions/target/guests").join(name).with_extension("wasm");
+    assert!(path.is_file(), "no component at `{}`: run functions/build", path.display());
+    path
 }
 
 /// Every file under `dir`, sorted; what git would not keep and what cargo makes is left out.

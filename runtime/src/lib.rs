@@ -12,6 +12,8 @@ pub mod identity;
 pub mod ingest;
 pub mod ledger;
 pub mod model;
+pub mod node;
 pub mod preprocess;
 pub mod server;
+pub mod shutdown;
 pub mod telemetry;

@@ -149,7 +149,7 @@ macro_rules! __event {
                     $crate::event::__handle($handler, event)
                 }
             }
-            $crate::bindings::event::export_event!(Handler with_types_in $crate::bindings::event);
+    $crate::bindings::event::export_event!(Handler with_types_in $crate::bindings::event);
         };
         #[doc(hidden)]
         mod __an_app_has_one_event_handler {}

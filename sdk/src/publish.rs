@@ -10,6 +10,7 @@
 //! publish("alerts.fridge1", &json!({ "value": 9.5 }))?;
 //! publish::bytes("frames.fridge1", &[0x01, 0x67])?;
 //! assert!(publish("reading.fridge1.temp", &4.0).is_err());
+//! assert_eq!(publish::token("gateway.7"), "gateway%2E7");
 //! assert_eq!(host.published().len(), 2);
 //! # Ok::<(), tawi::Error>(())
 //! ```
@@ -30,4 +31,9 @@ pub fn bytes(subject: &str, bytes: &[u8]) -> Result {
 /// Publishes what is JSON, or bytes, already; an event's own payload, for one.
 pub fn value(subject: &str, value: Value) -> Result {
     host::publish(subject, value)
+}
+
+/// An id as one token of a subject: a dot in it would begin the next one.
+pub fn token(id: &str) -> String {
+    id.replace('%', "%25").replace('.', "%2E")
 }

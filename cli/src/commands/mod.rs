@@ -25,6 +25,7 @@ use serde_json::Value;
 use std::io::{IsTerminal, Write};
 
 /// What every command is told.
+#[derive(Clone)]
 struct Context {
     global: Global,
     /// `TAWI_TOKEN`: never a flag, because every user of a machine sees the flags of all.

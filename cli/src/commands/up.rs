@@ -5,6 +5,7 @@ use crate::{
     args::Up,
     failure::{Done, Failure},
     login::Logins,
+    node::{self, Started},
     out::{self, Style},
 };
 use std::{
@@ -16,13 +17,6 @@ use tawi_runtime::{
     telemetry,
 };
 
-/// What the node knows once it serves.
-pub struct Started {
-    pub url: String,
-    /// On the first start only.
-    pub admin_token: Option<String>,
-}
-
 pub fn run(context: &Context, up: Up) -> Done {
     let config = config(&up)?;
     telemetry::init_log(up.log_json, "warn,tawi_runtime=info,tawi_builder=info");
@@ -30,13 +24,8 @@ pub fn run(context: &Context, up: Up) -> Done {
         .enable_all()
         .build()
         .map_err(|e| Failure::because("can't start the threads of the node", &e))?;
-    runtime.block_on(node(config, |started| announce(context, &up, &started)))
-}
-
-/// Opens and runs the node until it is told to stop; calls `announce` once it serves.
-async fn node(config: NodeConfig, announce: impl FnOnce(Started) -> Done) -> Done {
-    let _ = (config, announce);
-    Err(Failure::new("this build has no node in it"))
+    let context = context.clone();
+    runtime.block_on(node::run(config, move |started| announce(&context, &up, &started)))
 }
 
 /// Flags before the file before the defaults; every mistake at once.

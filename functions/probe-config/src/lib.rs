@@ -1,8 +1,8 @@
 //! Settings by HTTP: `/?key=greeting` is one of them, `/` all.
 
 use std::collections::BTreeMap;
-use tawi::http::{self, Request, Response};
 use tawi::config;
+use tawi::http::{self, Request, Response};
 
 #[tawi::http]
 fn serve(request: Request) -> tawi::Result<Response> {

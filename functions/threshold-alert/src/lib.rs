@@ -14,7 +14,7 @@ fn alert(event: Event) -> tawi::Result {
     };
     match threshold(reading.sensor)? {
         Some(threshold) if value > threshold => {
-            let subject = format!("alerts.{}.{}", token(reading.device), token(reading.sensor));
+            let subject = format!("alerts.{}.{}", publish::token(reading.device), publish::token(reading.sensor));
             let alert = json!({
                 "device": reading.device,
                 "sensor": reading.sensor,
@@ -33,11 +33,6 @@ fn threshold(sensor: &str) -> tawi::Result<Option<f64>> {
         Some(threshold) => Ok(Some(threshold)),
         None => config::get("threshold"),
     }
-}
-
-/// An id as one token of a subject, where a dot would begin the next one.
-fn token(id: &str) -> String {
-    id.replace('%', "%25").replace('.', "%2E")
 }
 
 #[cfg(test)]

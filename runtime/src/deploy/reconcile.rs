@@ -39,7 +39,7 @@ pub enum DeployError {
 }
 
 pub struct Reconciler {
-    store: Arc<Store>,
+    store: Store,
     engine: Engine,
     dispatch: Arc<Dispatch>,
     actual: Mutex<BTreeMap<AppId, State>>,
@@ -50,7 +50,7 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    pub fn new(store: Arc<Store>, engine: Engine, dispatch: Arc<Dispatch>) -> Reconciler {
+    pub fn new(store: Store, engine: Engine, dispatch: Arc<Dispatch>) -> Reconciler {
         let rounds = watch::Sender::new(0);
         Reconciler { store, engine, dispatch, actual: Mutex::default(), failing: Mutex::default(), rounds }
     }

@@ -80,6 +80,12 @@ struct App {
     secrets: BTreeMap<String, String>,
 }
 
+impl App {
+    fn is_empty(&self) -> bool {
+        self.releases.is_empty() && self.staged.is_empty() && self.config.is_empty() && self.secrets.is_empty()
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -128,6 +134,11 @@ impl Store {
         Ok(digest)
     }
 
+    /// Where the builder keeps the logs of an app's builds. They go with the app.
+    pub fn builds_dir(&self, app: &AppId) -> PathBuf {
+        self.inner.layout.app(app).join("builds")
+    }
+
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
         self.inner.layout.artifact(digest)
     }
@@ -171,7 +182,7 @@ impl Store {
 
     /// Apps with a release, or with config or secrets set ahead of their first one.
     pub fn apps(&self) -> Vec<AppId> {
-        self.inner.apps.read().keys().cloned().collect()
+        self.inner.apps.read().iter().filter(|(_, app)| !app.is_empty()).map(|(id, _)| id.clone()).collect()
     }
 
     /// Ascending by number; the last one is current.

@@ -139,7 +139,8 @@ fn a_start_clears_away_what_nobody_needs() {
     let mut expected =
         ["1.json".to_owned(), "current".to_owned(), format!("{}.wasm", kept.hex()), format!("{}.engine-1.cwasm", kept.hex())];
     let mut found = files(dir.path());
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
     store.drop_other_caches("engine-2").unwrap();
     assert!(!store.cache_path(&kept, "engine-1").exists());

@@ -22,10 +22,13 @@ const FILE: &str = "devices.redb";
 const CACHE_BYTES: usize = 4 << 20;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-/// (tenant, device) -> created, modified in microseconds.
-const DEVICES: TableDefinition<(&str, &str), (i64, i64)> = TableDefinition::new("devices");
+/// (tenant, device) -> when.
+const DEVICES: TableDefinition<(&str, &str), Times> = TableDefinition::new("devices");
 /// (tenant, device, sensor) -> JSON of [`Row`].
 const SENSORS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("sensors");
+
+/// Created and modified, in microseconds.
+type Times = (i64, i64);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
@@ -145,7 +148,7 @@ impl Store {
     }
 
     pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {
-        let read = || -> Result<Option<(i64, i64)>, redb::Error> {
+        let read = || -> Result<Option<Times>, redb::Error> {
             let table = self.db.begin_read()?.open_table(DEVICES)?;
             Ok(table.get((tenant.as_str(), device.as_str()))?.map(|row| row.value()))
         };
@@ -157,7 +160,7 @@ impl Store {
 
     pub fn list(&self, tenant: &Tenant, limit: usize, offset: usize) -> Result<(Vec<Device>, usize), DevicesError> {
         let doing = "list the devices";
-        let read = || -> Result<(Vec<(String, (i64, i64))>, usize), redb::Error> {
+        let read = || -> Result<(Vec<(String, Times)>, usize), redb::Error> {
             let table = self.db.begin_read()?.open_table(DEVICES)?;
             let (mut page, mut total) = (vec![], 0);
             for row in table.range((tenant.as_str(), "")..)? {
@@ -178,7 +181,7 @@ impl Store {
         Ok((devices.collect::<Result<_, _>>()?, total))
     }
 
-    fn device(&self, tenant: &Tenant, device: Id, (created, modified): (i64, i64)) -> Result<Device, DevicesError> {
+    fn device(&self, tenant: &Tenant, device: Id, (created, modified): Times) -> Result<Device, DevicesError> {
         let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
             let table = self.db.begin_read()?.open_table(SENSORS)?;
             let mut rows = vec![];

@@ -62,7 +62,7 @@ fn what_was_taken_before_changes_nothing() {
     let new = reading(2, "pond", "temp", "2026-01-01T00:00:00Z", "2");
     let (devices, dir) = devices_of(&[old.clone(), new]);
     let before = devices.get(&default_tenant(), &id("pond")).unwrap();
-    devices.index(&[old.clone()]).unwrap();
+    devices.index(std::slice::from_ref(&old)).unwrap();
     assert_eq!(devices.get(&default_tenant(), &id("pond")).unwrap(), before);
     devices.commit().unwrap();
     drop(devices);
@@ -121,4 +121,34 @@ fn bytes_come_back_as_bytes() {
     let (devices, _dir) = devices_of(&[Arc::new(event.clone())]);
     let device = devices.get(&default_tenant(), &id("pond")).unwrap().unwrap();
     assert_eq!(device.sensor("cam").unwrap().current.value, event.value);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_follows_a_ledger_and_goes_on_after_a_restart() {
+    use crate::ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op};
+    use std::time::Duration;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() }).await.unwrap();
+    for round in 1..=3 {
+        let devices = Devices::open(dir.path()).unwrap();
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        let (follower, log, token) = (devices.clone(), ledger.clone(), shutdown.clone());
+        let task = tokio::spawn(async move { follower.run(log, token).await });
+        let events =
+            (0..50).map(|n| Event::clone(&reading(1, "pond", "temp", "2026-01-01T00:00:00Z", &format!("{}", round * 100 + n))).body);
+        let append = Append { tenant: default_tenant(), events: events.collect(), dedup: None, intake: None };
+        ledger.apply(Op::Append(append)).await.unwrap();
+        let taken = async {
+            while devices.position() < round * 50 {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), taken).await.is_ok(), "it is at {}", devices.position());
+        let device = devices.get(&default_tenant(), &id("pond")).unwrap().unwrap();
+        assert_eq!(device.sensor("temp").unwrap().current.value.to_json(), serde_json::json!(round * 100 + 49));
+        shutdown.cancel();
+        task.await.unwrap().unwrap();
+        drop(devices);
+    }
+    assert_eq!(Devices::open(dir.path()).unwrap().position(), 150);
 }

@@ -162,6 +162,9 @@ impl Consumer {
 
     async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
         let stopping = self.stop.is_cancelled();
+        if stopping && self.busy.is_empty() {
+            return;
+        }
         let can_run = !stopping && !self.reset && !self.ready.is_empty() && self.busy.len() < self.context.calls_per_function_max;
         let room = !stopping && !self.reset && self.has_room();
         let due = (!stopping && !self.reset).then(|| self.parking.next_due(|line| self.busy.contains(line))).flatten();

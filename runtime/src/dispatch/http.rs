@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     clock,
-    engine::{Failure, HttpCall, Loaded, Permit, Responded},
-    host::Collected,
+    engine::{Failure, Head, HttpCall, Loaded, Permit, Responded},
+    host::Taken,
     ledger::{Dedup, LedgerError},
     model::{FunctionId, Micros, manifest::Function},
 };
@@ -39,8 +39,6 @@ pub const DUPLICATE_HEADER: &str = "tawi-duplicate";
 pub enum HttpFailure {
     #[error("the function failed: {failure}")]
     Call { id: String, failure: Failure },
-    #[error("the function ended without an answer")]
-    NoAnswer { id: String },
     #[error("every instance was busy for {PERMIT_WAIT:?}")]
     Busy,
     #[error("other calls changed the app's state while the request's body, over what is kept, was streamed")]
@@ -114,15 +112,17 @@ impl Request {
         let turn = self.app.lane.begin(alone).await;
         let mut responded = self.call(permit, loaded, now);
         match (&mut responded.head).await {
-            Ok(Ok(head)) => self.head(turn, responded, head, now).await,
-            Ok(Err(code)) => self.failed(turn, &responded, Failure::Trap(format!("the handler answered with the error {code:?}")), now).await,
-            Err(_) => match responded.end.wait().await {
-                Err(failure) => self.failed(turn, &responded, failure, now).await,
-                Ok(()) => {
-                    let none = Failure::Trap("the handler returned without an answer".into());
-                    self.failed(turn, &responded, none, now).await.map_err(|_| HttpFailure::NoAnswer { id: self.id.clone() })
-                }
-            },
+            Ok(Head { response: Ok(head), taken }) => self.head(turn, responded, head, taken, now).await,
+            Ok(Head { response: Err(code), taken }) => {
+                let error = Failure::Trap(format!("the handler answered with the error {code:?}"));
+                self.failed(turn, taken, error, now).await
+            }
+            Err(_) => {
+                let ended = responded.end.wait().await;
+                let taken = responded.collected.lock().take();
+                let none = || Failure::Trap("the handler returned without an answer".into());
+                self.failed(turn, taken, ended.err().unwrap_or_else(none), now).await
+            }
         }
     }
 
@@ -138,16 +138,19 @@ impl Request {
         mut turn: Turn<'_>,
         responded: Responded,
         head: http::Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>,
+        taken: Taken,
         now: Micros,
     ) -> Result<Step, HttpFailure> {
-        let fold = self.fold(&responded, None, now);
-        let durable = match self.app.lane.fold_or_check(turn.epoch, fold) {
+        let fold = self.fold(taken, None, now);
+        let folded = match self.app.lane.fold_or_check(turn.epoch, fold) {
             Err(Refused::Stale | Refused::Reset) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
             Err(_) => return Ok(Step::Again),
-            Ok(waiting) => waiting,
+            Ok(folded) => folded,
         };
+        // Its own writes are no reason to doubt what it read before them.
+        responded.collected.lock().reads.values_mut().for_each(|at| *at = (*at).max(folded.at));
         turn.share();
-        let durable = match durable {
+        let durable = match folded.durable {
             Some(durable) => durable.await.unwrap_or(Err(Lost::Stopped)),
             None => Ok(Durable::Committed),
         };
@@ -157,10 +160,14 @@ impl Request {
             Err(Lost::Ledger(error)) => return Err(HttpFailure::Ledger(error)),
             Err(Lost::Stopped) => return Err(HttpFailure::Stopped),
         };
-        let epoch = turn.epoch;
-        drop(turn);
         let (ended, end) = oneshot::channel();
-        tokio::spawn(self.clone().finish(responded, epoch, duplicate, now, ended));
+        let (epoch, mark) = (turn.epoch, turn.mark());
+        drop(turn);
+        let finish = self.clone().finish(responded, epoch, duplicate, now, ended);
+        tokio::spawn(async move {
+            let _mark = mark;
+            finish.await;
+        });
         let (mut parts, body) = head.into_parts();
         if duplicate {
             parts.headers.insert(DUPLICATE_HEADER, http::HeaderValue::from_static("true"));
@@ -173,13 +180,18 @@ impl Request {
     async fn finish(self: Arc<Self>, mut responded: Responded, epoch: u64, duplicate: bool, now: Micros, ended: oneshot::Sender<Result<(), String>>) {
         let result = responded.end.wait().await;
         let failure = result.as_ref().err().map(|failure| format!("after the answer's head: {failure}"));
+        let mut taken = responded.collected.lock().take();
         if failure.is_some() || duplicate {
-            responded.collected.lock().effects = Default::default();
+            taken.effects = Default::default();
         }
-        let mut fold = self.fold(&responded, failure.clone(), now);
+        if taken.effects.is_empty() {
+            // Nothing rests on what it read: the answer was checked with the head.
+            taken.reads.clear();
+        }
+        let mut fold = self.fold(taken, failure.clone(), now);
         // The key was spent on what came before the head.
         fold.dedup = None;
-        let stored = match self.app.lane.fold_or_check(epoch, fold) {
+        let stored = match self.app.lane.fold_or_check(epoch, fold).map(|folded| folded.durable) {
             Ok(None) => Ok(()),
             Ok(Some(durable)) => durable.await.unwrap_or(Err(Lost::Stopped)).map(drop).map_err(|lost| lost.to_string()),
             Err(_) => Err("other calls changed the app's state after the answer's head was sent".to_owned()),
@@ -196,35 +208,32 @@ impl Request {
     }
 
     /// Keeps the call's log lines, drops the rest.
-    async fn failed(&self, turn: Turn<'_>, responded: &Responded, failure: Failure, now: Micros) -> Result<Step, HttpFailure> {
-        responded.collected.lock().effects = Default::default();
-        let mut fold = self.fold(responded, Some(failure.to_string()), now);
-        fold.dedup = None;
+    async fn failed(&self, turn: Turn<'_>, mut taken: Taken, failure: Failure, now: Micros) -> Result<Step, HttpFailure> {
+        taken.effects = Default::default();
+        let fold = self.fold(taken, Some(failure.to_string()), now);
         match self.app.lane.fold(turn.epoch, fold, true) {
             // It may have failed because of what it read.
             Err(_) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
             Err(_) => return Ok(Step::Again),
-            Ok(Some(durable)) => {
+            Ok(folded) => {
                 drop(turn);
-                // The answer is a failure either way; that its log line could not be stored is in the node's own log.
-                let _ = durable.await;
+                if let Some(durable) = folded.durable {
+                    // The answer is a failure either way; that its log line could not be stored is in the node's own log.
+                    let _ = durable.await;
+                }
             }
-            Ok(None) => {}
         }
         Err(HttpFailure::Call { id: self.id.clone(), failure })
     }
 
-    fn fold(&self, responded: &Responded, failure: Option<String>, now: Micros) -> Fold {
+    fn fold(&self, taken: Taken, failure: Option<String>, now: Micros) -> Fold {
         let id = FunctionId { app: self.app.id.clone(), function: self.function.name.clone() };
         let origin = Origin { function: &id, event: None, call: &self.id, attempt: 1, now };
-        let mut collected = responded.collected.lock();
-        let collected: &mut Collected = &mut collected;
-        let (effects, logs) = collected.take();
-        let dropped = std::mem::take(&mut collected.logs_dropped);
+        let Taken { effects, logs, logs_dropped, reads } = taken;
         let dedup = self.dedup.clone().filter(|_| !effects.is_empty()).map(|key| Dedup { key, now });
-        let mut fold = Fold { reads: collected.reads.clone(), writes: effects.writes.clone(), dedup, ..Fold::default() };
+        let mut fold = Fold { reads, writes: effects.writes.clone(), dedup, ..Fold::default() };
         fold.events = origin.effects(effects);
-        fold.events.extend(origin.logs(logs, dropped, failure.as_deref()));
+        fold.events.extend(origin.logs(logs, logs_dropped, failure.as_deref()));
         fold
     }
 }

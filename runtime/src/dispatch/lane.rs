@@ -109,6 +109,14 @@ pub enum Lost {
     Stopped,
 }
 
+/// A call that counts.
+pub struct Folded {
+    /// Tells when it is durable, to who asked to wait.
+    pub durable: Option<oneshot::Receiver<Result<Durable, Lost>>>,
+    /// The moment at which all it read was still so.
+    pub at: u64,
+}
+
 /// Why a fold was refused. The call runs again, which is not an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -119,10 +127,15 @@ pub enum Refused {
 }
 
 /// A call's place among the running ones; gone when dropped.
-pub struct Turn<'a> {
-    lane: &'a Lane,
-    pub epoch: u64,
+pub struct Mark {
+    lane: Arc<Lane>,
     began: u64,
+}
+
+/// A call that runs, and whether others may meanwhile.
+pub struct Turn<'a> {
+    mark: Arc<Mark>,
+    pub epoch: u64,
     _shared: Option<tokio::sync::RwLockReadGuard<'a, ()>>,
     _alone: Option<tokio::sync::RwLockWriteGuard<'a, ()>>,
 }
@@ -140,7 +153,7 @@ impl Lane {
     }
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
-    pub async fn begin(&self, alone: bool) -> Turn<'_> {
+    pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn<'_> {
         loop {
             let room = self.room.notified();
             if self.inner.lock().pending_bytes < PENDING_BYTES_MAX {
@@ -156,11 +169,12 @@ impl Lane {
         let mut inner = self.inner.lock();
         let (epoch, began) = (inner.epoch, inner.clock);
         *inner.running.entry(began).or_default() += 1;
-        Turn { lane: self, epoch, began, _shared: shared, _alone: whole }
+        let mark = Arc::new(Mark { lane: self.clone(), began });
+        Turn { mark, epoch, _shared: shared, _alone: whole }
     }
 
     /// Makes a call count, if nothing it read was written since. Visible to later calls at once, durable with the next commit.
-    pub fn fold(self: &Arc<Lane>, epoch: u64, fold: Fold, wait: bool) -> Result<Option<oneshot::Receiver<Result<Durable, Lost>>>, Refused> {
+    pub fn fold(self: &Arc<Lane>, epoch: u64, fold: Fold, wait: bool) -> Result<Folded, Refused> {
         let mut inner = self.inner.lock();
         if inner.epoch != epoch || inner.stopped {
             return Err(Refused::Reset);
@@ -180,16 +194,16 @@ impl Lane {
             inner.written.insert(write.key.clone(), now);
         }
         inner.forget_old_writes();
-        let receiver = inner.enqueue(fold, now, wait);
+        let durable = inner.enqueue(fold, now, wait);
         if !inner.committing {
             inner.committing = true;
             tokio::spawn(super::commit::run(self.clone()));
         }
-        Ok(receiver)
+        Ok(Folded { durable, at: now })
     }
 
     /// Folds; or, for a call with nothing to store that saw nothing but what is durable, only checks its reads.
-    pub fn fold_or_check(self: &Arc<Lane>, epoch: u64, fold: Fold) -> Result<Option<oneshot::Receiver<Result<Durable, Lost>>>, Refused> {
+    pub fn fold_or_check(self: &Arc<Lane>, epoch: u64, fold: Fold) -> Result<Folded, Refused> {
         if fold.is_empty() {
             let inner = self.inner.lock();
             if inner.epoch != epoch || inner.stopped {
@@ -199,7 +213,7 @@ impl Lane {
                 return Err(Refused::Stale);
             }
             if fold.reads.is_empty() || !inner.committing {
-                return Ok(None);
+                return Ok(Folded { durable: None, at: inner.clock });
             }
         }
         // What it read may not be durable yet: its answer waits behind that.
@@ -330,9 +344,14 @@ impl Turn<'_> {
         self._alone = None;
         self._shared = None;
     }
+
+    /// Keeps the call among the running ones beyond this turn, so that its reads can still be checked.
+    pub fn mark(&self) -> Arc<Mark> {
+        self.mark.clone()
+    }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Mark {
     fn drop(&mut self) {
         let mut inner = self.lane.inner.lock();
         if let Some(count) = inner.running.get_mut(&self.began) {

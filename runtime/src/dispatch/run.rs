@@ -10,6 +10,7 @@ use super::{
 use crate::{
     clock,
     engine::{Attempt, Outcome, Permit},
+    host::Taken,
     ledger::{DeadLetter, Parked},
     model::{Event, LogLine, Micros, Seq, manifest::Function},
 };
@@ -122,9 +123,9 @@ impl Runner {
         let verdict = verdict(&outcome.result, attempts, &function.retry, now);
         let error = outcome.result.as_ref().err().map(ToString::to_string);
         let mut collected = outcome.collected;
-        let (effects, logs) = collected.take();
+        let Taken { effects, logs, logs_dropped, reads } = collected.take();
         let tail = log_tail(&logs, &verdict);
-        let mut fold = Fold { reads: collected.reads, ..Fold::default() };
+        let mut fold = Fold { reads, ..Fold::default() };
         // 0: a parked event's place in the log is settled already.
         fold.settled = Some((self.shared.clone(), if item.parked.is_some() { 0 } else { item.event.seq }));
         let unpark = item.parked.is_some().then(|| (self.shared.id.clone(), item.event.seq));
@@ -156,7 +157,7 @@ impl Runner {
                 Next::Settled
             }
         };
-        fold.events.extend(origin.logs(logs, collected.logs_dropped, failure.as_deref()));
+        fold.events.extend(origin.logs(logs, logs_dropped, failure.as_deref()));
         (fold, next)
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Engine, Failure, Loaded, Permit, TICK, call::failure};
 use crate::{
-    host::{Call, Collected, World},
+    host::{Call, Collected, Taken, World},
     model::{Micros, manifest::Function},
 };
 use bytes::Bytes;
@@ -29,11 +29,17 @@ pub struct HttpCall<'a, B> {
 
 /// A handler at work. Dropping it ends the call.
 pub struct Responded {
-    /// The head and the body that follows; none when the handler ended without one.
-    pub head: oneshot::Receiver<Result<http::Response<HyperOutgoingBody>, ErrorCode>>,
-    /// What the call asked for so far; still growing until `end`.
+    /// None when the handler ended without one.
+    pub head: oneshot::Receiver<Head>,
+    /// What the call asks for after the head; still growing until `end`.
     pub collected: Arc<Mutex<Collected>>,
     pub end: Task,
+}
+
+/// What the handler answered, and what it had asked for at that very moment: it runs on while this is on its way.
+pub struct Head {
+    pub response: Result<http::Response<HyperOutgoingBody>, ErrorCode>,
+    pub taken: Taken,
 }
 
 /// The call's task; aborted when dropped.
@@ -52,12 +58,17 @@ impl Engine {
         let mut store = self.store(data, timeout);
         let (sender, head) = oneshot::channel();
         let request = call.request;
+        let at_head = collected.clone();
+        let answer = move |response| {
+            // Who waited may have gone.
+            let _ = sender.send(Head { response, taken: at_head.lock().take() });
+        };
         let task = async move {
             let _permit = permit;
             let run = async {
                 let indices = loaded.http.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no HTTP handler"))?;
                 let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-                let out = store.data_mut().http().new_response_outparam(sender)?;
+                let out = store.data_mut().http().new_response_outparam_from_callback(answer)?;
                 let instance = loaded.pre.instantiate_async(&mut store).await?;
                 let proxy = indices.load(&mut store, &instance)?;
                 proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await

@@ -8,7 +8,7 @@ mod pool;
 
 pub use call::{Attempt, Failure, Outcome};
 pub use check::Exports;
-pub use http::{HttpCall, Responded};
+pub use http::{Head, HttpCall, Responded};
 
 use crate::{
     host::{self, Call, event_handler},

@@ -108,7 +108,7 @@ impl History {
         Ok(last.is_some_and(|last| last < head))
     }
 
-    /// Commits and lets go, merges unfinished: a shutdown has a deadline, and the next writer merges as well.
+    /// Commits and lets go; at most one merge for each open partition is waited for.
     fn stop(&self) -> Result<(), HistoryError> {
         let mut writers = self.writers.lock();
         writers.commit()?;

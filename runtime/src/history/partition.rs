@@ -1,7 +1,7 @@
 //! The partitions on disk: one Tantivy index for each month that something was measured in.
 
 use super::{
-    disk::{Disk, Durable},
+    disk::{Disk, Partitioned},
     error::HistoryError,
     month::Month,
     schema::Fields,
@@ -93,7 +93,7 @@ impl Partitions {
 
     fn open_one(&self, month: Month) -> Result<Arc<Partition>, HistoryError> {
         let failed = |source| HistoryError::Disk { doing: "open a partition", source };
-        let directory = Durable(self.disk.open(&month.to_string()).map_err(failed)?.into());
+        let directory = Partitioned::open(&*self.disk, &month.to_string()).map_err(failed)?;
         // What a commit that failed half-way left visible is taken for written from here on, so it has to be.
         directory.sync_directory().map_err(failed)?;
         let settings =

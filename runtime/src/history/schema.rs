@@ -122,7 +122,9 @@ impl Fields {
     /// A log line is text, whatever it looks like.
     fn add_line(&self, doc: &mut TantivyDocument, value: &Value) {
         let line = Line::of(value);
-        doc.add_text(self.level, line.level.unwrap_or_default().to_lowercase());
+        if let Some(level) = line.level {
+            doc.add_text(self.level, level.to_lowercase());
+        }
         for text in [line.message, line.context].into_iter().flatten() {
             doc.add_text(self.text, text);
         }

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 use tantivy::{
     IndexWriter, TantivyError,
     directory::error::OpenReadError,
-    indexer::{IndexWriterOptions, LogMergePolicy},
+    indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy},
 };
 
 const POSITION_FILE: &str = "position.json";
@@ -134,9 +134,9 @@ impl Writers {
         result
     }
 
-    /// Forgets what is not committed and closes the writers, merges that run included.
+    /// Forgets what is not committed and closes the writers.
     pub fn abandon(&mut self) {
-        self.open.clear();
+        self.open.drain(..).for_each(Open::let_go);
         self.processed = self.stored;
         self.uncommitted_bytes = 0;
     }
@@ -229,7 +229,9 @@ impl Writers {
     /// Lets go of a partition that is about to be dropped, and of what is in it.
     pub fn forget(&mut self, month: Month) -> Result<(), HistoryError> {
         self.commit()?;
-        self.open.retain(|open| open.partition.month != month);
+        if let Some(at) = self.open.iter().position(|open| open.partition.month == month) {
+            self.open.swap_remove(at).let_go();
+        }
         Ok(())
     }
 }
@@ -263,6 +265,15 @@ impl Open {
         commit(&mut self.writer).map_err(|e| self.partition.error("commit the index", e))?;
         self.dirty = false;
         self.partition.reload()
+    }
+
+    /// Ends the merge that runs and begins none: one that went on behind our back could replace files that the next
+    /// writer of the partition counts on. Whether it succeeds is nobody's concern, nothing depends on a merge.
+    fn let_go(self) {
+        self.writer.set_merge_policy(Box::new(NoMergePolicy));
+        if let Err(error) = self.writer.wait_merging_threads() {
+            tracing::debug!(%error, partition = %self.partition.month, "a merge was given up");
+        }
     }
 
     /// Commits, and waits for merges: a writer that is opened for one batch and closed would never finish one.

@@ -135,11 +135,25 @@ impl Collected {
         self.reads.entry(read).and_modify(|earliest| *earliest = (*earliest).min(at)).or_insert(at);
     }
 
-    /// Takes what there is to commit now; reads stay, for they hold for what comes later too.
-    pub fn take(&mut self) -> (Effects, Vec<LogLine>) {
+    /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
+    pub fn take(&mut self) -> Taken {
         self.log_bytes = 0;
-        (std::mem::take(&mut self.effects), std::mem::take(&mut self.logs))
+        Taken {
+            effects: std::mem::take(&mut self.effects),
+            logs: std::mem::take(&mut self.logs),
+            logs_dropped: std::mem::take(&mut self.logs_dropped),
+            reads: self.reads.clone(),
+        }
     }
+}
+
+/// What a call asked for up to some moment.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub effects: Effects,
+    pub logs: Vec<LogLine>,
+    pub logs_dropped: u64,
+    pub reads: BTreeMap<Read, u64>,
 }
 
 /// The data of one store: one call.
@@ -248,10 +262,11 @@ pub fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
 /// What the proxy world leaves out and the standard libraries of every language import all the same: an empty environment, an
 /// empty filesystem, an exit that ends the call.
 fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::p2::bindings::{cli, filesystem};
+    use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
     use wasmtime_wasi::{
         cli::{WasiCli, WasiCliView},
         filesystem::{WasiFilesystem, WasiFilesystemView},
+        random::WasiRandom,
     };
     cli::environment::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::exit::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
@@ -260,6 +275,8 @@ fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::terminal_stdout::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
     cli::terminal_stderr::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    random::insecure::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
     filesystem::types::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)?;
     filesystem::preopens::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)
 }

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 const GROUP_OPS_MAX: usize = 1_024;
 /// Bytes of one group, for the same reason.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Between two tries to open the database after a failed write.
-const REOPEN_DELAY: Duration = Duration::from_millis(250);
+/// Between two tries to open the database after a failed write: the first, and the longest after doubling.
+const REOPEN_DELAY: Duration = Duration::from_millis(1);
+const REOPEN_DELAY_MAX: Duration = Duration::from_millis(256);
 
 pub(super) struct Writer {
     pub view: Arc<View>,
@@ -96,6 +97,7 @@ impl Writer {
     fn recover(&self, failed: Undecided, receiver: &mut mpsc::Receiver<Message>) {
         tracing::warn!(error = %failed.error, "the ledger could not be written; opening it again");
         let mut closing = false;
+        let mut delay = REOPEN_DELAY;
         let group = loop {
             match self.view.reopen().and_then(|group| self.settle(group, &failed)) {
                 Ok(group) => break Some(group),
@@ -105,7 +107,8 @@ impl Writer {
             if closing {
                 break None;
             }
-            thread::sleep(REOPEN_DELAY);
+            thread::sleep(delay);
+            delay = REOPEN_DELAY_MAX.min(delay * 2);
         };
         match group {
             Some(group) if group == failed.changed.group => self.publish(failed.waiters, failed.outcomes, &failed.changed),

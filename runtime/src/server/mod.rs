@@ -22,6 +22,7 @@ mod readings;
 mod redeploy;
 mod releases;
 mod request;
+pub mod run;
 mod settings;
 mod state;
 mod subscribe;

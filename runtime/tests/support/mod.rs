@@ -15,7 +15,7 @@ use tawi_runtime::{
 pub struct Floor {
     pub dir: tempfile::TempDir,
     pub ledger: Ledger,
-    pub store: Arc<Store>,
+    pub store: Store,
     pub engine: Engine,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
@@ -52,7 +52,7 @@ impl Floor {
         let engine = Engine::open(&EngineOptions { instances_max: 32 }).unwrap();
         let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
-        let store = Arc::new(Store::open(&dir.path().join("deploy")).unwrap());
+        let store = Store::open(&dir.path().join("deploy")).unwrap();
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         Floor { dir, ledger, store, engine, dispatch, reconciler }
     }

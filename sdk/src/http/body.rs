@@ -42,12 +42,10 @@ impl Body {
 
     /// All bytes. The function's memory limit is the only bound: read piece by piece where they may be many.
     pub fn bytes(mut self) -> Result<Vec<u8>> {
-        if let Kind::Whole(cursor) = &mut self.0
-            && cursor.position() == 0
-        {
-            return Ok(std::mem::take(cursor.get_mut()));
-        }
-        let mut bytes = Vec::new();
+        let mut bytes = match &mut self.0 {
+            Kind::Whole(cursor) if cursor.position() == 0 => return Ok(std::mem::take(cursor.get_mut())),
+            _ => Vec::new(),
+        };
         self.read_to_end(&mut bytes)?;
         Ok(bytes)
     }

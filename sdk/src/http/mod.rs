@@ -200,7 +200,7 @@ macro_rules! __http {
                     $crate::http::__handle($handler, request, response)
                 }
             }
-            $crate::bindings::http::export_http!(Handler with_types_in $crate::bindings::http);
+    $crate::bindings::http::export_http!(Handler with_types_in $crate::bindings::http);
         };
         #[doc(hidden)]
         mod __an_app_has_one_http_handler {}

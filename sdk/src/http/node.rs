@@ -57,10 +57,9 @@ fn incoming(request: wasi::IncomingRequest) -> Result<Result<Request, String>> {
     };
     let headers = request.headers();
     *whole.headers_mut() = header_map(&headers)?;
-    if let (Some(authority), false) = (request.authority(), whole.headers().contains_key(super::header::HOST))
-        && let Ok(authority) = HeaderValue::try_from(authority)
-    {
-        whole.headers_mut().insert(super::header::HOST, authority);
+    // The host parses the `host` header away; a handler looks for it there all the same.
+    if let Some(Ok(authority)) = request.authority().map(HeaderValue::try_from) {
+        whole.headers_mut().entry(super::header::HOST).or_insert(authority);
     }
     Ok(Ok(whole))
 }
@@ -106,9 +105,8 @@ fn header_map(fields: &wasi::Fields) -> Result<HeaderMap> {
 /// The headers for the host, with the body's length where it is known and nobody has said it.
 fn fields(headers: &HeaderMap, source: &Source, no_body: bool) -> Result<wasi::Fields> {
     let fields = wasi::Fields::new();
-    let append = |name: &str, value: &[u8]| {
-        fields.append(name, value).map_err(|e| Error::reject(format!("the header `{name}` can't be sent: {e}")))
-    };
+    let append =
+        |name: &str, value: &[u8]| fields.append(name, value).map_err(|e| Error::reject(format!("the header `{name}` can't be sent: {e}")));
     for (name, value) in headers {
         append(name.as_str(), value.as_bytes())?;
     }
@@ -126,17 +124,16 @@ pub fn fetch(request: Request) -> Result<Response> {
     let source = body.into_source();
     let nothing_to_send = matches!(&source, Source::Whole(bytes) if bytes.is_empty());
     let outgoing = wasi::OutgoingRequest::new(fields(&head.headers, &source, nothing_to_send)?);
-    let host = head.uri.host().unwrap_or_default().to_owned();
     let wrong = |what: &str| Error::invalid(format!("`{}` has no {what} that can be asked", head.uri));
     let scheme = match head.uri.scheme_str() {
         Some("http") => wasi::Scheme::Http,
         Some("https") => wasi::Scheme::Https,
         _ => return Err(wrong("scheme")),
     };
-    let authority = head.uri.authority().ok_or_else(|| wrong("host"))?;
+    let host = head.uri.authority().map(|authority| authority.as_str().to_owned()).ok_or_else(|| wrong("host"))?;
     outgoing.set_method(&method_to(&head.method)).map_err(|()| wrong("method"))?;
     outgoing.set_scheme(Some(&scheme)).map_err(|()| wrong("scheme"))?;
-    outgoing.set_authority(Some(authority.as_str())).map_err(|()| wrong("host"))?;
+    outgoing.set_authority(Some(&host)).map_err(|()| wrong("host"))?;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     outgoing.set_path_with_query(Some(path)).map_err(|()| wrong("path"))?;
     let body = outgoing.body().map_err(|()| Error::retry("the request has no body"))?;
@@ -158,7 +155,7 @@ pub fn fetch(request: Request) -> Result<Response> {
 fn not_answered(host: &str, code: wasi::ErrorCode) -> Error {
     match code {
         wasi::ErrorCode::HttpRequestDenied => {
-            Error::of(ErrorKind::Denied, format!("a request to `{host}` is not granted: add it to `http` under `[grant]` in tawi.toml"))
+            Error::of(ErrorKind::Denied, format!("a request to `{host}` is not granted: add it to `http` under [grant] in tawi.toml"))
         }
         code => Error::of(ErrorKind::Unavailable, format!("`{host}` did not answer: {code:?}")),
     }

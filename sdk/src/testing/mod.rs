@@ -38,6 +38,7 @@ use crate::{
     history::Found,
     http::{Answer, Body, Request, Response},
     log::Level,
+    publish::token,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{cell::RefCell, fmt::Debug, rc::Rc};
@@ -182,7 +183,7 @@ impl Host {
     /// As [`Host::event`], for ids that may have a dot in them.
     #[track_caller]
     pub fn reading(&self, device: &str, sensor: &str, value: impl Serialize) -> Event {
-        self.event(&format!("reading.{}.{}", world::token(device), world::token(sensor)), value)
+        self.event(&format!("reading.{}.{}", token(device), token(sensor)), value)
     }
 
     /// Runs an event handler. What it did is kept if it succeeds, and dropped if not.

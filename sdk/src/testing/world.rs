@@ -130,10 +130,8 @@ impl World {
         if RESERVED.contains(&first) {
             return Err(denied(format!("`{subject}`: only the node itself writes subjects under `{first}`")));
         }
-        if let Some(grants) = &self.publish_grants
-            && !grants.iter().any(|pattern| matches(pattern, subject))
-        {
-            return Err(denied(format!("publishing on `{subject}` is not granted: add it to `publish` under `[grant]` in tawi.toml")));
+        if self.publish_grants.as_ref().is_some_and(|grants| !grants.iter().any(|pattern| matches(pattern, subject))) {
+            return Err(denied(format!("publishing on `{subject}` is not granted: add it to `publish` under [grant] in tawi.toml")));
         }
         self.effect(subject.len() + value.bytes().len())?;
         self.kept.published.push(Published { subject: subject.to_owned(), value });
@@ -219,7 +217,7 @@ fn check_key(key: &str) -> Result {
     match key.len() {
         0 => Err(Error::invalid("a key of the state can't be empty")),
         len if len > STATE_KEY_BYTES_MAX => {
-            Err(Error::invalid(format!("a key of the state has at most {STATE_KEY_BYTES_MAX} bytes, this one has {len}")))
+            Err(limit(format!("a key of the state has at most {STATE_KEY_BYTES_MAX} bytes, this one has {len}")))
         }
         _ => Ok(()),
     }
@@ -277,11 +275,7 @@ fn matches(pattern: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
-/// An id as one token of a subject.
-pub fn token(id: &str) -> String {
-    id.replace('%', "%25").replace('.', "%2E")
-}
-
+/// The id that [`token`](crate::publish::token) wrote.
 fn id(token: &str) -> String {
     token.replace("%2E", ".").replace("%25", "%")
 }

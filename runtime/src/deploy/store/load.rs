@@ -24,7 +24,11 @@ pub fn apps(disk: &dyn Disk, layout: &Layout) -> Result<BTreeMap<AppId, Arc<App>
                 remove_app(disk, &dir)?;
                 continue;
             }
-            apps.insert(id.clone(), Arc::new(app(disk, layout, &id)?));
+            let app = app(disk, layout, &id)?;
+            // The builder keeps logs beside; a directory with nothing else is of an app that never was.
+            if !app.is_empty() {
+                apps.insert(id, Arc::new(app));
+            }
         }
     }
     Ok(apps)

@@ -1,8 +1,8 @@
-//! Power cuts at any moment: nothing that was committed is lost, nothing is there twice.
+//! Kills and power cuts at any moment: nothing that was committed is lost, nothing is there twice.
 
 use super::{
     Dice,
-    disk::{ForgetfulDisk, Last, Lie},
+    disk::{End, ForgetfulDisk, Last, Lie},
     micros, reading,
 };
 use crate::{
@@ -58,8 +58,8 @@ fn feed(history: &History, events: &[Arc<Event>], dice: &mut Dice) -> u64 {
     }
 }
 
-/// Ten power cuts and then a good day.
-fn ten_power_cuts(seed: u64, lie: Option<Lie>) -> Result<(), String> {
+/// Ten crashes and then a good day.
+fn ten_crashes(seed: u64, lie: Option<Lie>) -> Result<(), String> {
     let mut dice = Dice(seed);
     let events = events(&mut dice);
     let mut disk = ForgetfulDisk::default();
@@ -78,7 +78,10 @@ fn ten_power_cuts(seed: u64, lie: Option<Lie>) -> Result<(), String> {
             // The power went while it opened.
             Err(_) => 0,
         };
-        disk = disk.after_power_cut(&mut dice);
+        disk = match dice.roll(3) {
+            0 => disk.after(End::Kill),
+            _ => disk.after(End::PowerCut(&mut dice)),
+        };
         let history = History::on(Arc::new(disk.clone()), options()).map_err(|e| format!("cut {cut}: {e:?}"))?;
         if history.position() < reported {
             return Err(format!("cut {cut}: {reported} was reported, {} is there", history.position()));
@@ -103,9 +106,9 @@ fn complete_to(history: &History, position: u64) -> Result<(), String> {
 }
 
 #[test]
-fn power_cuts_lose_nothing_and_double_nothing() {
+fn crashes_lose_nothing_and_double_nothing() {
     for seed in 0..12 {
-        if let Err(why) = ten_power_cuts(seed, None) {
+        if let Err(why) = ten_crashes(seed, None) {
             panic!("seed {seed}: {why}");
         }
     }
@@ -114,7 +117,7 @@ fn power_cuts_lose_nothing_and_double_nothing() {
 #[test]
 fn every_sync_is_needed() {
     for lie in [Lie::File, Lie::Replaced, Lie::Segment, Lie::Commit, Lie::Partition, Lie::Position] {
-        let noticed = (0..30).any(|seed| ten_power_cuts(seed, Some(lie)).is_err());
+        let noticed = (0..30).any(|seed| ten_crashes(seed, Some(lie)).is_err());
         assert!(noticed, "nothing is lost without the sync {lie:?}");
     }
 }
@@ -131,7 +134,7 @@ fn a_commit_whose_last_sync_failed_is_not_taken_for_safe() {
         assert_eq!(history.next(), 1, "after an error the log is read again");
         history.index(&events).unwrap();
         history.commit().unwrap();
-        let disk = disk.after_power_cut(&mut dice);
+        let disk = disk.after(End::PowerCut(&mut dice));
         let history = History::on(Arc::new(disk), options()).unwrap();
         assert_eq!(history.position(), EVENTS);
         complete_to(&history, EVENTS).unwrap();

@@ -67,6 +67,29 @@ struct File {
     synced: bool,
 }
 
+/// How it ended.
+pub enum End<'a> {
+    /// The kernel goes on and writes everything, half-written files as they are.
+    Kill,
+    PowerCut(&'a mut Dice),
+}
+
+impl End<'_> {
+    fn keeps(&mut self) -> bool {
+        match self {
+            End::Kill => true,
+            End::PowerCut(dice) => dice.roll(2) == 0,
+        }
+    }
+
+    fn keeps_bytes(&mut self, len: usize) -> usize {
+        match self {
+            End::Kill => len,
+            End::PowerCut(dice) => usize::try_from(dice.roll(len as u64 + 1)).unwrap(),
+        }
+    }
+}
+
 type Names = BTreeMap<String, Entry>;
 /// Names that change together.
 type Change = Vec<(String, Option<Entry>)>;
@@ -106,26 +129,26 @@ impl Dir {
         self.last = last;
     }
 
-    fn after_power_cut(&self, dice: &mut Dice) -> Dir {
+    fn after(&self, end: &mut End) -> Dir {
         let mut names = self.safe.clone();
-        for change in self.unsynced.iter().filter(|_| dice.roll(2) == 0) {
+        for change in self.unsynced.iter().filter(|_| end.keeps()) {
             apply(&mut names, change);
         }
-        let names = names.into_iter().map(|(name, entry)| (name, entry.after_power_cut(dice)));
+        let names = names.into_iter().map(|(name, entry)| (name, entry.after(end)));
         let names: Names = names.collect();
         Dir { seen: names.clone(), safe: names, ..Dir::default() }
     }
 }
 
 impl Entry {
-    fn after_power_cut(self, dice: &mut Dice) -> Entry {
+    fn after(self, end: &mut End) -> Entry {
         match self {
-            Entry::Dir(dir) => Entry::Dir(Arc::new(Mutex::new(dir.lock().after_power_cut(dice)))),
+            Entry::Dir(dir) => Entry::Dir(Arc::new(Mutex::new(dir.lock().after(end)))),
             Entry::File(file) => {
                 let mut file = file.lock().clone();
                 if !file.synced {
-                    let keep = dice.roll(file.bytes.len() as u64 + 1);
-                    file.bytes.truncate(usize::try_from(keep).unwrap());
+                    let keep = end.keeps_bytes(file.bytes.len());
+                    file.bytes.truncate(keep);
                 }
                 file.synced = true;
                 Entry::File(Arc::new(Mutex::new(file)))
@@ -152,9 +175,9 @@ impl ForgetfulDisk {
         self.switches.lock().fail_commit = true;
     }
 
-    /// The disk as it is found when the power is back.
-    pub fn after_power_cut(&self, dice: &mut Dice) -> ForgetfulDisk {
-        let root = self.root.lock().after_power_cut(dice);
+    /// The disk as it is found afterwards.
+    pub fn after(&self, mut end: End) -> ForgetfulDisk {
+        let root = self.root.lock().after(&mut end);
         let switches = Switches { lie: self.switches.lock().lie, ..Switches::default() };
         ForgetfulDisk { root: Arc::new(Mutex::new(root)), switches: Arc::new(Mutex::new(switches)) }
     }
@@ -213,6 +236,13 @@ impl Disk for ForgetfulDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn Directory>> {
         match self.root.lock().seen.get(name) {
             Some(Entry::Dir(dir)) => Ok(Box::new(self.directory(dir.clone(), false))),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn files(&self, name: &str) -> io::Result<Vec<String>> {
+        match self.root.lock().seen.get(name) {
+            Some(Entry::Dir(dir)) => Ok(dir.lock().seen.keys().cloned().collect()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod disk;
+mod follow;
 mod language;
 mod pages;
 mod partitions;

@@ -120,6 +120,25 @@ fn a_month_that_was_being_dropped_is_gone_after_a_crash() {
 }
 
 #[test]
+fn what_a_crash_left_over_is_cleared_away() {
+    let events = interleaved();
+    let place = history_of(&events[..30]);
+    drop(place.history);
+    let left = place.dir.path().join("2024-01");
+    let orphans = ["0123456789abcdef0123456789abcdef.idx", ".tmpAbC123"].map(|name| left.join(name));
+    let outside = place.dir.path().join(".tmpXyZ987");
+    for path in orphans.iter().chain([&outside]) {
+        std::fs::write(path, "half").unwrap();
+    }
+    let history = History::open(place.dir.path(), HistoryOptions::default()).unwrap();
+    history.index(&events[30..]).unwrap();
+    history.commit().unwrap();
+    history.rest().unwrap();
+    assert_eq!(find(&history, "").total, 730);
+    assert!(orphans.iter().chain([&outside]).all(|path| !path.exists()));
+}
+
+#[test]
 fn wild_clocks_are_kept_and_found() {
     let place = history_of(&[
         reading(1, "pond", "temp", Micros(i64::MIN), "1"),
