@@ -1,6 +1,6 @@
 //! The command line, as `--help` shows it.
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 use tawi_runtime::model::Micros;
 
@@ -212,18 +212,19 @@ pub enum Dead {
         limit: u32,
     },
     /// One dead letter with its event, error and last log lines
-    Show {
-        /// APP/FUNCTION/SEQUENCE, as the list shows it
-        letter: String,
-    },
+    Show(Letter),
     /// Try again, out of order
-    Replay {
-        letter: String,
-    },
+    Replay(Letter),
     /// Forget
-    Drop {
-        letter: String,
-    },
+    Drop(Letter),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Letter {
+    /// APP/FUNCTION, as the list shows it
+    pub function: String,
+    /// The event's sequence
+    pub sequence: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,12 +250,11 @@ pub enum Config {
     Get { app: String, key: String },
     /// All values, the manifest's defaults included
     List { app: String },
-    /// Set a value; takes effect at once
+    /// Set values; they take effect at once
     Set {
         app: String,
-        key: String,
-        #[arg(allow_hyphen_values = true)]
-        value: String,
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
+        settings: Vec<(String, String)>,
     },
     /// Go back to the manifest's default
     Unset { app: String, key: String },
@@ -283,11 +283,8 @@ pub enum Tokens {
     Create {
         /// What it is for
         name: String,
-        #[arg(long, value_enum)]
+        #[command(flatten)]
         role: Role,
-        /// The app of a deploy token
-        #[arg(long, required_if_eq("role", "deploy"))]
-        app: Option<String>,
     },
     /// Make a token worthless
     Revoke {
@@ -296,16 +293,29 @@ pub enum Tokens {
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Role {
-    /// Everything
-    Admin,
-    /// Push to one app and look after it
-    Deploy,
-    /// Look at everything, change nothing
-    Read,
-    /// Send readings
-    Send,
+/// Exactly one of these.
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub struct Role {
+    /// May do everything
+    #[arg(long)]
+    pub admin: bool,
+    /// May push to one app and look after it
+    #[arg(long, value_name = "APP")]
+    pub deploy: Option<String>,
+    /// May look at everything and change nothing
+    #[arg(long)]
+    pub read: bool,
+    /// May send readings
+    #[arg(long)]
+    pub send: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it is not KEY=VALUE".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -34,7 +34,9 @@ fn folder() -> Done<PathBuf> {
     var("TAWI_CONFIG_DIR")
         .or_else(|| var("XDG_CONFIG_HOME").map(|dir| dir.join("tawi")))
         .or_else(|| var("HOME").map(|home| home.join(".config/tawi")))
-        .ok_or_else(|| Failure::new("can't tell where to keep the login: `HOME` is not set").hint("set TAWI_CONFIG_DIR, or TAWI_URL and TAWI_TOKEN"))
+        .ok_or_else(|| {
+            Failure::new("can't tell where to keep the login: `HOME` is not set").hint("set TAWI_CONFIG_DIR, or TAWI_URL and TAWI_TOKEN")
+        })
 }
 
 /// A URL as it is compared: without a slash at its end.
@@ -48,7 +50,8 @@ impl Logins {
     }
 
     fn load_from(path: PathBuf) -> Done<Logins> {
-        let wrong = |e: &(dyn std::error::Error + 'static)| Failure::because(format!("can't read the saved logins in `{}`", path.display()), e);
+        let wrong =
+            |e: &(dyn std::error::Error + 'static)| Failure::because(format!("can't read the saved logins in `{}`", path.display()), e);
         let mut logins: Logins = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| wrong(&e))?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Logins::default(),

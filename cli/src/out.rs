@@ -121,7 +121,8 @@ impl Table {
                 (false, false) => format!("{text:<width$}"),
             }
         };
-        let line = |row: &Vec<String>| row.iter().enumerate().map(|(i, text)| cell(i, text)).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+        let line =
+            |row: &Vec<String>| row.iter().enumerate().map(|(i, text)| cell(i, text)).collect::<Vec<_>>().join("  ").trim_end().to_owned();
         self.rows.iter().map(line).collect()
     }
 }

@@ -119,7 +119,9 @@ pub fn redeploy(context: &Context, app: &str) -> Done {
                 let style = Style::for_stdout();
                 return Ok(out::line(&format!("{}: release {number} is live", style.green(app)))?);
             }
-            Ok(Progress::Error(why)) => return Err(Failure::new(format!("`{app}` was not deployed: {why}")).hint("the release before it still serves")),
+            Ok(Progress::Error(why)) => {
+                return Err(Failure::new(format!("`{app}` was not deployed: {why}")).hint("the release before it still serves"));
+            }
             Err(error) => return Err(Failure::because("did not understand the node's answer", &error)),
         }
     }

@@ -3,7 +3,7 @@
 use super::{Context, text};
 use crate::{
     args::{History, State},
-    client::{path, segment},
+    client::{Client, path, segment},
     failure::Done,
     out::{self, Table},
     when,
@@ -44,7 +44,11 @@ pub fn history(context: &Context, what: History) -> Done {
         return if context.global.json { Ok(out::json(&answer)?) } else { Ok(out::line(&answer["total"].to_string())?) };
     }
     query.extend([("limit", Some(what.limit.to_string())), ("offset", Some(what.offset.to_string()))]);
-    context.show(client.get(&path("/api/v1/history", &query))?, |page: Page| {
+    let mut answer: Value = client.get(&path("/api/v1/history", &query))?;
+    if context.global.json {
+        return Ok(out::json(&answer["hits"].take())?);
+    }
+    context.show(answer, |page: Page| {
         let shown = page.hits.len();
         let mut table = Table::new(["MEASURED", "KIND", "SEQUENCE", "SUBJECT", "VALUE"]).right(&[2]);
         for hit in page.hits {
@@ -70,11 +74,11 @@ pub fn state(context: &Context, command: State) -> Done {
             context.show(answer, |entry: Entry| Ok(out::line(&readable(&entry.value))?))
         }
         State::List { app, prefix, after, limit } => {
-            let query = [("prefix", Some(prefix)), ("after", after), ("limit", Some(limit.to_string()))];
-            let answer = client.get(&path(&format!("/api/v1/apps/{}/state", segment(&app)), &query))?;
-            context.show(answer, |entries: Vec<Entry>| {
+            let entries = pages(&client, &app, &prefix, after, limit as usize)?;
+            let full = entries.len() >= limit as usize;
+            context.show(Value::Array(entries), |entries: Vec<Entry>| {
                 let mut table = Table::new(["KEY", "VALUE"]);
-                let (full, last) = (entries.len() >= limit as usize, entries.last().map(|e| e.key.clone()));
+                let last = entries.last().map(|e| e.key.clone());
                 for entry in entries {
                     table.row([entry.key, readable(&entry.value)]);
                 }
@@ -86,6 +90,20 @@ pub fn state(context: &Context, command: State) -> Done {
             })
         }
     }
+}
+
+/// As many entries as are wanted, in pages that the node is willing to give.
+fn pages(client: &Client, app: &str, prefix: &str, mut after: Option<String>, limit: usize) -> Done<Vec<Value>> {
+    let mut entries: Vec<Value> = Vec::new();
+    while entries.len() < limit {
+        let left = (limit - entries.len()).to_string();
+        let query = [("prefix", Some(prefix.to_owned())), ("after", after.clone()), ("limit", Some(left))];
+        let page: Vec<Value> = client.get(&path(&format!("/api/v1/apps/{}/state", segment(app)), &query))?;
+        let Some(last) = page.last().and_then(|entry| entry["key"].as_str()) else { break };
+        after = Some(last.to_owned());
+        entries.extend(page);
+    }
+    Ok(entries)
 }
 
 /// A text as it is, anything else as JSON.

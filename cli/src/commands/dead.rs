@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::{
-    args::Dead,
+    args::{self, Dead},
     client::{path, segment},
     failure::{Done, Failure},
     out::{self, Style, Table},
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Letter {
-    app: String,
+    /// `APP/FUNCTION`.
     function: String,
     sequence: u64,
     attempts: u32,
@@ -32,45 +32,40 @@ pub fn run(context: &Context, command: Dead) -> Done {
         Dead::List { app, limit } => {
             let query = [("app", app), ("limit", Some(limit.to_string()))];
             context.show(client.get(&path("/api/v1/dead", &query))?, |letters: Vec<Letter>| {
-                let mut table = Table::new(["LETTER", "TIME", "ATTEMPTS", "ERROR"]).right(&[2]);
+                let mut table = Table::new(["FUNCTION", "SEQUENCE", "TIME", "ATTEMPTS", "ERROR"]).right(&[1, 3]);
                 for letter in letters {
-                    table.row([name(&letter), when::short(&letter.time), letter.attempts.to_string(), letter.error]);
+                    let (sequence, attempts) = (letter.sequence.to_string(), letter.attempts.to_string());
+                    table.row([letter.function, sequence, when::short(&letter.time), attempts, letter.error]);
                 }
                 Ok(table.print("no dead letters")?)
             })
         }
-        Dead::Show { letter } => context.show(client.get(&place(&letter)?)?, |letter| show(&letter)),
-        Dead::Replay { letter } => {
+        Dead::Show(letter) => context.show(client.get(&place(&letter)?)?, |letter| show(&letter)),
+        Dead::Replay(letter) => {
             client.tell("POST", &format!("{}/replay", place(&letter)?), None)?;
-            eprintln!("{letter} is tried again");
+            eprintln!("{} {} is tried again", letter.function, letter.sequence);
             Ok(())
         }
-        Dead::Drop { letter } => {
+        Dead::Drop(letter) => {
             client.tell("DELETE", &place(&letter)?, None)?;
-            eprintln!("{letter} is forgotten");
+            eprintln!("{} {} is forgotten", letter.function, letter.sequence);
             Ok(())
         }
     }
 }
 
-fn name(letter: &Letter) -> String {
-    format!("{}/{}/{}", letter.app, letter.function, letter.sequence)
-}
-
-/// The path of `APP/FUNCTION/SEQUENCE`.
-fn place(letter: &str) -> Done<String> {
-    let parts: Vec<&str> = letter.split('/').collect();
-    match parts.as_slice() {
-        [app, function, seq] if seq.parse::<u64>().is_ok() => {
-            Ok(format!("/api/v1/apps/{}/dead/{}/{seq}", segment(app), segment(function)))
+fn place(letter: &args::Letter) -> Done<String> {
+    match letter.function.split_once('/') {
+        Some((app, function)) if !app.is_empty() && !function.is_empty() && !function.contains('/') => {
+            Ok(format!("/api/v1/apps/{}/dead/{}/{}", segment(app), segment(function), letter.sequence))
         }
-        _ => Err(Failure::new(format!("`{letter}` is not the name of a dead letter")).hint("it is APP/FUNCTION/SEQUENCE, as `tawi dead list` shows it")),
+        _ => Err(Failure::new(format!("`{}` is not a function", letter.function)).hint("it is APP/FUNCTION, as `tawi dead list` shows it")),
     }
 }
 
 fn show(letter: &Letter) -> Done {
     let style = Style::for_stdout();
-    out::line(&style.bold(&name(letter)))?;
+    out::line(&style.bold(&format!("{} {}", letter.function, letter.sequence)))?;
     out::line(&format!("died       {} after {} attempts on release {}", when::short(&letter.time), letter.attempts, letter.release))?;
     out::line(&format!("error      {}", style.red(&out::clean(&letter.error))))?;
     let event = &letter.event;
@@ -89,9 +84,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_has_three_parts() {
-        assert_eq!(place("fridge-alert/on-reading/17").unwrap(), "/api/v1/apps/fridge-alert/dead/on-reading/17");
-        assert!(place("fridge-alert/17").is_err());
-        assert!(place("a/b/c").is_err());
+    fn a_function_is_named_with_its_app() {
+        let letter = |function: &str| args::Letter { function: function.to_owned(), sequence: 17 };
+        assert_eq!(place(&letter("fridge-alert/on-reading")).unwrap(), "/api/v1/apps/fridge-alert/dead/on-reading/17");
+        assert!(place(&letter("fridge-alert")).is_err());
+        assert!(place(&letter("a/b/c")).is_err());
     }
 }

@@ -42,7 +42,11 @@ pub fn subscribe(context: &Context, what: Subscribe) -> Done {
     for line in client.lines("GET", &path("/api/v1/subscribe", &query))? {
         let line = line?;
         let event = parse(&line)?;
-        if context.global.json { out::line(&line)? } else { out::line(&event_line(&event))? }
+        if context.global.json {
+            out::line(&line)?
+        } else {
+            out::line(&event_line(&event))?
+        }
         if event.kind != "gap" {
             left -= 1;
         }
@@ -63,11 +67,7 @@ fn event_line(event: &Event) -> String {
 }
 
 pub fn logs(context: &Context, what: Logs) -> Done {
-    let query = [
-        ("limit", Some(what.limit.to_string())),
-        ("follow", what.follow.then(|| "true".to_owned())),
-        ("function", what.function),
-    ];
+    let query = [("limit", Some(what.limit.to_string())), ("follow", what.follow.then(|| "true".to_owned())), ("function", what.function)];
     let client = context.client()?;
     for line in client.lines("GET", &path(&format!("/api/v1/apps/{}/logs", segment(&what.app)), &query))? {
         let line = line?;
@@ -101,11 +101,13 @@ mod tests {
 
     #[test]
     fn a_line_is_readable_without_a_terminal() {
-        let alert = r#"{"kind":"message","sequence":7,"subject":"alerts.fridge1","value":{"temp":9.5},"received":"2026-01-01T00:00:00.5Z"}"#;
+        let alert =
+            r#"{"kind":"message","sequence":7,"subject":"alerts.fridge1","value":{"temp":9.5},"received":"2026-01-01T00:00:00.5Z"}"#;
         assert_eq!(event_line(&parse(alert).unwrap()), "2026-01-01 00:00:00.500  alerts.fridge1  {\"temp\":9.5}");
         let gap = parse(r#"{"kind":"gap","from":3,"to":9}"#).unwrap();
         assert_eq!(event_line(&gap), "events 3 to 9 are not in the log any more");
-        let log = r#"{"kind":"log","received":"2026-01-01T00:00:00Z","function":"on-reading","level":"warn","message":"too \u001b[31mwarm"}"#;
+        let log =
+            r#"{"kind":"log","received":"2026-01-01T00:00:00Z","function":"on-reading","level":"warn","message":"too \u001b[31mwarm"}"#;
         assert_eq!(log_line(&parse(log).unwrap()), "2026-01-01 00:00:00.000  WARN     on-reading  too \u{fffd}[31mwarm");
     }
 }

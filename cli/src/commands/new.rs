@@ -83,7 +83,8 @@ fn credential_helper(dir: &Path, url: &str) -> Done {
 
 fn git(dir: &Path, args: &[&str]) -> Done {
     let what = || format!("`git {}` failed in `{}`", args.join(" "), dir.display());
-    let output = Command::new("git").arg("-C").arg(dir).args(args).output().map_err(|e| Failure::because(what(), &e).hint("is git installed?"))?;
+    let output =
+        Command::new("git").arg("-C").arg(dir).args(args).output().map_err(|e| Failure::because(what(), &e).hint("is git installed?"))?;
     if output.status.success() {
         return Ok(());
     }

@@ -56,7 +56,9 @@ pub fn run(context: &Context, what: Replay) -> Done {
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     if context.global.json {
-        return Ok(out::json(&json!({ "read": recording.rows.len() + recording.skipped, "sent": sent, "skipped": recording.skipped, "seconds": seconds }))?);
+        return Ok(out::json(
+            &json!({ "read": recording.rows.len() + recording.skipped, "sent": sent, "skipped": recording.skipped, "seconds": seconds }),
+        )?);
     }
     Ok(out::line(&format!("{sent} readings sent, {} lines skipped, in {seconds:.1} s", recording.skipped))?)
 }
@@ -197,7 +199,9 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_number_is_one() {
-        for (cell, json) in [("61.10", "61.10"), ("-3", "-3"), ("007", "7.0"), (".5", "0.5"), ("nan", "\"nan\""), ("1e999", "\"1e999\""), ("", "\"\"")] {
+        for (cell, json) in
+            [("61.10", "61.10"), ("-3", "-3"), ("007", "7.0"), (".5", "0.5"), ("nan", "\"nan\""), ("1e999", "\"1e999\""), ("", "\"\"")]
+        {
             assert_eq!(json_text(cell), json, "{cell}");
         }
     }

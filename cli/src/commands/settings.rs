@@ -27,7 +27,9 @@ pub fn config(context: &Context, command: Config) -> Done {
         Config::Get { app, key } => {
             let settings: Vec<Setting> = client.get(&place(&app, "config", None))?;
             let Some(setting) = settings.into_iter().find(|s| s.key == key) else {
-                return Err(Failure::new(format!("`{app}` has no config `{key}`")).hint(format!("`tawi config list {app}` shows what it has")));
+                return Err(
+                    Failure::new(format!("`{app}` has no config `{key}`")).hint(format!("`tawi config list {app}` shows what it has"))
+                );
             };
             if context.global.json {
                 return Ok(out::json(&json!({ "key": key, "value": setting.value, "source": setting.source }))?);
@@ -41,7 +43,9 @@ pub fn config(context: &Context, command: Config) -> Done {
             }
             Ok(table.print("no config")?)
         }),
-        Config::Set { app, key, value } => client.tell("PUT", &place(&app, "config", Some(&key)), Some(&json!({ "value": value }))),
+        Config::Set { app, settings } => settings
+            .iter()
+            .try_for_each(|(key, value)| client.tell("PUT", &place(&app, "config", Some(key)), Some(&json!({ "value": value })))),
         Config::Unset { app, key } => client.tell("DELETE", &place(&app, "config", Some(&key)), None),
     }
 }

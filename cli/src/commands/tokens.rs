@@ -30,20 +30,14 @@ pub fn run(context: &Context, command: Tokens) -> Done {
             }
             Ok(table.print("no tokens")?)
         }),
-        Tokens::Create { name, role, app } => {
-            let role = match role {
-                Role::Admin => "admin",
-                Role::Deploy => "deploy",
-                Role::Read => "read",
-                Role::Send => "send",
-            };
-            let body = json!({ "name": name, "role": role, "app": app });
+        Tokens::Create { name, role } => {
+            let body = json!({ "name": name, "role": word(&role), "app": role.deploy });
             let answer: Value = client.ask("POST", "/api/v1/tokens", Some(&body))?;
             if context.global.json {
                 return Ok(out::json(&answer)?);
             }
             // The secret alone on standard output: `TAWI_TOKEN=$(tawi tokens create …)`.
-            out::line(answer["token"].as_str().unwrap_or_default())?;
+            out::line(answer["secret"].as_str().unwrap_or_default())?;
             eprintln!("this is the only time it is shown; its id is {}", answer["id"].as_str().unwrap_or_default());
             Ok(())
         }
@@ -52,5 +46,14 @@ pub fn run(context: &Context, command: Tokens) -> Done {
             eprintln!("revoked {id}");
             Ok(())
         }
+    }
+}
+
+fn word(role: &Role) -> &'static str {
+    match role {
+        Role { admin: true, .. } => "admin",
+        Role { deploy: Some(_), .. } => "deploy",
+        Role { read: true, .. } => "read",
+        _ => "send",
     }
 }

@@ -229,7 +229,7 @@ fn each<R: Read>(from: R, mut take: impl FnMut(&Path, &mut tar::Entry<'_, R>) ->
             begun = true;
             continue;
         }
-        let plain = matches!(entry.header().entry_type(), tar::EntryType::Regular | tar::EntryType::Directory);
+        let plain = matches!(entry.header().entry_type(), tar::EntryType::Regular | tar::EntryType::GNUSparse | tar::EntryType::Directory);
         if !plain || !path.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(ArchiveError::Outside(path));
         }

@@ -81,8 +81,7 @@ fn missing(function: &FunctionId, seq: Seq) -> Problem {
 
 fn summary(letter: &DeadLetter) -> Value {
     json!({
-        "app": letter.function.app.app,
-        "function": letter.function.function,
+        "function": format!("{}/{}", letter.function.app.app, letter.function.function),
         "sequence": letter.seq,
         "subject": letter.event.subject,
         "attempts": letter.attempts,

@@ -12,16 +12,19 @@ pub struct Problem {
     pub title: &'static str,
     #[serde(serialize_with = "number")]
     pub status: StatusCode,
-    pub detail: String,
+    pub detail: Box<str>,
     /// The member, parameter or header that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// The line of the body, where that helps.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
+    pub line: Option<u32>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
+    /// Finds the log line of a call that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Box<str>>,
     #[serde(skip)]
     pub retry_after_seconds: Option<u32>,
 }
@@ -35,11 +38,11 @@ fn number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { kind, title, status, detail: detail.into(), field: None, line: None, hint: None, retry_after_seconds: None }
+    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<Box<str>>) -> Problem {
+        Problem { kind, title, status, detail: detail.into(), field: None, line: None, hint: None, id: None, retry_after_seconds: None }
     }
 
-    pub fn bad_request(detail: impl Into<String>) -> Problem {
+    pub fn bad_request(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "bad-request", "The request is malformed", detail)
     }
 
@@ -52,32 +55,32 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, "bad-token", "The token is not valid", "the token is unknown or was revoked")
     }
 
-    pub fn forbidden(detail: impl Into<String>) -> Problem {
+    pub fn forbidden(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::FORBIDDEN, "forbidden", "The token does not allow this", detail)
     }
 
     /// `kind` such as `unknown-app`.
-    pub fn unknown(kind: &'static str, detail: impl Into<String>) -> Problem {
+    pub fn unknown(kind: &'static str, detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, kind, "There is no such thing", detail)
     }
 
-    pub fn too_large(detail: impl Into<String>) -> Problem {
+    pub fn too_large(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large", detail)
     }
 
-    pub fn timeout(detail: impl Into<String>) -> Problem {
+    pub fn timeout(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
     }
 
-    pub fn conflict(detail: impl Into<String>) -> Problem {
+    pub fn conflict(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", "That does not go together", detail)
     }
 
-    pub fn full(detail: impl Into<String>) -> Problem {
+    pub fn full(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::INSUFFICIENT_STORAGE, "full", "The node's disk is full", detail).retry_after(30)
     }
 
-    pub fn unavailable(detail: impl Into<String>) -> Problem {
+    pub fn unavailable(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The node can't do this right now", detail).retry_after(2)
     }
 
@@ -88,12 +91,17 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The node failed", chain.into_iter().next().unwrap_or_default())
     }
 
-    pub fn field(mut self, field: impl Into<String>) -> Problem {
+    pub fn id(mut self, id: impl Into<Box<str>>) -> Problem {
+        self.id = Some(id.into());
+        self
+    }
+
+    pub fn field(mut self, field: impl Into<Box<str>>) -> Problem {
         self.field = Some(field.into());
         self
     }
 
-    pub fn hint(mut self, hint: impl Into<String>) -> Problem {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Problem {
         self.hint = Some(hint.into());
         self
     }

@@ -16,8 +16,8 @@ impl From<BodyError> for Problem {
             BodyErrorKind::Malformed => Problem::bad_request(error.to_string()),
             BodyErrorKind::TooLarge => Problem::too_large(error.to_string()),
         };
-        problem.line = error.line;
-        problem.field = error.field;
+        problem.line = error.line.and_then(|line| u32::try_from(line).ok());
+        problem.field = error.field.map(Into::into);
         problem
     }
 }

@@ -27,7 +27,7 @@ async fn a_running_node_is_copied_and_the_copy_goes_on() {
     node.ask("POST", "/api/v2/devices/d/sensors/t/value", "10").await.is(204);
     node.ask("PUT", "/api/v1/apps/fridge/secrets/k", r#"{"value":"hush"}"#).await.is(204);
     let tar = backup(&node).await;
-    node.ask("POST", "/api/v2/devices/d/sensors/t/value", "after").await.is(204);
+    node.ask("POST", "/api/v2/devices/d/sensors/t/value", "11").await.is(204);
 
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("copy");
