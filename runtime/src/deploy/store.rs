@@ -153,9 +153,17 @@ impl Store {
         }
     }
 
-    /// Where an engine keeps the compiled form of an artifact. Whoever writes there renames into place.
+    /// Where the compiled form of an artifact is, if it was kept ([`Store::put_cache`]).
     pub fn cache_path(&self, digest: &Digest, compatibility: &str) -> PathBuf {
         self.inner.layout.cache(digest, compatibility)
+    }
+
+    /// Keeps the compiled form of an artifact for engines of this compatibility.
+    pub fn put_cache(&self, digest: &Digest, compatibility: &str, code: &[u8]) -> Result<PathBuf, StoreError> {
+        let path = self.cache_path(digest, compatibility);
+        let _writing = self.inner.writing.lock();
+        self.replace(&path, code, false)?;
+        Ok(path)
     }
 
     /// Removes compiled forms that belong to another engine.

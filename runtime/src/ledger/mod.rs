@@ -1,9 +1,216 @@
 //! In: operations (appends, commits) and questions. Out: what became of them, durably.
 //! Never: runs a function, knows HTTP, decides a retry.
 //!
-//! Log and state are one thing. Every change is an [`Op`], applied by one pure function to one redb file, the *view*
-//! (`view.rs`). `embedded` makes the file itself durable; `jetstream` makes the operations durable in a stream of
+//! Log and state are one thing. Every change is an [`Op`], applied by one pure function (`tables.rs`) to one redb file, the
+//! *view* (`view.rs`). `embedded` makes the file itself durable; `jetstream` makes the operations durable in a stream of
 //! nats-server and applies them from there, so that the view can always be made again. Whoever reads sees the view.
-pub mod op;
 
+mod backup;
+mod disk;
+mod embedded;
+mod error;
+pub mod op;
+mod queue;
+mod record;
+mod tables;
+mod tail;
+mod view;
+
+pub use error::{ErrorKind, LedgerError};
 pub use op::*;
+pub use queue::Pending;
+
+#[cfg(test)]
+mod tests;
+
+use crate::model::{AppId, Event, FunctionId, Seq};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Cheap to clone; all clones are one ledger. It closes with [`Ledger::close`] or with the last clone.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    view: Arc<view::View>,
+    queue: queue::Queue,
+    writer: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug, Clone)]
+pub enum LedgerConfig {
+    /// One redb file under `dir`.
+    Embedded { dir: PathBuf, options: LedgerOptions },
+}
+
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// How long a repeat of a [`Dedup`] key is recognised.
+    pub dedup_window: Duration,
+    /// Memory for pages of the view. An idle node holds next to none of it.
+    pub cache_bytes: usize,
+    /// Appends are refused when less is free on the disk, so that commits and trims still find room.
+    pub disk_reserve_bytes: u64,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> LedgerOptions {
+        LedgerOptions {
+            dedup_window: Duration::from_secs(24 * 60 * 60),
+            cache_bytes: 32 * 1024 * 1024,
+            disk_reserve_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl LedgerOptions {
+    fn rules(&self) -> tables::Rules {
+        let micros = i64::try_from(self.dedup_window.as_micros()).unwrap_or(i64::MAX);
+        tables::Rules { dedup_window_micros: micros }
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger, makes it if there is none, repairs it after a crash.
+    pub async fn open(config: &LedgerConfig) -> Result<Ledger, LedgerError> {
+        match config {
+            LedgerConfig::Embedded { dir, options } => {
+                let disk = disk::FileDisk::new(dir, options.cache_bytes)?;
+                let options = options.clone();
+                // A repair may read for seconds.
+                let opened = tokio::task::spawn_blocking(move || Ledger::embedded(Box::new(disk), &options)).await;
+                opened.unwrap_or(Err(LedgerError::Unknown))
+            }
+        }
+    }
+
+    fn embedded(disk: Box<dyn disk::Disk>, options: &LedgerOptions) -> Result<Ledger, LedgerError> {
+        let view = Arc::new(view::View::open(disk)?);
+        let (queue, receiver) = queue::queue();
+        let writer = embedded::Writer { view: view.clone(), rules: options.rules(), reserve_bytes: options.disk_reserve_bytes };
+        let writer = Mutex::new(Some(writer.spawn(receiver)?));
+        Ok(Ledger(Arc::new(Inner { view, queue, writer })))
+    }
+
+    /// Queues an operation at once; operations are applied in the order in which they were submitted. Refused with
+    /// [`LedgerError::Busy`] when the queue is full.
+    pub fn submit(&self, op: Op) -> Pending {
+        self.0.queue.submit(op)
+    }
+
+    /// Waits for room in the queue and for the outcome. Ok means durable and visible to every read.
+    pub async fn apply(&self, op: Op) -> Result<Outcome, LedgerError> {
+        self.0.queue.submit_when_room(op).await.await
+    }
+
+    /// Trims until nothing is left to trim below `below`; says what the oldest event is then.
+    pub async fn trim(&self, below: Seq) -> Result<Seq, LedgerError> {
+        loop {
+            let before = self.first();
+            self.apply(Op::Trim { below }).await?;
+            if self.first() < before + TRIM_EVENTS_MAX {
+                return Ok(self.first());
+            }
+        }
+    }
+
+    /// The last sequence that is applied and visible; 0 in an empty log.
+    pub fn head(&self) -> watch::Receiver<Seq> {
+        self.0.view.head()
+    }
+
+    /// The oldest sequence that was not trimmed.
+    pub fn first(&self) -> Seq {
+        self.0.view.first()
+    }
+
+    /// Events from `from` on, ascending; what was trimmed is left out. At least one, however large, if there is one.
+    pub fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
+        self.0.view.events(from, max_events, max_bytes)
+    }
+
+    pub fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, LedgerError> {
+        Ok(self.events(seq, 1, usize::MAX)?.pop().filter(|event| event.seq == seq))
+    }
+
+    pub fn version(&self, app: &AppId) -> Result<Version, LedgerError> {
+        self.0.view.version(app)
+    }
+
+    pub fn state(&self, app: &AppId, key: &str) -> Result<Option<Bytes>, LedgerError> {
+        self.0.view.state(app, key)
+    }
+
+    /// Entries whose key begins with `prefix`, ascending by the bytes of the key, those up to `after` left out.
+    pub fn state_entries(&self, app: &AppId, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(String, Bytes)>, LedgerError> {
+        self.0.view.state_entries(app, prefix, after, limit)
+    }
+
+    /// None for a consumer that is not registered.
+    pub fn position(&self, function: &FunctionId) -> Result<Option<Position>, LedgerError> {
+        self.0.view.position(function)
+    }
+
+    pub fn functions(&self) -> Result<Vec<(FunctionId, Position)>, LedgerError> {
+        self.0.view.functions()
+    }
+
+    /// All that wait for a consumer, ascending by sequence.
+    pub fn parked(&self, function: &FunctionId) -> Result<Vec<Parked>, LedgerError> {
+        self.0.view.parked(function)
+    }
+
+    /// Dead letters by app, function and sequence, those up to `after` left out.
+    pub fn dead(&self, app: Option<&AppId>, after: Option<&(FunctionId, Seq)>, limit: usize) -> Result<Vec<DeadLetter>, LedgerError> {
+        self.0.view.dead(app, after, limit)
+    }
+
+    pub fn dead_letter(&self, function: &FunctionId, seq: Seq) -> Result<Option<DeadLetter>, LedgerError> {
+        self.0.view.dead_letter(function, seq)
+    }
+
+    pub fn dead_count(&self) -> Result<u64, LedgerError> {
+        self.0.view.dead_count()
+    }
+
+    /// Where the intake log `source` was read up to, as applied.
+    pub fn intake(&self, source: &str) -> Result<u64, LedgerError> {
+        self.0.view.intake(source)
+    }
+
+    /// A consistent copy of this moment's view in a new file, while the ledger goes on. A ledger's directory with the
+    /// copy in it under [`Ledger::FILE`] opens as that ledger. Blocks; takes about as long as writing the file does.
+    pub fn backup(&self, to: &Path) -> Result<(), LedgerError> {
+        backup::backup(&self.0.view, to)
+    }
+
+    /// The name of the view's file in the ledger's directory.
+    pub const FILE: &str = disk::FILE;
+
+    /// Finishes what was submitted, then closes; whoever submits later is refused.
+    pub async fn close(&self) {
+        self.0.queue.close();
+        let writer = self.0.writer.lock().take();
+        if let Some(writer) = writer {
+            // A writer that panicked has closed nothing; its waiters were told.
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.close();
+        // So that the file is free when the last clone is gone.
+        if let Some(writer) = self.writer.lock().take() {
+            let _ = writer.join();
+        }
+    }
+}

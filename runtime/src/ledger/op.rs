@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 /// How often an app's state has been written to: grows by one with every commit that writes.
 pub type Version = u64;
 
+/// Events that one [`Op::Trim`] drops, so that nobody waits behind it for longer than a few milliseconds.
+pub const TRIM_EVENTS_MAX: u64 = 10_000;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Op {
     Append(Append),
     Commit(Commit),
-    /// Makes a consumer that starts after `start` unless it exists already.
+    /// Makes a consumer that starts after `start` unless it exists already; `Seq::MAX` is the head at that moment.
     Register {
         function: FunctionId,
         start: Seq,
@@ -19,7 +22,8 @@ pub enum Op {
     Unregister {
         function: FunctionId,
     },
-    /// Forgets an app's state, consumers, parked events and dead letters.
+    /// Forgets an app's state, consumers, parked events and dead letters. Its version goes on counting, so that a commit
+    /// from before conflicts.
     DeleteApp {
         app: AppId,
     },
@@ -33,7 +37,7 @@ pub enum Op {
         function: FunctionId,
         seq: Seq,
     },
-    /// Drops events below `below` that every consumer has passed.
+    /// Drops events below `below` that every consumer has passed, the oldest [`TRIM_EVENTS_MAX`] of them at most.
     Trim {
         below: Seq,
     },
@@ -46,7 +50,7 @@ pub struct Append {
     pub events: Vec<NewEvent>,
     /// A repeat of the same key within the window appends nothing and answers with the first one's sequences.
     pub dedup: Option<Dedup>,
-    /// Where an intake log was read up to; an append that is not beyond what was applied already does nothing.
+    /// Where an intake log was read from and up to; an append that doesn't begin where the last one ended does nothing.
     pub intake: Option<Intake>,
 }
 
@@ -59,7 +63,10 @@ pub struct Dedup {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intake {
+    /// Unique within the ledger.
     pub source: String,
+    /// The position up to which the source had been read before; 0 at its start. Another one at apply: nothing is done.
+    pub after: u64,
     /// The position of the last message in this append.
     pub position: u64,
 }
@@ -129,11 +136,12 @@ pub struct DeadLetter {
 pub enum Outcome {
     /// Sequences of the events appended, in order; empty for an op without events.
     Applied { seqs: Vec<Seq>, version: Version },
-    /// Append: the same dedup key was seen; these are the sequences it got. Commit: nothing was done.
+    /// Append: the same dedup key was seen; these are the sequences it got (none for an intake position that was
+    /// passed already). Commit: nothing was done.
     Duplicate { seqs: Vec<Seq> },
     /// The app's state is at `version`, not at the commit's base. Nothing was done.
     Conflict { version: Version },
-    /// No such dead letter.
+    /// No such dead letter, or none to replay it to.
     Missing,
 }
 
@@ -142,4 +150,29 @@ pub enum Outcome {
 pub struct Position {
     pub through: Seq,
     pub above: Vec<Seq>,
+}
+
+impl Op {
+    /// About how many bytes it takes, in memory and as a message.
+    pub fn size_bytes(&self) -> usize {
+        const SMALL: usize = 128;
+        let events = |events: &[NewEvent]| events.iter().map(NewEvent::size_bytes).sum::<usize>();
+        SMALL
+            + match self {
+                Op::Append(append) => events(&append.events) + append.dedup.as_ref().map_or(0, |d| d.key.len()),
+                Op::Commit(commit) => {
+                    let writes = commit.writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, bytes::Bytes::len));
+                    let done = commit.done.iter().map(|d| SMALL + 8 * d.above.len());
+                    let parked = commit.park.iter().map(|p| SMALL + p.event.size_bytes() + p.error.len());
+                    let dead = commit.dead.iter().map(|d| {
+                        SMALL + d.event.size_bytes() + d.error.len() + d.log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
+                    });
+                    events(&commit.events)
+                        + writes.chain(done).chain(parked).chain(dead).sum::<usize>()
+                        + SMALL * commit.unpark.len()
+                        + commit.dedup.as_ref().map_or(0, |d| d.key.len())
+                }
+                _ => SMALL,
+            }
+    }
 }

@@ -1,0 +1,394 @@
+//! The tables of the view and the one function that changes them: [`Tables::apply`], the same on every ledger.
+//!
+//! It depends on nothing but the tables, the operation and the rules that come with it, so that the same operations in the
+//! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
+
+use super::{
+    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, TRIM_EVENTS_MAX, Version,
+    record::{self, Repeat},
+};
+use crate::model::{AppId, Event, FunctionId, Id, Micros, NewEvent, Seq};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+type Bytes = &'static [u8];
+
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+pub(super) const LOG: TableDefinition<u64, Bytes> = TableDefinition::new("log");
+pub(super) const STATE: TableDefinition<Bytes, Bytes> = TableDefinition::new("state");
+pub(super) const VERSIONS: TableDefinition<Bytes, u64> = TableDefinition::new("versions");
+pub(super) const CONSUMERS: TableDefinition<Bytes, Bytes> = TableDefinition::new("consumers");
+pub(super) const PARKED: TableDefinition<Bytes, Bytes> = TableDefinition::new("parked");
+pub(super) const DEAD: TableDefinition<Bytes, Bytes> = TableDefinition::new("dead");
+pub(super) const DEDUP: TableDefinition<Bytes, Bytes> = TableDefinition::new("dedup");
+pub(super) const EXPIRY: TableDefinition<Bytes, ()> = TableDefinition::new("expiry");
+pub(super) const INTAKE: TableDefinition<&str, u64> = TableDefinition::new("intake");
+pub(super) const BATCHES: TableDefinition<&str, u64> = TableDefinition::new("batches");
+
+/// Keys of `meta`.
+pub(super) const FORMAT: &str = "format";
+/// The sequence the next event gets.
+pub(super) const NEXT: &str = "next";
+/// The oldest event that was not trimmed.
+pub(super) const FIRST: &str = "first";
+/// Groups written: tells after a failed write whether it took place.
+pub(super) const GROUP: &str = "group";
+/// The last message of the operations' stream that was applied (jetstream).
+pub(super) const STREAM: &str = "stream";
+
+/// The layout of the tables; grows when an older Tawi could not read them.
+pub(super) const FORMAT_VERSION: u64 = 1;
+
+/// Expired keys that one operation with a key of its own removes: more than it adds, so that they go, in small steps.
+const EXPIRE_STEP: usize = 4;
+
+/// What decides an outcome besides the operation. It travels with the operation, because a view that is made again later
+/// must decide alike.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rules {
+    pub dedup_window_micros: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    expiry: i64,
+    seqs: Vec<Seq>,
+}
+
+/// What a transaction changed that is kept in memory too.
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub events: Vec<Arc<Event>>,
+    pub next: Seq,
+    pub first: Seq,
+    pub group: u64,
+}
+
+pub(super) struct Tables<'t> {
+    meta: Table<'t, &'static str, u64>,
+    log: Table<'t, u64, Bytes>,
+    state: Table<'t, Bytes, Bytes>,
+    versions: Table<'t, Bytes, u64>,
+    consumers: Table<'t, Bytes, Bytes>,
+    parked: Table<'t, Bytes, Bytes>,
+    dead: Table<'t, Bytes, Bytes>,
+    dedup: Table<'t, Bytes, Bytes>,
+    expiry: Table<'t, Bytes, ()>,
+    intake: Table<'t, &'static str, u64>,
+    batches: Table<'t, &'static str, u64>,
+    next: Seq,
+    first: Seq,
+    group: u64,
+    events: Vec<Arc<Event>>,
+    buffer: Vec<u8>,
+}
+
+/// Every error of redb while applying: nothing of the transaction will be committed.
+fn failed<E: Into<redb::Error>>(error: E) -> LedgerError {
+    LedgerError::storage("change the ledger", error.into())
+}
+
+impl<'t> Tables<'t> {
+    /// Opens all tables, makes those that are missing.
+    pub(super) fn open(txn: &'t WriteTransaction) -> Result<Tables<'t>, LedgerError> {
+        let meta = txn.open_table(META).map_err(failed)?;
+        let number = |key: &str| Ok::<_, LedgerError>(meta.get(key).map_err(failed)?.map(|n| n.value()));
+        let (next, first, group) = (number(NEXT)?.unwrap_or(1), number(FIRST)?.unwrap_or(1), number(GROUP)?.unwrap_or(0));
+        Ok(Tables {
+            meta,
+            log: txn.open_table(LOG).map_err(failed)?,
+            state: txn.open_table(STATE).map_err(failed)?,
+            versions: txn.open_table(VERSIONS).map_err(failed)?,
+            consumers: txn.open_table(CONSUMERS).map_err(failed)?,
+            parked: txn.open_table(PARKED).map_err(failed)?,
+            dead: txn.open_table(DEAD).map_err(failed)?,
+            dedup: txn.open_table(DEDUP).map_err(failed)?,
+            expiry: txn.open_table(EXPIRY).map_err(failed)?,
+            intake: txn.open_table(INTAKE).map_err(failed)?,
+            batches: txn.open_table(BATCHES).map_err(failed)?,
+            next,
+            first,
+            group: group + 1,
+            events: Vec::new(),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Writes the counters; what it returns holds once the transaction is committed.
+    pub(super) fn finish(mut self) -> Result<Changed, LedgerError> {
+        for (key, value) in [(NEXT, self.next), (FIRST, self.first), (GROUP, self.group)] {
+            self.meta.insert(key, value).map_err(failed)?;
+        }
+        Ok(Changed { events: self.events, next: self.next, first: self.first, group: self.group })
+    }
+
+    pub(super) fn meta(&self, key: &str) -> Result<Option<u64>, LedgerError> {
+        Ok(self.meta.get(key).map_err(failed)?.map(|n| n.value()))
+    }
+
+    pub(super) fn set_meta(&mut self, key: &str, value: u64) -> Result<(), LedgerError> {
+        self.meta.insert(key, value).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Whether `batch` of `node` is news; a batch that was published twice is applied once.
+    pub(super) fn begin_batch(&mut self, node: &str, batch: u64) -> Result<bool, LedgerError> {
+        let last = self.batches.get(node).map_err(failed)?.map_or(0, |n| n.value());
+        if batch <= last {
+            return Ok(false);
+        }
+        self.batches.insert(node, batch).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// An error leaves the tables in disorder: the transaction must be dropped.
+    pub(super) fn apply(&mut self, op: Op, rules: Rules) -> Result<Outcome, LedgerError> {
+        match op {
+            Op::Append(append) => self.append(append, rules),
+            Op::Commit(commit) => self.commit(commit, rules),
+            Op::Register { function, start } => self.register(&function, start),
+            Op::Unregister { function } => self.unregister(&function),
+            Op::DeleteApp { app } => self.delete_app(&app),
+            Op::ReplayDead { function, seq, now } => self.replay_dead(function, seq, now),
+            Op::DropDead { function, seq } => self.drop_dead(&function, seq),
+            Op::Trim { below } => self.trim(below),
+        }
+    }
+
+    fn append(&mut self, append: Append, rules: Rules) -> Result<Outcome, LedgerError> {
+        if let Some(intake) = &append.intake {
+            let at = self.intake.get(intake.source.as_str()).map_err(failed)?.map_or(0, |n| n.value());
+            if at != intake.after {
+                return Ok(Outcome::Duplicate { seqs: Vec::new() });
+            }
+        }
+        let key = append.dedup.as_ref().map(|dedup| record::dedup_key(Repeat::Append, &append.tenant, None, &dedup.key));
+        if let (Some(dedup), Some(key)) = (&append.dedup, &key)
+            && let Some(seqs) = self.seen(key, dedup.now)?
+        {
+            return Ok(Outcome::Duplicate { seqs });
+        }
+        if let Some(intake) = &append.intake {
+            self.intake.insert(intake.source.as_str(), intake.position).map_err(failed)?;
+        }
+        let seqs = self.log(append.events)?;
+        if let (Some(dedup), Some(key)) = (&append.dedup, &key) {
+            self.remember(key, dedup, &seqs, rules)?;
+        }
+        Ok(Outcome::Applied { seqs, version: 0 })
+    }
+
+    fn commit(&mut self, commit: Commit, rules: Rules) -> Result<Outcome, LedgerError> {
+        let app = record::app_key(&commit.app);
+        let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value());
+        let key =
+            commit.dedup.as_ref().map(|dedup| record::dedup_key(Repeat::Commit, &commit.app.tenant, Some(&commit.app.app), &dedup.key));
+        if let (Some(dedup), Some(key)) = (&commit.dedup, &key)
+            && let Some(seqs) = self.seen(key, dedup.now)?
+        {
+            return Ok(Outcome::Duplicate { seqs });
+        }
+        if commit.base.is_some_and(|base| base != version) {
+            return Ok(Outcome::Conflict { version });
+        }
+        let version = self.write_state(&commit, app, version)?;
+        self.settle(&commit)?;
+        for dead in &commit.dead {
+            self.bury(dead)?;
+        }
+        let seqs = self.log(commit.events)?;
+        if let (Some(dedup), Some(key)) = (&commit.dedup, &key) {
+            self.remember(key, dedup, &seqs, rules)?;
+        }
+        Ok(Outcome::Applied { seqs, version })
+    }
+
+    fn write_state(&mut self, commit: &Commit, app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {
+        if commit.writes.is_empty() {
+            return Ok(version);
+        }
+        let prefix = app.len();
+        let mut key = app;
+        for write in &commit.writes {
+            key.truncate(prefix);
+            key.extend_from_slice(write.key.as_bytes());
+            match &write.value {
+                Some(value) => self.state.insert(key.as_slice(), value.as_ref()).map_err(failed)?,
+                None => self.state.remove(key.as_slice()).map_err(failed)?,
+            };
+        }
+        key.truncate(prefix);
+        self.versions.insert(key.as_slice(), version + 1).map_err(failed)?;
+        Ok(version + 1)
+    }
+
+    /// Positions and parked events. What a consumer did that is no longer registered concerns nobody.
+    fn settle(&mut self, commit: &Commit) -> Result<(), LedgerError> {
+        for done in &commit.done {
+            self.advance(done)?;
+        }
+        for (function, seq) in &commit.unpark {
+            self.parked.remove(record::function_seq_key(function, *seq).as_slice()).map_err(failed)?;
+        }
+        for parked in &commit.park {
+            self.park(parked)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, done: &Done) -> Result<(), LedgerError> {
+        let key = record::function_key(&done.function);
+        let Some(stored) = self.position(&key)? else { return Ok(()) };
+        let through = stored.through.max(done.through);
+        let above = done.above.iter().copied().filter(|seq| *seq > through).collect();
+        let bytes = record::encode(&mut self.buffer, &Position { through, above })?;
+        self.consumers.insert(key.as_slice(), bytes).map_err(failed)?;
+        Ok(())
+    }
+
+    fn position(&self, key: &[u8]) -> Result<Option<Position>, LedgerError> {
+        let found = self.consumers.get(key).map_err(failed)?;
+        found.map(|bytes| record::decode("a consumer's position", bytes.value())).transpose()
+    }
+
+    fn park(&mut self, parked: &Parked) -> Result<(), LedgerError> {
+        if self.consumers.get(record::function_key(&parked.function).as_slice()).map_err(failed)?.is_some() {
+            let bytes = record::encode(&mut self.buffer, parked)?;
+            self.parked.insert(record::function_seq_key(&parked.function, parked.seq).as_slice(), bytes).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn bury(&mut self, dead: &DeadLetter) -> Result<(), LedgerError> {
+        if self.consumers.get(record::function_key(&dead.function).as_slice()).map_err(failed)?.is_some() {
+            let bytes = record::encode(&mut self.buffer, dead)?;
+            self.dead.insert(record::function_seq_key(&dead.function, dead.seq).as_slice(), bytes).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, events: Vec<NewEvent>) -> Result<Vec<Seq>, LedgerError> {
+        let mut seqs = Vec::with_capacity(events.len());
+        for body in events {
+            let seq = self.next;
+            let bytes = record::encode(&mut self.buffer, &body)?;
+            self.log.insert(seq, bytes).map_err(failed)?;
+            self.events.push(Arc::new(Event { seq, body }));
+            seqs.push(seq);
+            self.next += 1;
+        }
+        Ok(seqs)
+    }
+
+    /// The sequences of an earlier operation with this key, if that was within the window.
+    fn seen(&self, key: &[u8], now: Micros) -> Result<Option<Vec<Seq>>, LedgerError> {
+        let Some(bytes) = self.dedup.get(key).map_err(failed)? else { return Ok(None) };
+        let seen: Seen = record::decode("a remembered key", bytes.value())?;
+        Ok((seen.expiry > now.0).then_some(seen.seqs))
+    }
+
+    fn remember(&mut self, key: &[u8], dedup: &Dedup, seqs: &[Seq], rules: Rules) -> Result<(), LedgerError> {
+        self.expire(dedup.now)?;
+        let expiry = dedup.now.0.saturating_add(rules.dedup_window_micros);
+        let bytes = record::encode(&mut self.buffer, &Seen { expiry, seqs: seqs.to_vec() })?;
+        self.dedup.insert(key, bytes).map_err(failed)?;
+        self.expiry.insert(record::expiry_key(expiry, key).as_slice(), ()).map_err(failed)?;
+        Ok(())
+    }
+
+    fn expire(&mut self, now: Micros) -> Result<(), LedgerError> {
+        let end = record::expiry_key(now.0.saturating_add(1), &[]);
+        let mut gone = Vec::new();
+        for entry in self.expiry.range::<&[u8]>(..end.as_slice()).map_err(failed)?.take(EXPIRE_STEP) {
+            gone.push(entry.map_err(failed)?.0.value().to_vec());
+        }
+        for index in gone {
+            if let Some((expiry, key)) = record::expiry_of(&index) {
+                // A key that was seen again after its expiry has a later one; only its old index entry goes.
+                let found = self.dedup.get(key).map_err(failed)?;
+                let seen = found.map(|bytes| record::decode::<Seen>("a remembered key", bytes.value())).transpose()?;
+                if seen.is_some_and(|seen| seen.expiry == expiry) {
+                    self.dedup.remove(key).map_err(failed)?;
+                }
+            }
+            self.expiry.remove(index.as_slice()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, function: &FunctionId, start: Seq) -> Result<Outcome, LedgerError> {
+        let key = record::function_key(function);
+        if self.consumers.get(key.as_slice()).map_err(failed)?.is_none() {
+            let position = Position { through: start.min(self.next - 1), above: Vec::new() };
+            let bytes = record::encode(&mut self.buffer, &position)?;
+            self.consumers.insert(key.as_slice(), bytes).map_err(failed)?;
+        }
+        Ok(done())
+    }
+
+    fn unregister(&mut self, function: &FunctionId) -> Result<Outcome, LedgerError> {
+        let key = record::function_key(function);
+        self.consumers.remove(key.as_slice()).map_err(failed)?;
+        remove_prefix(&mut self.parked, &key)?;
+        Ok(done())
+    }
+
+    fn delete_app(&mut self, app: &AppId) -> Result<Outcome, LedgerError> {
+        let key = record::app_key(app);
+        for table in [&mut self.state, &mut self.consumers, &mut self.parked, &mut self.dead] {
+            remove_prefix(table, &key)?;
+        }
+        let version = self.versions.get(key.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
+        self.versions.insert(key.as_slice(), version).map_err(failed)?;
+        Ok(Outcome::Applied { seqs: Vec::new(), version })
+    }
+
+    fn replay_dead(&mut self, function: FunctionId, seq: Seq, now: Micros) -> Result<Outcome, LedgerError> {
+        let key = record::function_seq_key(&function, seq);
+        let registered = self.position(&record::function_key(&function))?.is_some();
+        let found = self.dead.get(key.as_slice()).map_err(failed)?;
+        let letter = found.map(|bytes| record::decode::<DeadLetter>("a dead letter", bytes.value())).transpose()?;
+        let Some(DeadLetter { event, .. }) = letter.filter(|_| registered) else { return Ok(Outcome::Missing) };
+        self.dead.remove(key.as_slice()).map_err(failed)?;
+        self.park(&Parked { function, seq, event, attempts: 0, due: now, error: String::new(), replay: true })?;
+        Ok(done())
+    }
+
+    fn drop_dead(&mut self, function: &FunctionId, seq: Seq) -> Result<Outcome, LedgerError> {
+        let gone = self.dead.remove(record::function_seq_key(function, seq).as_slice()).map_err(failed)?;
+        Ok(if gone.is_some() { done() } else { Outcome::Missing })
+    }
+
+    fn trim(&mut self, below: Seq) -> Result<Outcome, LedgerError> {
+        let mut end = below.min(self.next);
+        for entry in self.consumers.iter().map_err(failed)? {
+            let position: Position = record::decode("a consumer's position", entry.map_err(failed)?.1.value())?;
+            end = end.min(position.through + 1);
+        }
+        end = end.min(self.first + TRIM_EVENTS_MAX);
+        if end > self.first {
+            self.log.retain_in(self.first..end, |_, _| false).map_err(failed)?;
+            self.first = end;
+        }
+        Ok(done())
+    }
+}
+
+/// An operation that adds no events and no version.
+fn done() -> Outcome {
+    Outcome::Applied { seqs: Vec::new(), version: 0 }
+}
+
+fn remove_prefix(table: &mut Table<'_, Bytes, Bytes>, prefix: &[u8]) -> Result<(), LedgerError> {
+    let gone = match record::prefix_end(prefix) {
+        Some(end) => table.retain_in::<&[u8], _>(prefix..end.as_slice(), |_, _| false),
+        None => table.retain_in::<&[u8], _>(prefix.., |_, _| false),
+    };
+    gone.map_err(failed)
+}
+
+/// A tenant's intake sources can't run into each other's.
+pub(super) fn intake_source(tenant: &Id, source: &str) -> String {
+    format!("{tenant}/{source}")
+}

@@ -1,0 +1,205 @@
+//! The embedded ledger: the suite, and power and disk failing under it.
+
+use super::{conformance::Place, *};
+
+struct Dir(tempfile::TempDir);
+
+impl Place for Dir {
+    async fn open_with(&self, options: LedgerOptions) -> Ledger {
+        let config = LedgerConfig::Embedded { dir: self.0.path().to_owned(), options };
+        Ledger::open(&config).await.unwrap()
+    }
+}
+
+super::conformance::all_stories! { Dir(tempfile::tempdir().unwrap()) }
+
+#[tokio::test]
+async fn a_ledger_whose_making_was_interrupted_is_made_again() {
+    let place = Dir(tempfile::tempdir().unwrap());
+    std::fs::write(place.0.path().join("ledger.new"), "half a head").unwrap();
+    let ledger = place.open().await;
+    assert_eq!(seqs(ledger.apply(append([1])).await.unwrap()), [1]);
+    assert!(!place.0.path().join("ledger.new").exists());
+}
+
+use super::sim::{Dice, SimDisk};
+
+fn open_sim(disk: &SimDisk) -> Result<Ledger, LedgerError> {
+    let options = LedgerOptions { disk_reserve_bytes: 0, ..LedgerOptions::default() };
+    Ledger::embedded(Box::new(disk.clone()), &options)
+}
+
+/// What was submitted to a ledger, and what it said.
+#[derive(Default)]
+struct Story {
+    /// Numbers of each append, and the sequences answered.
+    appends: Vec<(Vec<u64>, Option<Vec<Seq>>)>,
+    /// Number of each commit, and whether it was answered.
+    commits: Vec<(u64, bool)>,
+    next: u64,
+}
+
+impl Story {
+    /// Submits operations until the power goes, or `count` of them.
+    async fn go_on(&mut self, ledger: &Ledger, dice: &mut Dice, count: u64) {
+        let f = function("a", "on");
+        if ledger.apply(Op::Register { function: f.clone(), start: 0 }).await.is_err() {
+            return;
+        }
+        let Ok(mut version) = ledger.version(&app("a")) else { return };
+        for _ in 0..count {
+            let mut appends = Vec::new();
+            for _ in 0..dice.below(4) {
+                let numbers: Vec<_> = (self.next..self.next + 1 + dice.below(4)).collect();
+                self.next += 4;
+                appends.push((numbers.clone(), ledger.submit(append(numbers))));
+            }
+            let n = self.next;
+            self.next += 4;
+            let op = Commit {
+                done: vec![Done { function: f.clone(), through: version + 1, above: vec![] }],
+                writes: vec![put("n", &n.to_string()), put(&format!("k{n}"), "v")],
+                events: vec![message("out", n), message("out", n + 1)],
+                ..commit("a", Some(version))
+            };
+            let committed = ledger.submit(Op::Commit(op)).await;
+            for (numbers, pending) in appends {
+                self.appends.push((numbers, pending.await.ok().map(seqs)));
+            }
+            self.commits.push((n, committed.is_ok()));
+            match committed {
+                Ok(outcome) => assert_eq!(seqs(outcome).len(), 2),
+                Err(_) => return,
+            }
+            version += 1;
+        }
+    }
+
+    /// Everything answered is there, nothing is there in part or twice.
+    fn check(&self, ledger: &Ledger, seed: u64) {
+        let events = ledger.events(1, usize::MAX, usize::MAX).unwrap();
+        let at: std::collections::HashMap<u64, Seq> = events.iter().map(|e| (number(e), e.seq)).collect();
+        assert_eq!(at.len(), events.len(), "seed {seed}: something is there twice");
+        assert!(events.iter().zip(1..).all(|(e, seq)| e.seq == seq), "seed {seed}: a gap");
+        for (numbers, answer) in &self.appends {
+            let found: Vec<Seq> = numbers.iter().filter_map(|n| at.get(n).copied()).collect();
+            assert!(found.is_empty() || found.len() == numbers.len(), "seed {seed}: half of {numbers:?}");
+            if let Some(answer) = answer {
+                assert_eq!(&found, answer, "seed {seed}: {numbers:?} was answered");
+            }
+        }
+        let mut version = 0;
+        for (n, answered) in &self.commits {
+            let parts = [at.contains_key(n), at.contains_key(&(n + 1)), ledger.state(&app("a"), &format!("k{n}")).unwrap().is_some()];
+            assert!(parts == [true; 3] || parts == [false; 3], "seed {seed}: half of commit {n}: {parts:?}");
+            assert!(parts[0] || !answered, "seed {seed}: commit {n} was answered");
+            version += u64::from(parts[0]);
+        }
+        assert_eq!(ledger.version(&app("a")).unwrap(), version, "seed {seed}");
+        let position = ledger.position(&function("a", "on")).unwrap().unwrap_or_default();
+        assert_eq!(position.through, version, "seed {seed}: the position moves with the commits");
+    }
+}
+
+#[tokio::test]
+async fn whatever_was_answered_survives_every_power_cut() {
+    let mut cuts = 0;
+    for seed in 1..=250 {
+        let disk = SimDisk::new(seed);
+        let mut dice = Dice::new(seed);
+        let mut story = Story::default();
+        for _ in 0..4 {
+            disk.cut_power_after(1 + dice.below(300));
+            if let Ok(ledger) = open_sim(&disk) {
+                story.check(&ledger, seed);
+                // The process dies with the power: nobody waits for a disk that is gone.
+                let (dying, gone) = (ledger.clone(), disk.clone());
+                let death = tokio::spawn(async move {
+                    gone.power_gone().await;
+                    dying.close().await;
+                });
+                story.go_on(&ledger, &mut dice, 12).await;
+                ledger.close().await;
+                death.abort();
+                let _ = death.await;
+                cuts += 1;
+            }
+            disk.power_up();
+        }
+        story.check(&open_sim(&disk).unwrap(), seed);
+    }
+    assert!(cuts > 500, "the power went {cuts} times");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_keeps_what_it_has_and_recovers() {
+    for seed in 1..=20 {
+        let disk = SimDisk::new(seed);
+        let mut dice = Dice::new(seed);
+        let mut story = Story::default();
+        let ledger = open_sim(&disk).unwrap();
+        disk.set_room(40 + dice.below(80));
+        story.go_on(&ledger, &mut dice, 10_000).await;
+        story.check(&ledger, seed);
+        // It goes on refusing with the right reason, at once, and can be read all the while.
+        for n in 0..3 {
+            let error = loop {
+                match ledger.apply(append([1_000_000 + n])).await {
+                    // A small one may still fit where a large one did not.
+                    Ok(_) => continue,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::Full, "seed {seed}: {error}");
+        }
+        disk.set_room(100_000);
+        let mut tries = 0;
+        while let Err(error) = ledger.apply(append([2_000_000])).await {
+            tries += 1;
+            assert!(tries < 50_000, "seed {seed}: {error}");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(number(&ledger.event(*ledger.head().borrow()).unwrap().unwrap()), 2_000_000);
+        ledger.close().await;
+        disk.power_up();
+        let ledger = open_sim(&disk).unwrap();
+        assert_eq!(number(&ledger.event(*ledger.head().borrow()).unwrap().unwrap()), 2_000_000);
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_answer_says_what_is_in_the_file() {
+    let mut outcomes = [0, 0];
+    for syncs in 0..6 {
+        let disk = SimDisk::new(syncs);
+        let ledger = open_sim(&disk).unwrap();
+        disk.fail_a_sync_after(syncs);
+        let mut expected = Vec::new();
+        for n in 0..4 {
+            let answer = ledger.apply(append([n])).await;
+            outcomes[usize::from(answer.is_ok())] += 1;
+            expected.extend(answer.is_ok().then_some(n));
+        }
+        let found = |ledger: &Ledger| ledger.events(1, 10, usize::MAX).unwrap().iter().map(|e| number(e)).collect::<Vec<_>>();
+        assert_eq!(found(&ledger), expected, "{syncs} syncs");
+        ledger.close().await;
+        disk.power_up();
+        assert_eq!(found(&open_sim(&disk).unwrap()), expected, "{syncs} syncs, after a power cut");
+    }
+    assert!(outcomes[0] > 0 && outcomes[1] > 18, "some fail before, some after the fact: {outcomes:?}");
+}
+
+#[tokio::test]
+async fn appends_leave_a_reserve_to_commits() {
+    let disk = SimDisk::new(7);
+    let options = LedgerOptions { disk_reserve_bytes: 64 * 4096, ..LedgerOptions::default() };
+    let ledger = Ledger::embedded(Box::new(disk.clone()), &options).unwrap();
+    disk.set_room(63);
+    let error = ledger.apply(append([1])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert!(error.to_string().contains("are kept in reserve"), "{error}");
+    let op = Commit { writes: vec![put("k", "v")], ..commit("a", Some(0)) };
+    assert_eq!(ledger.apply(Op::Commit(op)).await.unwrap(), Outcome::Applied { seqs: vec![], version: 1 });
+    disk.set_room(1_000);
+    assert_eq!(seqs(ledger.apply(append([1])).await.unwrap()), [1]);
+}

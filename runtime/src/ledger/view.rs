@@ -1,0 +1,280 @@
+//! The view: everything that can be asked of a ledger, in one redb file, with the tail of the log in memory.
+
+use super::{
+    DeadLetter, LedgerError, Parked, Position, Version,
+    disk::Disk,
+    record,
+    tables::{self, Changed, Tables},
+    tail::Tail,
+};
+use crate::model::{AppId, Event, FunctionId, NewEvent, Seq};
+use bytes::Bytes;
+use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use tokio::sync::watch;
+
+pub(super) struct View {
+    disk: Box<dyn Disk>,
+    /// None once closed, and while it is opened again after a failed write. Only these two take the write lock: redb
+    /// refuses a second opening while the first is alive, so readers have to be kept out in between.
+    database: RwLock<Option<Database>>,
+    closed: AtomicBool,
+    tail: Tail,
+    head: watch::Sender<Seq>,
+    first: AtomicU64,
+}
+
+type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+fn failed<E: Into<redb::Error>>(error: E) -> LedgerError {
+    LedgerError::storage("read the ledger", error.into())
+}
+
+impl View {
+    pub(super) fn open(disk: Box<dyn Disk>) -> Result<View, LedgerError> {
+        let database = disk.open()?;
+        let changed = prepare(&database)?;
+        Ok(View {
+            disk,
+            database: RwLock::new(Some(database)),
+            closed: AtomicBool::new(false),
+            tail: Tail::default(),
+            head: watch::channel(changed.next - 1).0,
+            first: AtomicU64::new(changed.first),
+        })
+    }
+
+    /// Lets go of the database and opens it again, as redb demands after an I/O error. Says how many groups it holds.
+    pub(super) fn reopen(&self) -> Result<u64, LedgerError> {
+        let mut place = self.database.write();
+        // Dropped before the other is opened: the file is locked by whoever has it open.
+        drop(place.take());
+        let database = self.disk.open()?;
+        let txn = database.begin_read().map_err(failed)?;
+        let meta = txn.open_table(tables::META).map_err(failed)?;
+        let group = meta.get(tables::GROUP).map_err(failed)?.map_or(0, |n| n.value());
+        *place = Some(database);
+        Ok(group)
+    }
+
+    /// Drops the database, so that its file can be opened by another; every read fails from here on.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        drop(self.database.write().take());
+    }
+
+    pub(super) fn free_bytes(&self) -> Result<u64, LedgerError> {
+        self.disk.free_bytes()
+    }
+
+    pub(super) fn begin_write(&self, durability: Durability) -> Result<WriteTransaction, LedgerError> {
+        let database = self.database()?;
+        let mut txn = database.begin_write().map_err(|e| LedgerError::storage("begin to write", e.into()))?;
+        txn.set_durability(durability).map_err(|e| LedgerError::storage("begin to write", e.into()))?;
+        // Without it, opening after a crash reads the whole file; `docs/formats/ledger.md` has what it costs.
+        txn.set_quick_repair(matches!(durability, Durability::Immediate));
+        Ok(txn)
+    }
+
+    /// Shows what was committed to whoever follows.
+    pub(super) fn publish(&self, changed: &Changed) {
+        self.tail.push(&changed.events);
+        self.first.store(changed.first, Ordering::Release);
+        self.head.send_if_modified(|head| std::mem::replace(head, changed.next - 1) != changed.next - 1);
+    }
+
+    pub(super) fn head(&self) -> watch::Receiver<Seq> {
+        self.head.subscribe()
+    }
+
+    pub(super) fn first(&self) -> Seq {
+        self.first.load(Ordering::Acquire)
+    }
+
+    fn database(&self) -> Result<MappedRwLockReadGuard<'_, Database>, LedgerError> {
+        RwLockReadGuard::try_map(self.database.read(), Option::as_ref).map_err(|_| match self.closed.load(Ordering::Acquire) {
+            true => LedgerError::Closed,
+            false => LedgerError::Unavailable("it is being opened again after a failed write".to_owned()),
+        })
+    }
+
+    pub(super) fn read<T>(&self, ask: impl FnOnce(&ReadTransaction) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let database = self.database()?;
+        ask(&database.begin_read().map_err(failed)?)
+    }
+
+    pub(super) fn meta(&self, key: &str) -> Result<u64, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::META).map_err(failed)?;
+            Ok(table.get(key).map_err(failed)?.map_or(0, |n| n.value()))
+        })
+    }
+
+    pub(super) fn intake(&self, source: &str) -> Result<u64, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::INTAKE).map_err(failed)?;
+            Ok(table.get(source).map_err(failed)?.map_or(0, |n| n.value()))
+        })
+    }
+
+    pub(super) fn batch(&self, node: &str) -> Result<u64, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::BATCHES).map_err(failed)?;
+            Ok(table.get(node).map_err(failed)?.map_or(0, |n| n.value()))
+        })
+    }
+
+    pub(super) fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
+        if from > *self.head.borrow() {
+            return Ok(Vec::new());
+        }
+        // The tail still holds what was trimmed lately.
+        let from = from.max(self.first());
+        if let Some(found) = self.tail.read(from, max_events, max_bytes) {
+            return Ok(found);
+        }
+        self.read(|txn| {
+            let table = txn.open_table(tables::LOG).map_err(failed)?;
+            let mut found: Vec<Arc<Event>> = Vec::new();
+            let mut bytes = 0;
+            for entry in table.range(from..).map_err(failed)?.take(max_events) {
+                let (seq, body) = entry.map_err(failed)?;
+                let event = Event { seq: seq.value(), body: record::decode::<NewEvent>("an event", body.value())? };
+                bytes += event.size_bytes();
+                if bytes > max_bytes && !found.is_empty() {
+                    break;
+                }
+                found.push(Arc::new(event));
+            }
+            Ok(found)
+        })
+    }
+
+    pub(super) fn version(&self, app: &AppId) -> Result<Version, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::VERSIONS).map_err(failed)?;
+            Ok(table.get(record::app_key(app).as_slice()).map_err(failed)?.map_or(0, |v| v.value()))
+        })
+    }
+
+    pub(super) fn state(&self, app: &AppId, key: &str) -> Result<Option<Bytes>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::STATE).map_err(failed)?;
+            let found = table.get(record::state_key(app, key).as_slice()).map_err(failed)?;
+            Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        })
+    }
+
+    pub(super) fn state_entries(
+        &self,
+        app: &AppId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, LedgerError> {
+        let skip = record::app_key(app).len();
+        let prefix = record::state_key(app, prefix);
+        let after = after.map(|key| record::state_key(app, key)).filter(|after| *after >= prefix);
+        self.read(|txn| {
+            let table = txn.open_table(tables::STATE).map_err(failed)?;
+            rows_after(&table, &prefix, after.as_deref(), limit, |key, value| {
+                let key = std::str::from_utf8(&key[skip..]).map_err(|e| LedgerError::Format(format!("a key of the state: {e}")))?;
+                Ok((key.to_owned(), Bytes::copy_from_slice(value)))
+            })
+        })
+    }
+
+    pub(super) fn position(&self, function: &FunctionId) -> Result<Option<Position>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::CONSUMERS).map_err(failed)?;
+            let found = table.get(record::function_key(function).as_slice()).map_err(failed)?;
+            found.map(|bytes| record::decode("a consumer's position", bytes.value())).transpose()
+        })
+    }
+
+    pub(super) fn functions(&self) -> Result<Vec<(FunctionId, Position)>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::CONSUMERS).map_err(failed)?;
+            rows_after(&table, &[], None, usize::MAX, |key, value| {
+                Ok((record::function_of(key)?, record::decode("a consumer's position", value)?))
+            })
+        })
+    }
+
+    pub(super) fn parked(&self, function: &FunctionId) -> Result<Vec<Parked>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::PARKED).map_err(failed)?;
+            rows_after(&table, &record::function_key(function), None, usize::MAX, |_, value| record::decode("a parked event", value))
+        })
+    }
+
+    pub(super) fn dead(
+        &self,
+        app: Option<&AppId>,
+        after: Option<&(FunctionId, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, LedgerError> {
+        let prefix = app.map(record::app_key).unwrap_or_default();
+        let after = after.map(|(function, seq)| record::function_seq_key(function, *seq)).filter(|after| *after >= prefix);
+        self.read(|txn| {
+            let table = txn.open_table(tables::DEAD).map_err(failed)?;
+            rows_after(&table, &prefix, after.as_deref(), limit, |_, value| record::decode("a dead letter", value))
+        })
+    }
+
+    pub(super) fn dead_letter(&self, function: &FunctionId, seq: Seq) -> Result<Option<DeadLetter>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::DEAD).map_err(failed)?;
+            let found = table.get(record::function_seq_key(function, seq).as_slice()).map_err(failed)?;
+            found.map(|bytes| record::decode("a dead letter", bytes.value())).transpose()
+        })
+    }
+
+    pub(super) fn dead_count(&self) -> Result<u64, LedgerError> {
+        self.read(|txn| txn.open_table(tables::DEAD).map_err(failed)?.len().map_err(failed))
+    }
+}
+
+/// Rows whose key begins with `prefix`, those up to `after` left out.
+fn rows_after<T>(
+    table: &Rows,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+    row: impl Fn(&[u8], &[u8]) -> Result<T, LedgerError>,
+) -> Result<Vec<T>, LedgerError> {
+    use std::ops::Bound;
+    let start = after.map_or(Bound::Included(prefix), Bound::Excluded);
+    let mut found = Vec::new();
+    for entry in table.range::<&[u8]>((start, Bound::Unbounded)).map_err(failed)?.take(limit) {
+        let (key, value) = entry.map_err(failed)?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        found.push(row(key.value(), value.value())?);
+    }
+    Ok(found)
+}
+
+/// Makes the tables of a new view; refuses one that a later Tawi has written.
+fn prepare(database: &Database) -> Result<Changed, LedgerError> {
+    let doing = "prepare the ledger's file";
+    let mut txn = database.begin_write().map_err(|e| LedgerError::storage(doing, e.into()))?;
+    txn.set_quick_repair(true);
+    let mut tables = Tables::open(&txn)?;
+    match tables.meta(tables::FORMAT)? {
+        None => tables.set_meta(tables::FORMAT, tables::FORMAT_VERSION)?,
+        Some(tables::FORMAT_VERSION) => {}
+        Some(other) => {
+            let known = tables::FORMAT_VERSION;
+            return Err(LedgerError::Format(format!("a ledger of format `{other}`: this Tawi knows `{known}`")));
+        }
+    }
+    let changed = tables.finish()?;
+    txn.commit().map_err(|e| LedgerError::storage(doing, e.into()))?;
+    Ok(changed)
+}
