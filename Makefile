@@ -34,7 +34,7 @@ demo:
 test: setup guests tawi
 	$(CARGO) test --workspace --locked
 	$(CARGO) test --locked --manifest-path functions/Cargo.toml
-	$(CARGO) test --manifest-path sdk/Cargo.toml --workspace
+	$(CARGO) test --locked --manifest-path sdk/Cargo.toml --workspace
 
 # Rules that a machine can check: docs/STYLE.md, docs/ARCHITECTURE.md, docs/LIMITS.md.
 tidy:

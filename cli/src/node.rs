@@ -71,7 +71,9 @@ fn checks(node: &Node) -> Checks {
     let (engine, store, reconciler) = (node.engine.clone(), node.store.clone(), node.reconciler.clone());
     let verifier = engine.clone();
     Checks {
-        verify: Arc::new(move |component, manifest: &Manifest| verifier.verify(component, manifest).map(drop).map_err(|e| telemetry::chain(&e))),
+        verify: Arc::new(move |component, manifest: &Manifest| {
+            verifier.verify(component, manifest).map(drop).map_err(|e| telemetry::chain(&e))
+        }),
         prepare: Arc::new(move |component, digest, _| {
             prepare(&store, &engine, digest, || Ok(component.to_vec())).map(drop).map_err(|e| telemetry::chain(&e))
         }),

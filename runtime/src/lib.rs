@@ -6,6 +6,7 @@ pub mod deploy;
 pub mod devices;
 pub mod dispatch;
 pub mod engine;
+pub mod fault;
 pub mod history;
 pub mod host;
 pub mod identity;

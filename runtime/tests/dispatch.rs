@@ -59,7 +59,8 @@ async fn a_hot_key_counts_every_event_once() {
         }
         floor.settled(&function("daily-average", "count")).await;
         let entries = floor.ledger.state_entries(&app("daily-average"), "day/", None, 100).unwrap();
-        let counts: u64 = entries.iter().map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).unwrap()["count"].as_u64().unwrap()).sum();
+        let counts: u64 =
+            entries.iter().map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).unwrap()["count"].as_u64().unwrap()).sum();
         assert_eq!(counts, 1_000, "order {order}: {entries:?}");
     }
 }

@@ -94,7 +94,6 @@ macro_rules! __log {
 }
 
 /// Before each call of a handler: makes the crate `log` write here, where the feature asks for it.
-#[allow(dead_code)]
 pub(crate) fn start() {
     #[cfg(feature = "log")]
     facade::start();

@@ -13,10 +13,17 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Load this release and make it serve.
-    Serve { app: AppId, release: u64 },
+    Serve {
+        app: AppId,
+        release: u64,
+    },
     /// The release stays, its config or secrets are new.
-    Settings { app: AppId },
-    Remove { app: AppId },
+    Settings {
+        app: AppId,
+    },
+    Remove {
+        app: AppId,
+    },
 }
 
 /// Steps in the order of the apps' names; none when all is as desired.

@@ -111,7 +111,14 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub fn new(context: Arc<Context>, app: Arc<App>, shared: Arc<Shared>, pattern: Pattern, order: Order, stop: CancellationToken) -> Consumer {
+    pub fn new(
+        context: Arc<Context>,
+        app: Arc<App>,
+        shared: Arc<Shared>,
+        pattern: Pattern,
+        order: Order,
+        stop: CancellationToken,
+    ) -> Consumer {
         Consumer {
             context,
             app,
@@ -357,4 +364,3 @@ impl Consumer {
         self.reset |= self.app.lane.fold(self.epoch, fold, false).is_err();
     }
 }
-

@@ -177,7 +177,14 @@ impl Request {
     }
 
     /// After the head: waits for the handler, commits the rest. The client learns of a failure by a connection that breaks off.
-    async fn finish(self: Arc<Self>, mut responded: Responded, epoch: u64, duplicate: bool, now: Micros, ended: oneshot::Sender<Result<(), String>>) {
+    async fn finish(
+        self: Arc<Self>,
+        mut responded: Responded,
+        epoch: u64,
+        duplicate: bool,
+        now: Micros,
+        ended: oneshot::Sender<Result<(), String>>,
+    ) {
         let result = responded.end.wait().await;
         let failure = result.as_ref().err().map(|failure| format!("after the answer's head: {failure}"));
         let mut taken = responded.collected.lock().take();

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, atomic::{AtomicU32, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tokio::sync::{Notify, RwLock, oneshot};
 
@@ -142,14 +145,7 @@ pub struct Turn<'a> {
 
 impl Lane {
     pub fn new(app: AppId, ledger: Ledger) -> Arc<Lane> {
-        Arc::new(Lane {
-            app,
-            ledger,
-            inner: Mutex::default(),
-            room: Notify::new(),
-            turns: RwLock::new(()),
-            heat: AtomicU32::new(0),
-        })
+        Arc::new(Lane { app, ledger, inner: Mutex::default(), room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) })
     }
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.

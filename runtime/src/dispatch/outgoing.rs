@@ -1,9 +1,6 @@
 //! A call's effects and log lines as events for the log. Pure.
 
-use crate::model::{
-    Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value,
-    event::Cause,
-};
+use crate::model::{Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value, event::Cause};
 
 /// The call whose effects these are.
 pub struct Origin<'a> {
@@ -64,7 +61,8 @@ impl Origin<'_> {
     /// The call's lines, one about those that were dropped, and the node's own about a failure.
     pub fn logs(&self, lines: Vec<LogLine>, dropped: u64, failure: Option<&str>) -> Vec<NewEvent> {
         let own = |level, message: String| LogLine { time: self.now, level, context: "tawi".into(), message };
-        let dropped = (dropped > 0).then(|| own(LogLevel::Warn, format!("{dropped} more log lines were dropped: a call may write so many and so long ones")));
+        let dropped = (dropped > 0)
+            .then(|| own(LogLevel::Warn, format!("{dropped} more log lines were dropped: a call may write so many and so long ones")));
         let failure = failure.map(|reason| own(LogLevel::Error, reason.to_owned()));
         lines.into_iter().chain(dropped).chain(failure).enumerate().filter_map(|(index, line)| self.log(index, line)).collect()
     }

@@ -99,6 +99,7 @@ impl Runner {
             let now = clock::now();
             let attempt = Attempt { function, event: &item.event, number: item.attempts + 1, now };
             let outcome = self.context.engine.call(permit, &loaded, attempt, self.app.world(&self.context)).await;
+            crate::fault::point("call");
             let took = outcome.took;
             let (fold, next) = self.fold(item, function, loaded.release.number, outcome, now);
             match self.app.lane.fold(self.epoch, fold, false) {

@@ -13,7 +13,9 @@ use std::time::Duration;
 pub enum Verdict {
     Done,
     /// Again, not before this time.
-    Retry { due: Micros },
+    Retry {
+        due: Micros,
+    },
     /// To the dead letters.
     Dead,
 }

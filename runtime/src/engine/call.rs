@@ -88,11 +88,7 @@ impl Engine {
 
 const TIMED_OUT: &str = "the call's time is over";
 
-async fn run(
-    loaded: &Loaded,
-    attempt: &Attempt<'_>,
-    store: &mut Store<Call>,
-) -> wasmtime::Result<Result<(), event_handler::Failure>> {
+async fn run(loaded: &Loaded, attempt: &Attempt<'_>, store: &mut Store<Call>) -> wasmtime::Result<Result<(), event_handler::Failure>> {
     let indices = loaded.event.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no event handler"))?;
     let instance = loaded.pre.instantiate_async(&mut *store).await?;
     let guest = indices.load(&mut *store, &instance)?;

@@ -1,10 +1,10 @@
 //! Whether a component fits its manifest: imports against grants, exports against triggers. By name, before anything runs.
 
+use crate::host::{HistoryPage, HistoryQuery, Seen, World};
 use crate::model::{
     Manifest,
     manifest::{Grant, Trigger},
 };
-use crate::host::{HistoryPage, HistoryQuery, Seen, World};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::{collections::BTreeMap, sync::Arc};
@@ -61,8 +61,15 @@ fn refusal(import: &str, grant: &Grant) -> Option<String> {
         "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" if !grant.state => line("state = true"),
         "tawi:app/publish" | "tawi:app/command" | "tawi:app/history" | "tawi:app/secrets" | "tawi:app/state" => None,
         "wasi:config/store" | "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => None,
-        _ if interface.starts_with("wasi:sockets/") => Some(format!("import `{import}` is never granted: functions speak HTTP (`http` under [grant]), not sockets")),
-        _ if ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/", "wasi:filesystem/", "wasi:http/"].iter().any(|p| interface.starts_with(p)) => None,
+        _ if interface.starts_with("wasi:sockets/") => {
+            Some(format!("import `{import}` is never granted: functions speak HTTP (`http` under [grant]), not sockets"))
+        }
+        _ if ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/", "wasi:filesystem/", "wasi:http/"]
+            .iter()
+            .any(|p| interface.starts_with(p)) =>
+        {
+            None
+        }
         _ => Some(format!("import `{import}` does not exist on this node")),
     }
 }

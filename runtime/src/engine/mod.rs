@@ -84,7 +84,8 @@ impl Engine {
         let wasm = pool::engine(options).map_err(EngineError::Setup)?;
         let mut linker = Linker::new(&wasm);
         host::add_to_linker(&mut linker).map_err(EngineError::Setup)?;
-        let ticker = Ticker::start(wasm.clone()).map_err(|source| EngineError::File { doing: "start the thread", path: "epoch".into(), source })?;
+        let ticker =
+            Ticker::start(wasm.clone()).map_err(|source| EngineError::File { doing: "start the thread", path: "epoch".into(), source })?;
         Ok(Engine {
             wasm,
             linker: Arc::new(linker),

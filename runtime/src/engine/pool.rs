@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn old_kernels_do_not_scan() {
-        for (release, yes) in [("6.7.0", true), ("6.18.44-fc", true), ("6.1.0-13-amd64", false), ("5.15.0", false), ("7.0", true), ("", false)] {
+        for (release, yes) in
+            [("6.7.0", true), ("6.18.44-fc", true), ("6.1.0-13-amd64", false), ("5.15.0", false), ("7.0", true), ("", false)]
+        {
             assert_eq!(kernel_has_scan(release), yes, "{release}");
         }
     }

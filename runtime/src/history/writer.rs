@@ -207,6 +207,7 @@ impl Writers {
     fn try_commit(&mut self) -> Result<(), HistoryError> {
         for open in &mut self.open {
             open.commit()?;
+            crate::fault::point("index");
         }
         self.uncommitted_bytes = 0;
         if self.processed > self.stored {

@@ -7,7 +7,9 @@ impl Host for Call {
         let actuator = Id::new(&actuator).map_err(|e| HostError::Invalid(format!("actuator: {e}")))?;
         let granted = &self.release.manifest.grant.command;
         if !granted.iter().any(|name| name == "*" || name == device.as_str()) {
-            return Err(HostError::Denied(format!("commands to `{device}` are not granted: add it to `command` under [grant] in tawi.toml")));
+            return Err(HostError::Denied(format!(
+                "commands to `{device}` are not granted: add it to `command` under [grant] in tawi.toml"
+            )));
         }
         let value = value_in(value)?;
         let mut collected = self.collected.lock();

@@ -19,13 +19,8 @@ impl Host for Call {
 
 impl Call {
     async fn ask(&mut self, query: Query, limit: usize) -> Result<HistoryPage, HostError> {
-        let query = HistoryQuery {
-            text: query.text,
-            from: query.from.map(Micros),
-            to: query.to.map(Micros),
-            limit,
-            offset: query.offset as usize,
-        };
+        let query =
+            HistoryQuery { text: query.text, from: query.from.map(Micros), to: query.to.map(Micros), limit, offset: query.offset as usize };
         self.world.history(query).await.map_err(HostError::Invalid)
     }
 }

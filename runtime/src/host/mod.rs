@@ -22,10 +22,7 @@ use crate::model::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -56,8 +53,8 @@ pub mod bindings {
 }
 
 pub use bindings::exports::tawi::app::event_handler;
-pub(crate) use log::cut;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
+pub(crate) use log::cut;
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {
@@ -289,7 +286,9 @@ fn value_in(value: HostValue) -> Result<crate::model::Value, HostError> {
         HostValue::Bytes(bytes) => Value::Bytes(bytes.into()),
     };
     match value.len_bytes() {
-        size if size > VALUE_BYTES_MAX => Err(HostError::Limit(format!("a value has at most {VALUE_BYTES_MAX} bytes, this one has {size}"))),
+        size if size > VALUE_BYTES_MAX => {
+            Err(HostError::Limit(format!("a value has at most {VALUE_BYTES_MAX} bytes, this one has {size}")))
+        }
         _ => Ok(value),
     }
 }

@@ -121,7 +121,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let printable = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
     printable.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        Problem::bad_request(format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters")).field("Idempotency-Key")
+        Problem::bad_request(format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"))
+            .field("Idempotency-Key")
     })
 }
 
@@ -176,10 +177,9 @@ mod tests {
 
     #[test]
     fn the_longest_path_wins_and_ends_at_a_slash() {
-        let manifest = Manifest::parse(
-            "[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\n[[on]]\nname = \"status\"\nhttp = \"/status\"\n",
-        )
-        .unwrap();
+        let manifest =
+            Manifest::parse("[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\n[[on]]\nname = \"status\"\nhttp = \"/status\"\n")
+                .unwrap();
         let name = |path: &str| route(&manifest, path).map(|function| function.name.to_string());
         assert_eq!(name("/status").as_deref(), Some("status"));
         assert_eq!(name("/status/x").as_deref(), Some("status"));

@@ -209,6 +209,7 @@ impl Host {
     }
 
     fn begin(&self, id: &str) {
+        crate::log::start();
         self.with(|world| world.begin(id));
     }
 
