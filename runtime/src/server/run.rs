@@ -161,7 +161,7 @@ fn problem(failure: &HttpFailure) -> Problem {
 
 /// The id finds the call's log lines.
 fn failed(status: StatusCode, kind: &'static str, id: &str, detail: String) -> Problem {
-    Problem::new(status, kind, "The function failed", detail).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
+    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
 }
 
 #[cfg(test)]
