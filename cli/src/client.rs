@@ -140,7 +140,10 @@ impl Client {
             ("", said) | (said, _) => said.to_owned(),
         };
         let failure = match problem.field {
-            Some(field) if !what.contains(&format!("`{field}`")) => Failure::new(format!("{what} (field `{field}`)")),
+            // Of what is not there, the name says enough.
+            Some(field) if status != StatusCode::NOT_FOUND && !what.contains(&format!("`{field}`")) => {
+                Failure::new(format!("{what} (field `{field}`)"))
+            }
             _ => Failure::new(what),
         };
         match (status, problem.hint) {

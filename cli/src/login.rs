@@ -76,6 +76,15 @@ impl Logins {
         self.write().map_err(|e| Failure::because(format!("can't save the login in `{}`", self.path.display()), &e))
     }
 
+    /// Makes a node whose token is known the current one again. False: its token is not known.
+    pub fn turn_to(&mut self, url: &str) -> Done<bool> {
+        let Some(token) = self.token(url).map(str::to_owned) else { return Ok(false) };
+        if self.current.as_deref() != Some(&plain(url)) {
+            self.save(url, &token)?;
+        }
+        Ok(true)
+    }
+
     fn write(&self) -> io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -109,8 +118,11 @@ mod tests {
         logins.save("http://one/", "t1").unwrap();
         logins.save("http://two", "t2").unwrap();
 
-        let logins = Logins::load_from(path.clone()).unwrap();
+        let mut logins = Logins::load_from(path.clone()).unwrap();
         assert_eq!(logins.choose(None, None), Login { url: "http://two".into(), token: Some("t2".into()) });
+        assert!(logins.turn_to("http://one").unwrap() && !logins.turn_to("http://three").unwrap());
+        assert_eq!(logins.choose(None, None).token.as_deref(), Some("t1"));
+        logins.turn_to("http://two").unwrap();
         assert_eq!(logins.choose(Some("http://one/"), None), Login { url: "http://one".into(), token: Some("t1".into()) });
         assert_eq!(logins.choose(Some("http://three"), Some("t3 ")), Login { url: "http://three".into(), token: Some("t3".into()) });
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

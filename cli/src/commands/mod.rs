@@ -74,8 +74,9 @@ pub fn run(args: Args) -> Done {
         Command::Backup { file } => archive::backup(&context, &file),
         Command::Restore { file, data } => archive::restore(&file, &data),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "tawi", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "tawi", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
         Command::Credential { operation } => credential::run(&context, &operation),
     }

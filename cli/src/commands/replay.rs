@@ -43,24 +43,26 @@ pub fn run(context: &Context, what: Replay) -> Done {
     let run = if what.once { identity(&bytes, &what) } else { unique() };
 
     let bar = progress(recording.rows.len() as u64);
-    let (started, mut sent) = (Instant::now(), 0);
+    let (started, mut sent, mut repeated) = (Instant::now(), 0, 0);
     for (number, rows) in recording.rows.chunks(what.batch as usize).enumerate() {
         let body = batch(&what, rows);
-        send(&client, &body, &format!("{run}-{}-{number}", what.batch)).map_err(|failure| {
+        let duplicate = send(&client, &body, &format!("{run}-{}-{number}", what.batch)).map_err(|failure| {
             bar.abandon();
             failure.hint(format!("{sent} of {} readings were stored; `--once` makes a repeat harmless", recording.rows.len()))
         })?;
         sent += rows.len();
+        repeated += if duplicate && what.once { rows.len() } else { 0 };
         bar.inc(rows.len() as u64);
     }
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     if context.global.json {
-        return Ok(out::json(
-            &json!({ "read": recording.rows.len() + recording.skipped, "sent": sent, "skipped": recording.skipped, "seconds": seconds }),
-        )?);
+        let read = recording.rows.len() + recording.skipped;
+        let report = json!({ "read": read, "sent": sent, "repeated": repeated, "skipped": recording.skipped, "seconds": seconds });
+        return Ok(out::json(&report)?);
     }
-    Ok(out::line(&format!("{sent} readings sent, {} lines skipped, in {seconds:.1} s", recording.skipped))?)
+    let again = if repeated > 0 { format!(" ({repeated} of them were there already)") } else { String::new() };
+    Ok(out::line(&format!("{sent} readings sent{again}, {} lines skipped, in {seconds:.1} s", recording.skipped))?)
 }
 
 fn read(what: &Replay) -> std::io::Result<Vec<u8>> {
@@ -153,18 +155,19 @@ fn unique() -> String {
     Digest::of(format!("{} {now}", std::process::id()).as_bytes()).hex()
 }
 
-/// The key makes a batch that arrived, and whose answer was lost, harmless to send again.
-fn send(client: &Client, body: &str, key: &str) -> Done {
+/// The key makes a batch that arrived, and whose answer was lost, harmless to send again. True: it was there already.
+fn send(client: &Client, body: &str, key: &str) -> Done<bool> {
     let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", key)];
-    for attempt in 1.. {
+    let mut attempt = 1;
+    loop {
         match client.call("POST", "/api/v1/readings", &headers, body.as_bytes()) {
             Err(failure) if failure.passes && attempt < TRIES_MAX => {
                 std::thread::sleep(WAIT_MAX.min(Duration::from_millis(100) * attempt));
+                attempt += 1;
             }
-            done => return done.map(drop),
+            done => return done.map(|response| response.headers().contains_key("tawi-duplicate")),
         }
     }
-    Ok(())
 }
 
 fn progress(rows: u64) -> ProgressBar {

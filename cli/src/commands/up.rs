@@ -71,7 +71,8 @@ fn announce(context: &Context, up: &Up, started: &Started) -> Done {
                 Ok(()) => saved = Some(logins.path().display().to_string()),
                 Err(failure) => eprintln!("{failure}; keep the token below"),
             },
-            None => known |= logins.token(&started.url).is_some(),
+            // A home that can't be written to is no reason not to serve.
+            None => known |= logins.turn_to(&started.url).unwrap_or(true),
         },
         Err(failure) => eprintln!("{failure}"),
     }

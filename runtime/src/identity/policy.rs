@@ -56,13 +56,23 @@ pub fn allow(who: &Identity, action: Action<'_>) -> bool {
     }
 }
 
+impl Role {
+    /// As the API and the file of tokens call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Deploy { .. } => "deploy",
+            Role::Read => "read",
+            Role::Send => "send",
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Role::Admin => f.write_str("admin"),
             Role::Deploy { app } => write!(f, "deploy({app})"),
-            Role::Read => f.write_str("read"),
-            Role::Send => f.write_str("send"),
+            Role::Admin | Role::Read | Role::Send => f.write_str(self.name()),
         }
     }
 }

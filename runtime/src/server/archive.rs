@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
 use tempfile::TempDir;
@@ -79,7 +80,11 @@ impl Copy {
     /// Blocks for about as long as writing the ledger takes.
     pub fn take(data: &Path, ledger: &Ledger, history: &History, devices: &Devices) -> Result<Copy, ArchiveError> {
         // On the same disk, for the links.
-        let copied = tempfile::Builder::new().prefix(".backup-").tempdir_in(data).map_err(io_error("make a folder in", data))?;
+        let copied = tempfile::Builder::new()
+            .prefix(".backup-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in(data)
+            .map_err(io_error("make a folder in", data))?;
         let place = |name: &str| -> Result<PathBuf, ArchiveError> {
             let dir = copied.path().join(name);
             fs::create_dir(&dir).map_err(io_error("make", &dir))?;
@@ -192,7 +197,11 @@ pub fn restore(from: impl Read, data: &Path) -> Result<(), ArchiveError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(io_error("read", data)(e)),
     }
-    let partial = tempfile::Builder::new().prefix(".restore-").tempdir_in(parent).map_err(io_error("make a folder in", parent))?;
+    let partial = tempfile::Builder::new()
+        .prefix(".restore-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(io_error("make a folder in", parent))?;
     each(from, |path, entry| {
         let target = partial.path().join(path);
         if path.as_os_str() == HEAD || path.as_os_str() == END {

@@ -1,7 +1,7 @@
 //! What an app's functions logged: from history, then from the log as it grows.
 
 use super::{
-    AppState, Problem,
+    AppState, Problem, apps,
     auth::Caller,
     request::{Params, Path},
     tail::{ndjson, tail},
@@ -37,6 +37,10 @@ pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut
     };
     let query = Query { limit, kinds: Some(vec![Kind::Log]), ..Query::new(caller.0.tenant.clone(), &text) };
     let hits = if limit == 0 { Vec::new() } else { state.history.ask(query).await?.hits };
+    if hits.is_empty() {
+        // A deleted app's log can be read; one that never was is a typing error.
+        apps::known(&state, caller.app(app.clone()))?;
+    }
     // What came later than that is in the tail; a page may hold it already.
     let old = hits.iter().rev().filter(|hit| !follow || hit.seq <= known);
     let old: Vec<u8> = old.flat_map(|hit| format!("{}\n", hit.to_json()).into_bytes()).collect();

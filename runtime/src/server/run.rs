@@ -82,6 +82,13 @@ impl Runs {
         let key = idempotency_key(request.headers())?;
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {
+            // 101 would hand the connection over to a function that is done with it.
+            Ok(response) if response.status().is_informational() || response.status().as_u16() > 599 => Err(Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "bad-answer",
+                "The function's answer is none",
+                format!("the function answered with the status {}, which ends no request", response.status().as_u16()),
+            )),
             Ok(response) => Ok(response.map(Body::new)),
             Err(failure) => Err(problem(&failure)),
         }
@@ -154,7 +161,7 @@ fn problem(failure: &HttpFailure) -> Problem {
 
 /// The id finds the call's log lines.
 fn failed(status: StatusCode, kind: &'static str, id: &str, detail: String) -> Problem {
-    Problem::new(status, kind, "The function failed", detail).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
+    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{
     AppState, Problem,
+    apps::known,
     auth::Caller,
     request::{Path, json},
 };
@@ -23,7 +24,7 @@ pub struct Setting {
 
 /// `GET /api/v1/apps/{app}/config`: what was set, over the manifest's defaults.
 pub async fn list_config(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
-    let app = allowed(&caller, &path, |app| Action::Inspect(app))?;
+    let app = known(&state, allowed(&caller, &path, |app| Action::Inspect(app))?)?;
     let set = state.store.config(&app);
     let source = |key: &String| if set.contains_key(key) { "set" } else { "manifest" };
     let all = state.store.effective_config(&app);
@@ -48,7 +49,7 @@ pub async fn unset_config(State(state): State<AppState>, caller: Caller, path: P
 
 /// `GET /api/v1/apps/{app}/secrets`: names only.
 pub async fn list_secrets(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
-    let app = allowed(&caller, &path, |app| Action::Inspect(app))?;
+    let app = known(&state, allowed(&caller, &path, |app| Action::Inspect(app))?)?;
     Ok(Json(state.store.secrets(&app).keys().map(|key| object!({ "key": key })).collect()))
 }
 

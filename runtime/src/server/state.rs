@@ -2,6 +2,7 @@
 
 use super::{
     AppState, Problem,
+    apps::known,
     auth::Caller,
     event::stored,
     request::{Params, Path},
@@ -17,7 +18,11 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path, mut
     let (prefix, after) = (params.text("prefix").unwrap_or_default(), params.text("after"));
     let limit = params.limit(100, STATE_ENTRIES_MAX)?;
     params.done()?;
-    let entries = state.ledger.state_entries(&caller.app(app), &prefix, after.as_deref(), limit)?;
+    let app = caller.app(app);
+    let entries = state.ledger.state_entries(&app, &prefix, after.as_deref(), limit)?;
+    if entries.is_empty() {
+        known(&state, app)?;
+    }
     Ok(Json(entries.into_iter().map(|(key, bytes)| entry(&key, &bytes)).collect()))
 }
 

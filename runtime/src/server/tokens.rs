@@ -3,6 +3,7 @@
 use super::{
     AppState, Problem,
     auth::Caller,
+    event::time,
     request::{Path, json},
 };
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
 };
 use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json as object};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,18 +27,18 @@ pub struct Wanted {
     app: Option<String>,
 }
 
-#[derive(Serialize)]
-pub struct Created {
-    #[serde(flatten)]
-    token: Token,
-    /// Shown here and nowhere else.
-    secret: String,
+/// `GET /api/v1/tokens`: without their secrets, which nobody keeps.
+pub async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<Value>, Problem> {
+    caller.may(Action::Administer)?;
+    Ok(Json(state.tokens.list(&caller.0.tenant).iter().map(show).collect()))
 }
 
-/// `GET /api/v1/tokens`
-pub async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<Vec<Token>>, Problem> {
-    caller.may(Action::Administer)?;
-    Ok(Json(state.tokens.list(&caller.0.tenant)))
+fn show(token: &Token) -> Value {
+    let app = match &token.role {
+        Role::Deploy { app } => Some(app),
+        Role::Admin | Role::Read | Role::Send => None,
+    };
+    object!({ "id": token.id, "name": token.name, "role": token.role.name(), "app": app, "created": time(token.created) })
 }
 
 /// `POST /api/v1/tokens {"name": "ci", "role": "deploy", "app": "fridge-alert"}`
@@ -45,7 +47,7 @@ pub async fn create(
     caller: Caller,
     headers: HeaderMap,
     from: Body,
-) -> Result<(StatusCode, Json<Created>), Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     caller.may(Action::Administer)?;
     let wanted: Wanted = json(&headers, from).await?;
     let role = role(&wanted)?;
@@ -53,7 +55,10 @@ pub async fn create(
     let created = tokio::task::spawn_blocking(move || tokens.create(&tenant, &wanted.name, role, clock::now())).await?;
     let (token, secret) = created?;
     tracing::info!(token = token.id, role = %token.role, by = caller.0.name, "token created");
-    Ok((StatusCode::CREATED, Json(Created { token, secret })))
+    let mut shown = show(&token);
+    // Here and nowhere else.
+    shown["secret"] = secret.into();
+    Ok((StatusCode::CREATED, Json(shown)))
 }
 
 fn role(wanted: &Wanted) -> Result<Role, Problem> {

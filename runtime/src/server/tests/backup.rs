@@ -42,7 +42,7 @@ async fn a_running_node_is_copied_and_the_copy_goes_on() {
     assert!(Tokens::open(&data).unwrap().check(&node.admin).is_some());
     let store = crate::deploy::Store::open(&data).unwrap();
     assert_eq!(store.secrets(&node.app("fridge"))["k"], "hush");
-    assert_eq!(mode(&data.join("tokens.json")), 0o600);
+    assert_eq!((mode(&data), mode(&data.join("tokens.json"))), (0o700, 0o600));
     let left: Vec<_> = std::fs::read_dir(node.dir.path()).unwrap().filter_map(|e| e.unwrap().file_name().into_string().ok()).collect();
     assert!(!left.iter().any(|name| name.starts_with(".backup-")), "{left:?}");
 }

@@ -100,6 +100,7 @@ async fn a_log_is_followed_from_history_into_the_present_without_a_seam() {
     node.index();
     let whole = node.ask("GET", "/api/v1/apps/fridge/logs", "").await.is(200);
     assert_eq!(String::from_utf8(whole.body).unwrap().lines().count(), 2);
+    node.ask("GET", "/api/v1/apps/fridgge/logs", "").await.problem(404);
 
     let mut stream = open(&node, "/api/v1/apps/fridge/logs?follow=true&function=warm").await;
     log(&node, "other", "three").await;

@@ -51,7 +51,10 @@ async fn tokens_are_made_listed_and_revoked() {
     node.ask_as(&secret, "GET", "/api/v1/status", &[], "").await.is(200);
     let list = node.ask("GET", "/api/v1/tokens", "").await.is(200);
     assert!(!String::from_utf8(list.body.clone()).unwrap().contains(&secret));
-    assert!(list.json().as_array().unwrap().iter().any(|t| t["role"] == "deploy" && t["app"] == "mine"), "{}", list.json());
+    let listed = list.json();
+    let mine = listed.as_array().unwrap().iter().find(|t| t["app"] == "mine").unwrap();
+    assert_eq!(mine["role"], "deploy");
+    assert!(mine["created"].as_str().unwrap().ends_with('Z'), "{mine}");
     let id = made["id"].as_str().unwrap();
     node.ask("DELETE", &format!("/api/v1/tokens/{id}"), "").await.is(204);
     node.ask_as(&secret, "GET", "/api/v1/status", &[], "").await.problem(401);
