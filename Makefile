@@ -44,6 +44,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --all --check --manifest-path functions/Cargo.toml
 	$(CARGO) fmt --all --check --manifest-path sdk/Cargo.toml
+	rustfmt --check --edition 2024 demo/apps/*/src/lib.rs
 	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --locked --no-deps
 

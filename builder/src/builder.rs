@@ -1,101 +1,29 @@
 //! The builder as a whole: its parts, what holds for all pushes, and how refs and releases are made to agree.
 
 use crate::{
-    BuildError, CheckAccess, Toolchain,
+    BuildError, BuilderOptions, CheckAccess, Checks, OpenError, Toolchain,
     cargo::Place,
     gate, hook, http,
-    limit::{BUILDS_MAX, BuildLimits, GIT_PROCESSES_MAX, LIVE_WAIT_MAX},
+    limit::{BUILDS_MAX, GIT_PROCESSES_MAX, LIVE_WAIT_MAX},
     log::Log,
     pipeline::{self, Timing},
     repo::{Quarantine, Repo, clear},
+    session::Sessions,
 };
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 use tawi_runtime::{
     deploy::{Draft, Store, StoreError},
-    model::{AppId, Digest, Id, Manifest, Release, Tenant, id::default_tenant, manifest::Trigger},
+    model::{AppId, Id, Release, manifest::Trigger},
 };
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// What git runs as its hooks: a program that calls [`crate::hook_main`], and the arguments before the name of the hook.
-#[derive(Debug, Clone)]
-pub struct HookProgram {
-    pub program: PathBuf,
-    /// Without spaces.
-    pub arguments: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-pub struct BuilderOptions {
-    /// The node's data directory: `git/` and `build/` below it are the builder's.
-    pub data: PathBuf,
-    pub tenant: Tenant,
-    /// What the URLs begin with that a push prints.
-    pub base_url: String,
-    /// None: looked for when the first crate is built.
-    pub toolchain: Option<Toolchain>,
-    pub limits: BuildLimits,
-    /// A cargo configuration whose registries (a mirror, say) are used; the rest of it is not.
-    pub registry_config: Option<PathBuf>,
-    pub hook: HookProgram,
-}
-
-impl BuilderOptions {
-    /// The hook is this program, called with `__hook`; registries are as this user has configured them for cargo.
-    pub fn new(data: &Path) -> io::Result<BuilderOptions> {
-        let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo_home = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-        Ok(BuilderOptions {
-            data: std::path::absolute(data)?,
-            tenant: default_tenant(),
-            base_url: String::new(),
-            toolchain: None,
-            limits: BuildLimits::default(),
-            registry_config: cargo_home.map(|home| home.join("config.toml")).filter(|config| config.is_file()),
-            hook: HookProgram { program: std::env::current_exe()?, arguments: vec!["__hook".to_owned()] },
-        })
-    }
-}
-
-/// What the builder asks the rest of the node. `verify` and `prepare` may take their time: they are called where blocking is fine. Their
-/// errors are shown to the author as they are.
-#[derive(Clone)]
-pub struct Checks {
-    /// Whether the component exports what the manifest handles and imports no more than it is granted.
-    pub verify: Arc<dyn Fn(&[u8], &Manifest) -> Result<(), String> + Send + Sync>,
-    /// Compiles the stored component for this node and makes an instance of it.
-    pub prepare: Arc<dyn Fn(&[u8], &Digest, &Manifest) -> Result<(), String> + Send + Sync>,
-    /// Done when the release of this number serves, so that a push ends when its functions are there.
-    pub live: Arc<dyn Fn(AppId, u64) -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("could not {tried} `{}`", path.display())]
-    Io {
-        tried: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("could not make the releases of `{app}` agree with its repository")]
-    Settle {
-        app: AppId,
-        #[source]
-        source: BuildError,
-    },
-}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -151,11 +79,11 @@ impl Builder {
     pub async fn run(&self, shutdown: CancellationToken) -> io::Result<()> {
         let listener = self.inner.listener.lock().take().ok_or_else(|| io::Error::other("the builder runs already"))?;
         let listener = tokio::net::UnixListener::from_std(listener)?;
-        let ended = gate::serve(&self.inner, listener, &shutdown).await;
+        gate::serve(&self.inner, listener, &shutdown).await;
         self.inner.shutdown.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        ended
+        Ok(())
     }
 
     /// `/git/APP.git/…` for git clients. Whether a token may use an app's repository, `access` decides.
@@ -165,7 +93,14 @@ impl Builder {
 
     /// Builds and releases what `main` is at, once more. `lines` gets the log. Dropping the future gives up.
     pub async fn redeploy(&self, app: &AppId, lines: mpsc::Sender<String>) -> Result<Arc<Release>, BuildError> {
-        let (inner, log) = (&self.inner, Log::new(lines));
+        tokio::select! {
+            release = self.build_again(app, Log::new(lines)) => release,
+            () = self.inner.shutdown.cancelled() => Err(BuildError::new("the node is shutting down").hint("nothing was changed; try again when it is up")),
+        }
+    }
+
+    async fn build_again(&self, app: &AppId, log: Log) -> Result<Arc<Release>, BuildError> {
+        let inner = &self.inner;
         let repo = inner.repo(app);
         let nothing = || BuildError::new(format!("nothing was pushed to `{}` yet", app.app)).hint("`git push tawi main`");
         if !repo.exists() {
@@ -306,42 +241,5 @@ impl Inner {
             };
             log.detail(&line).await;
         }
-    }
-}
-
-/// Pushes under way, by the name that their hooks call them.
-#[derive(Default)]
-pub(crate) struct Sessions {
-    open: Mutex<HashMap<String, Arc<Session>>>,
-    next: AtomicU64,
-}
-
-pub(crate) struct Session {
-    pub app: AppId,
-    /// Held while a hook is answered.
-    pub state: tokio::sync::Mutex<SessionState>,
-}
-
-#[derive(Default)]
-pub(crate) struct SessionState {
-    /// From the build on until git has ended.
-    pub lock: Option<OwnedMutexGuard<()>>,
-    pub timing: Option<Timing>,
-}
-
-impl Sessions {
-    pub fn open(&self, app: &AppId) -> String {
-        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let session = Session { app: app.clone(), state: tokio::sync::Mutex::default() };
-        self.open.lock().insert(name.clone(), Arc::new(session));
-        name
-    }
-
-    pub fn find(&self, name: &str) -> Option<Arc<Session>> {
-        self.open.lock().get(name).cloned()
-    }
-
-    pub fn close(&self, name: &str) -> Option<Arc<Session>> {
-        self.open.lock().remove(name)
     }
 }

@@ -77,7 +77,7 @@ impl Place {
 
 fn registry_tables(text: &str) -> Result<String, toml::de::Error> {
     let mut config: toml::Table = toml::from_str(text)?;
-    config.retain(|key, _| REGISTRY_TABLES.iter().any(|table| *table == key));
+    config.retain(|key, _| REGISTRY_TABLES.contains(&key));
     Ok(config.to_string())
 }
 
@@ -172,9 +172,9 @@ impl Cargo<'_> {
         BuildError::new(message).hint(hint)
     }
 
-    /// Downloads what `Cargo.lock` names. Nothing of it is run.
+    /// Downloads what `Cargo.lock` names, for guests and for build scripts. Nothing of it is run.
     pub async fn fetch(&self) -> Result<(), BuildError> {
-        let mut command = self.command(&["fetch", "--locked", "--target", TARGET]);
+        let mut command = self.command(&["fetch", "--locked", "--target", TARGET, "--target", &self.toolchain.host]);
         for name in NETWORK_VARIABLES {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
@@ -190,7 +190,8 @@ impl Cargo<'_> {
     /// The package to build, by what cargo knows of the workspace; and that no part of it is outside of the repository.
     pub async fn find_crate(&self, wanted: Option<&str>) -> Result<Crate, BuildError> {
         let mut json = Vec::new();
-        let arguments = ["metadata", "--offline", "--locked", "--format-version", "1", "--filter-platform", TARGET];
+        let platforms = ["--filter-platform", TARGET, "--filter-platform", &self.toolchain.host];
+        let arguments = [&["metadata", "--offline", "--locked", "--format-version", "1"][..], &platforms].concat();
         if !self.run(&mut self.command(&arguments), Stdout::Capture(&mut json, METADATA_BYTES_MAX)).await? {
             return Err(BuildError::new("cargo can't read the crate")
                 .hint("the lines above are its own words; `cargo metadata` shows the same locally"));
@@ -241,8 +242,7 @@ impl Cargo<'_> {
             Err(_) => Some(line),
         };
         if !self.run(&mut command, Stdout::Lines(&mut messages, MESSAGE_BYTES_MAX)).await? {
-            return Err(BuildError::new("the crate does not compile")
-                .hint("the compiler's own words are above; the version before goes on serving"));
+            return Err(BuildError::new("the crate does not compile").hint("the compiler's own words are above; nothing was released"));
         }
         let Some(file) = built else {
             return Err(BuildError::new(format!("cargo built `{}`, but no component came out", target.name)));

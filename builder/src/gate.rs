@@ -2,14 +2,15 @@
 
 use crate::{
     BuildError,
-    builder::{Inner, Session},
+    builder::Inner,
     hook::{Answer, Request, Stage},
     limit::{HOOK_REQUEST_BYTES_MAX, LOG_LINES_QUEUED_MAX},
     log::Log,
     pipeline::{self, Timing},
     push,
+    session::Session,
 };
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
@@ -17,11 +18,23 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub async fn serve(inner: &Arc<Inner>, listener: UnixListener, shutdown: &CancellationToken) -> io::Result<()> {
+/// Between two tries to accept a hook's connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub async fn serve(inner: &Arc<Inner>, listener: UnixListener, shutdown: &CancellationToken) {
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
-            () = shutdown.cancelled() => return Ok(()),
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, most likely: hooks wait in the queue of the socket meanwhile.
+                tracing::error!(%error, "can't answer a hook");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
         let inner = inner.clone();
         inner.clone().tasks.spawn(async move {
@@ -96,8 +109,7 @@ async fn pre_receive(inner: &Inner, session: &Session, request: &Request, log: &
     let mut timing = Timing::start();
     let main = inner.repo(app).main().await?;
     if main != update.old {
-        return Err(BuildError::new(format!("`{}` has moved while this push waited", pipeline::branch()))
-            .hint("`git pull --rebase tawi main`, then push again"));
+        return Err(BuildError::new("`main` has moved while this push waited").hint("`git pull --rebase tawi main`, then push again"));
     }
     let draft = pipeline::build(inner, app, commit, &request.quarantine, log, &mut timing).await?;
     inner.stage(app, draft).await?;

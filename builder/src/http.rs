@@ -143,10 +143,11 @@ async fn serve(
     let Some(session) = inner.sessions.close(&push) else { return };
     // A hook that is still being answered is gone by now, and its answer with it.
     let lock = session.state.lock().await.lock.take();
-    if lock.is_some() && !inner.store.staged(&app).is_empty() {
-        if let Err(error) = inner.settle(&app).await {
-            tracing::error!(%app, %error, "a build is neither released nor dropped; the next start does it");
-        }
+    if lock.is_some()
+        && !inner.store.staged(&app).is_empty()
+        && let Err(error) = inner.settle(&app).await
+    {
+        tracing::error!(%app, %error, "a build is neither released nor dropped; the next start does it");
     }
 }
 

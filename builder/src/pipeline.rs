@@ -4,14 +4,12 @@ use crate::{
     BuildError, Toolchain,
     builder::Inner,
     cargo::{Cargo, Place, read_component},
-    limit::MAIN,
     log::Log,
     repo::{Commit, Entry, Quarantine},
     source::{self, Language},
 };
 use std::{
     fmt,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -137,6 +135,10 @@ async fn compile(inner: &Inner, place: &Place, manifest: &Manifest, log: &Log, t
     let target = cargo.find_crate(manifest.build.package.as_deref()).await?;
     log.step(&format!("Compiling {} {}", target.name, target.version)).await;
     let component = cargo.compile(&target).await;
+    if component.is_err() {
+        // It may be the compiler that has changed under us: the next build looks at it again.
+        *inner.toolchain.lock() = inner.options.toolchain.clone().map(Arc::new);
+    }
     // Also after a failure, or a build that always fails would grow without bounds.
     if let Err(error) = place.trim() {
         tracing::warn!(path = %place.home.display(), %error, "could not look after a build cache");
@@ -187,9 +189,4 @@ async fn examine(inner: &Inner, component: Vec<u8>, manifest: &Manifest, log: &L
 
 async fn blocking<T: Send + 'static>(tried: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, BuildError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| BuildError::node(tried, e))
-}
-
-/// Where the branch that deploys is meant, in messages.
-pub fn branch() -> &'static str {
-    Path::new(MAIN).file_name().and_then(|name| name.to_str()).unwrap_or(MAIN)
 }

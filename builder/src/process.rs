@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
 
 /// How often the processes of a build are counted and weighed.
@@ -98,7 +98,7 @@ pub async fn run(
     };
     let mut stdout = Pieces::new(child.stdout.take(), out_max, matches!(out, Stdout::Capture(..)));
     let mut stderr = Pieces::new(child.stderr.take(), LOG_LINE_BYTES_MAX, false);
-    let mut sample = interval(SAMPLE_EVERY);
+    let mut sample = interval_at(Instant::now() + SAMPLE_EVERY, SAMPLE_EVERY);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let pump = async {

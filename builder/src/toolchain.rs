@@ -18,6 +18,8 @@ pub struct Toolchain {
     pub sysroot: PathBuf,
     /// What `rustc --version` says.
     pub version: String,
+    /// The target that build scripts and macros are compiled for.
+    pub host: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +33,7 @@ impl Toolchain {
     pub fn detect() -> Result<Toolchain, ToolchainError> {
         let mut looked_at = Vec::new();
         for (name, sysroot) in candidates() {
-            match sysroot.and_then(|sysroot| Toolchain::at(&sysroot)) {
+            match sysroot.and_then(|sysroot| Toolchain::at(&sysroot, verbose_version)) {
                 Some(toolchain) => return Ok(toolchain),
                 None => looked_at.push(format!("`{name}`")),
             }
@@ -39,16 +41,18 @@ impl Toolchain {
         Err(ToolchainError { looked_at })
     }
 
-    fn at(sysroot: &Path) -> Option<Toolchain> {
+    fn at(sysroot: &Path, ask: impl Fn(&Path) -> Option<String>) -> Option<Toolchain> {
         let lib = sysroot.join("lib/rustlib").join(TARGET).join("lib");
         let has_std = std::fs::read_dir(&lib).ok()?.filter_map(Result::ok).any(|file| is_std(&file.file_name().to_string_lossy()));
         if !has_std || !sysroot.join("bin/cargo").is_file() {
             return None;
         }
-        let version = output(Command::new(sysroot.join("bin/rustc")).arg("--version"))?;
+        let verbose = ask(&sysroot.join("bin/rustc"))?;
+        let version = verbose.lines().next()?.to_owned();
+        let host = verbose.lines().find_map(|line| line.strip_prefix("host: "))?.to_owned();
         // A std that setup-wasm built fits one compiler only; after an upgrade of the compiler it must be built again.
         let built_by = std::fs::read_to_string(lib.join("built-by")).ok();
-        (built_by.is_none_or(|built_by| built_by.trim() == version)).then(|| Toolchain { sysroot: sysroot.to_owned(), version })
+        (built_by.is_none_or(|built_by| built_by.trim() == version)).then(|| Toolchain { sysroot: sysroot.to_owned(), version, host })
     }
 
     pub fn cargo(&self) -> PathBuf {
@@ -65,6 +69,10 @@ impl Toolchain {
         let all = std::iter::once(self.sysroot.join("bin")).chain(std::env::split_paths(&ours));
         std::env::join_paths(all).unwrap_or(ours)
     }
+}
+
+fn verbose_version(rustc: &Path) -> Option<String> {
+    output(Command::new(rustc).arg("-vV"))
 }
 
 fn candidates() -> Vec<(String, Option<PathBuf>)> {
@@ -107,13 +115,13 @@ mod tests {
         std::fs::create_dir_all(&lib).unwrap();
         std::fs::create_dir_all(dir.path().join("bin")).unwrap();
         std::fs::write(dir.path().join("bin/cargo"), "").unwrap();
-        std::os::unix::fs::symlink("/bin/echo", dir.path().join("bin/rustc")).unwrap();
-        assert_eq!(Toolchain::at(dir.path()), None);
+        let found = || Toolchain::at(dir.path(), |_| Some("rustc of today\nhost: here\n".to_owned()));
+        assert_eq!(found(), None);
         std::fs::write(lib.join("libstd-1.rlib"), "").unwrap();
-        let version = Toolchain::at(dir.path()).unwrap().version;
+        assert_eq!(found().unwrap().host, "here");
         std::fs::write(lib.join("built-by"), "rustc of yesterday").unwrap();
-        assert_eq!(Toolchain::at(dir.path()), None);
-        std::fs::write(lib.join("built-by"), format!("{version}\n")).unwrap();
-        assert!(Toolchain::at(dir.path()).is_some());
+        assert_eq!(found(), None);
+        std::fs::write(lib.join("built-by"), "rustc of today\n").unwrap();
+        assert!(found().is_some());
     }
 }

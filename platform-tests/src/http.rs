@@ -50,6 +50,7 @@ impl Client {
         let (head, mut body) = answer.into_parts();
         let mut bytes = Vec::new();
         body.as_reader().take(BODY_BYTES_MAX).read_to_end(&mut bytes)?;
+        assert!((bytes.len() as u64) < BODY_BYTES_MAX, "{method} {path}: a body that does not end");
         Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: bytes })
     }
 

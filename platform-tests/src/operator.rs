@@ -14,9 +14,9 @@ pub struct Dead {
 }
 
 impl Dead {
-    /// `APP/FUNCTION/SEQUENCE`: what the command line calls it.
-    pub fn name(&self) -> String {
-        format!("{}/{}/{}", self.app, self.function, self.sequence)
+    /// `APP/FUNCTION` and the sequence: what the command line calls it.
+    pub fn words(&self) -> [String; 2] {
+        [format!("{}/{}", self.app, self.function), self.sequence.to_string()]
     }
 }
 
@@ -72,19 +72,25 @@ impl Node {
         })
     }
 
+    /// `tawi dead WORD` about one letter.
+    pub fn dead_command(&self, word: &str, dead: &Dead) -> Ran {
+        let [function, sequence] = dead.words();
+        self.tawi(&["dead", word, &function, &sequence, "--json"])
+    }
+
     #[track_caller]
     pub fn dead_show(&self, dead: &Dead) -> Value {
-        self.tawi(&["dead", "show", &dead.name(), "--json"]).ok().json()
+        self.dead_command("show", dead).ok().json()
     }
 
     #[track_caller]
     pub fn dead_replay(&self, dead: &Dead) {
-        self.tawi(&["dead", "replay", &dead.name()]).ok();
+        self.dead_command("replay", dead).ok();
     }
 
     #[track_caller]
     pub fn dead_drop(&self, dead: &Dead) {
-        self.tawi(&["dead", "drop", &dead.name()]).ok();
+        self.dead_command("drop", dead).ok();
     }
 
     /// The releases of an app, newest first.
@@ -102,7 +108,7 @@ impl Node {
 
     #[track_caller]
     pub fn set_config(&self, app: &str, key: &str, value: &str) {
-        self.tawi(&["config", "set", app, key, value]).ok();
+        self.tawi(&["config", "set", app, &format!("{key}={value}")]).ok();
     }
 
     /// A secret is read from standard input: what stands in a command line, others can see.
@@ -163,7 +169,7 @@ impl Node {
     /// Makes a token that may push one app; answers with its secret.
     #[track_caller]
     pub fn deploy_token(&self, name: &str, app: &str) -> String {
-        let ran = self.tawi(&["tokens", "create", name, "--role", "deploy", "--app", app, "--json"]).ok();
+        let ran = self.tawi(&["tokens", "create", name, "--deploy", app, "--json"]).ok();
         text(&ran.json(), "token")
     }
 

@@ -115,7 +115,7 @@ impl Event {
     }
 }
 
-/// What an event handler may return: [`Result`](crate::Result), or nothing.
+/// What an event handler may return: [`Result`], or nothing.
 #[diagnostic::on_unimplemented(message = "an event handler returns `tawi::Result`, or nothing", label = "returns `{Self}`")]
 pub trait Verdict {
     #[doc(hidden)]

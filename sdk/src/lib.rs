@@ -1,4 +1,4 @@
-//! Write functions for [Tawi](https://github.com/tawi-iot/tawi), the serverless platform for IoT.
+//! Write functions for Tawi, the serverless platform for IoT.
 //!
 //! An app is one crate: a function for events, a function for HTTP requests, or both, and a `tawi.toml` that says what reaches
 //! them and what they may do. `git push` builds and runs it.

@@ -80,6 +80,17 @@ fn a_call_sees_its_own_writes_and_a_failed_one_leaves_none() -> tawi::Result {
 }
 
 #[test]
+fn a_number_comes_back_from_the_state_to_the_last_bit() -> tawi::Result {
+    let _host = Host::new();
+    // A parser that is quick and not exact reads each of these back as its neighbour.
+    for number in [1.1099999999999999, 3.6999999999999997, 20.349999999999998, 51.248178375505404_f64] {
+        state::set("n", &number)?;
+        assert_eq!(state::get::<f64>("n")?.map(f64::to_bits), Some(number.to_bits()));
+    }
+    Ok(())
+}
+
+#[test]
 fn entries_come_page_by_page_and_all_of_them() -> tawi::Result {
     let _host = Host::new();
     for i in 0..2500 {

@@ -38,12 +38,20 @@ fn answer(mut stream: std::net::TcpStream, asked: &std::sync::mpsc::Sender<Strin
     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\npong")
 }
 
+/// The probe, granted this address.
+fn probe_for(node: &Node, addr: SocketAddr) -> App {
+    let app = App::prebuilt("probe-fetch");
+    app.manifest(|m| m["grant"].as_table_mut().unwrap()["http"] = vec![addr.to_string()].into());
+    app.commit("the port of today");
+    app.push(node);
+    app
+}
+
 #[test]
 fn a_granted_host_is_asked_with_method_and_body() {
     let node = Node::start();
-    let app = App::prebuilt("probe-fetch");
-    app.push(&node);
     let (addr, asked) = server();
+    let app = probe_for(&node, addr);
     let path = app.run_path(&format!("/?url=http://{addr}/ping"));
     assert_eq!(node.client().get(&path).expect(200).text(), "pong");
     assert!(asked.recv().unwrap().starts_with("GET /ping "));
@@ -68,8 +76,7 @@ fn a_host_that_was_not_granted_is_never_asked() {
 #[test]
 fn a_server_that_is_not_there_is_an_answer_too() {
     let node = Node::start();
-    let app = App::prebuilt("probe-fetch");
-    app.push(&node);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let app = probe_for(&node, free);
     node.client().get(&app.run_path(&format!("/?url=http://{free}/"))).expect(502);
 }

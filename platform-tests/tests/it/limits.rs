@@ -1,8 +1,7 @@
 //! Limits of a call that no other story comes across. docs/LIMITS.md lists all of them.
 
 use serde_json::json;
-use std::io::{Read, Write};
-use tawi_platform_tests::{App, Node, operator::text};
+use tawi_platform_tests::{App, Node, load::Connection, operator::text};
 
 fn node_with(function: &str) -> (Node, App) {
     let node = Node::start();
@@ -59,15 +58,10 @@ fn a_long_listing_of_state_comes_in_pages() {
 #[test]
 fn a_request_to_a_function_has_a_largest_body() {
     let (node, app) = node_with("probe-http");
-    let mut stream = std::net::TcpStream::connect(node.authority()).unwrap();
-    let length = (64 << 20) + 1;
-    write!(stream, "POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n", app.run_path("/length")).unwrap();
-    // It is refused by its head, or at the latest when the last byte that fits has come.
-    let chunk = vec![b'x'; 1 << 20];
-    let _ = (0..64).try_for_each(|_| stream.write_all(&chunk));
-    let mut answer = [0; 12];
-    let refused = stream.read_exact(&mut answer).is_err() || String::from_utf8_lossy(&answer).ends_with("413");
-    assert!(refused, "{}", String::from_utf8_lossy(&answer));
+    let head = format!("POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", app.run_path("/length"), (64 << 20) + 1);
+    let mut connection = Connection::open(node.authority().parse().unwrap()).unwrap();
+    let (status, body) = connection.ask(head.as_bytes()).unwrap();
+    assert_eq!(status, 413, "{}", String::from_utf8_lossy(&body));
     node.client().get(&app.run_path("/request")).expect(200);
 }
 

@@ -19,7 +19,7 @@ fn it_says_how_it_is() {
         "tawi_calls_total",
         "tawi_call_seconds_bucket",
         "tawi_effect_seconds_bucket",
-        "tawi_consumer_lag_events",
+        "tawi_function_lag_events",
         "tawi_dead_letters",
         "tawi_history_lag_events",
         "tawi_pool_calls_running",
@@ -72,7 +72,7 @@ fn two_nodes_do_not_share_a_folder() {
     let status = wait_until("the second node to refuse", SOON, || child.try_wait().unwrap().ok_or("it runs"));
     let said = std::fs::read_to_string(&out).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("hint"), "{said}");
+    assert!(said.contains("--data"), "it says what to do: {said}");
     node.client().reading("d", "s", 1);
 }
 

@@ -98,7 +98,7 @@ fn a_dead_letter_is_dropped_or_replayed_and_may_die_again() {
     let dead = node.wait_for_dead("probe-event", 2);
     node.dead_drop(&dead[0]);
     assert_eq!(node.dead("probe-event"), dead[1..]);
-    node.tawi(&["dead", "replay", &dead[0].name()]).refused();
+    node.dead_command("replay", &dead[0]).refused();
 
     let died = node.dead_show(&dead[1]);
     node.dead_replay(&dead[1]);

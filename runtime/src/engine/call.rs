@@ -86,6 +86,8 @@ impl Engine {
     }
 }
 
+/// Bytes of a failure's reason that are kept.
+const REASON_BYTES_MAX: usize = 2_048;
 const TIMED_OUT: &str = "the call's time is over";
 
 async fn run(loaded: &Loaded, attempt: &Attempt<'_>, store: &mut Store<Call>) -> wasmtime::Result<Result<(), event_handler::Failure>> {
@@ -113,9 +115,16 @@ fn event_in(attempt: &Attempt<'_>) -> event_handler::Event {
 
 fn refused(failure: event_handler::Failure) -> Failure {
     match failure {
-        event_handler::Failure::Retry(retry) => Failure::Retry { after: retry.after_ms.map(Duration::from_millis), reason: retry.reason },
-        event_handler::Failure::Reject(reason) => Failure::Reject(reason),
+        event_handler::Failure::Retry(retry) => {
+            Failure::Retry { after: retry.after_ms.map(Duration::from_millis), reason: plain(retry.reason) }
+        }
+        event_handler::Failure::Reject(reason) => Failure::Reject(plain(reason)),
     }
+}
+
+/// A guest's words as they go to logs and terminals: not too many, and none that a terminal takes for a command.
+fn plain(words: String) -> String {
+    crate::host::cut(words, REASON_BYTES_MAX).chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// The reason behind a trap, in words of the limit where it was one.
@@ -126,6 +135,6 @@ pub(super) fn failure(trap: &wasmtime::Error, call: &Call, timeout: Duration) ->
     }
     match call.memory.refused {
         Some(bytes) => Failure::Memory(bytes),
-        None => Failure::Trap(crate::host::cut(text, 2_048)),
+        None => Failure::Trap(plain(text)),
     }
 }

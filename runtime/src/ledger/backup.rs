@@ -37,6 +37,7 @@ pub(super) fn backup(view: &View, to: &Path) -> Result<(), LedgerError> {
         copy_table(txn, &copy, tables::EXPIRY)?;
         copy_table(txn, &copy, tables::INTAKE)?;
         copy_table(txn, &copy, tables::BATCHES)?;
+        copy_table(txn, &copy, tables::FENCES)?;
         copy_table(txn, &copy, tables::META)
     })?;
     drop(copy);

@@ -9,6 +9,7 @@ mod backup;
 mod disk;
 mod embedded;
 mod error;
+mod jetstream;
 pub mod op;
 mod queue;
 mod record;
@@ -23,12 +24,15 @@ pub use queue::Pending;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{AppId, Event, FunctionId, Seq};
+use crate::model::{AppId, Event, FunctionId, Seq, Tenant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -40,14 +44,24 @@ pub struct Ledger(Arc<Inner>);
 
 struct Inner {
     view: Arc<view::View>,
-    queue: queue::Queue,
-    writer: Mutex<Option<thread::JoinHandle<()>>>,
+    queue: Arc<queue::Queue>,
+    writer: Mutex<Option<Writer>>,
+    /// The log keeps what comes after it.
+    relayed: Option<Arc<AtomicU64>>,
+}
+
+/// Who writes the view; none once the ledger is closed.
+enum Writer {
+    Embedded(thread::JoinHandle<()>),
+    Jetstream(jetstream::Jetstream),
 }
 
 #[derive(Debug, Clone)]
 pub enum LedgerConfig {
     /// One redb file under `dir`.
     Embedded { dir: PathBuf, options: LedgerOptions },
+    /// A view under `dir` of what is in the nats-server at `url`.
+    Jetstream { dir: PathBuf, url: String, options: LedgerOptions, jetstream: JetstreamOptions },
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +84,42 @@ impl Default for LedgerOptions {
     }
 }
 
+#[derive(Debug, Clone)]
+pub struct JetstreamOptions {
+    /// Whose stream it is: a ledger in nats-server holds one tenant.
+    pub tenant: Tenant,
+    /// Copies of each stream in a cluster of servers.
+    pub replicas: usize,
+    /// Whether this node takes in what outsiders publish. On one node is enough; on two they take turns.
+    pub intake: bool,
+    /// Whether this node publishes events to outsiders. On one node is enough.
+    pub relay: bool,
+    /// Operations kept in the server, for nodes that were away: days of a busy node, weeks of a quiet one.
+    pub operations_bytes_max: u64,
+    /// What outsiders have published and no node has taken in yet; full, the server refuses more.
+    pub intake_bytes_max: u64,
+    /// What outsiders may still read of what happened.
+    pub out_bytes_max: u64,
+    /// How long the server recognises a repeated `Nats-Msg-Id` of an outsider; it holds the ids in memory.
+    pub duplicate_window: Duration,
+}
+
+impl Default for JetstreamOptions {
+    fn default() -> JetstreamOptions {
+        const GIB: u64 = 1024 * 1024 * 1024;
+        JetstreamOptions {
+            tenant: crate::model::id::default_tenant(),
+            replicas: 1,
+            intake: true,
+            relay: true,
+            operations_bytes_max: 8 * GIB,
+            intake_bytes_max: GIB,
+            out_bytes_max: GIB,
+            duplicate_window: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
 impl LedgerOptions {
     fn rules(&self) -> tables::Rules {
         let micros = i64::try_from(self.dedup_window.as_micros()).unwrap_or(i64::MAX);
@@ -88,26 +138,54 @@ impl Ledger {
                 let opened = tokio::task::spawn_blocking(move || Ledger::embedded(Box::new(disk), &options)).await;
                 opened.unwrap_or(Err(LedgerError::Unknown))
             }
+            LedgerConfig::Jetstream { dir, url, options, jetstream } => {
+                let disk = disk::FileDisk::new(dir, options.cache_bytes)?;
+                Ledger::jetstream(Box::new(disk), dir, url, options, jetstream).await
+            }
         }
+    }
+
+    async fn jetstream(
+        disk: Box<dyn disk::Disk>,
+        dir: &Path,
+        url: &str,
+        options: &LedgerOptions,
+        jetstream: &JetstreamOptions,
+    ) -> Result<Ledger, LedgerError> {
+        let view = tokio::task::spawn_blocking(|| view::View::open(disk)).await.unwrap_or(Err(LedgerError::Unknown))?;
+        let (queue, receiver) = queue::queue();
+        let queue = Arc::new(queue);
+        let opened = jetstream::open(view, dir, url, options, jetstream, queue.clone(), receiver).await?;
+        let relayed = Some(opened.jetstream.relayed.clone());
+        let writer = Mutex::new(Some(Writer::Jetstream(opened.jetstream)));
+        Ok(Ledger(Arc::new(Inner { view: opened.view, queue, writer, relayed })))
     }
 
     fn embedded(disk: Box<dyn disk::Disk>, options: &LedgerOptions) -> Result<Ledger, LedgerError> {
         let view = Arc::new(view::View::open(disk)?);
         let (queue, receiver) = queue::queue();
         let writer = embedded::Writer { view: view.clone(), rules: options.rules(), reserve_bytes: options.disk_reserve_bytes };
-        let writer = Mutex::new(Some(writer.spawn(receiver)?));
-        Ok(Ledger(Arc::new(Inner { view, queue, writer })))
+        let writer = Mutex::new(Some(Writer::Embedded(writer.spawn(receiver)?)));
+        Ok(Ledger(Arc::new(Inner { view, queue: Arc::new(queue), writer, relayed: None })))
     }
 
     /// Queues an operation at once; operations are applied in the order in which they were submitted. Refused with
     /// [`LedgerError::Busy`] when the queue is full.
     pub fn submit(&self, op: Op) -> Pending {
-        self.0.queue.submit(op)
+        self.0.queue.submit(self.bounded(op))
     }
 
     /// Waits for room in the queue and for the outcome. Ok means durable and visible to every read.
     pub async fn apply(&self, op: Op) -> Result<Outcome, LedgerError> {
-        self.0.queue.submit_when_room(op).await.await
+        self.0.queue.submit_when_room(self.bounded(op)).await.await
+    }
+
+    /// A trim takes nothing that outsiders have before them.
+    fn bounded(&self, op: Op) -> Op {
+        match (op, &self.0.relayed) {
+            (Op::Trim { below }, Some(relayed)) => Op::Trim { below: below.min(relayed.load(Ordering::Acquire).saturating_add(1)) },
+            (op, _) => op,
+        }
     }
 
     /// Trims until nothing is left to trim below `below`; says what the oldest event is then.
@@ -198,9 +276,11 @@ impl Ledger {
     pub async fn close(&self) {
         self.0.queue.close();
         let writer = self.0.writer.lock().take();
-        if let Some(writer) = writer {
+        match writer {
             // A writer that panicked has closed nothing; its waiters were told.
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            Some(Writer::Embedded(writer)) => drop(tokio::task::spawn_blocking(move || writer.join()).await),
+            Some(Writer::Jetstream(jetstream)) => jetstream.close().await,
+            None => {}
         }
     }
 }
@@ -209,7 +289,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.close();
         // So that the file is free when the last clone is gone.
-        if let Some(writer) = self.writer.lock().take() {
+        if let Some(Writer::Embedded(writer)) = self.writer.lock().take() {
             let _ = writer.join();
         }
     }

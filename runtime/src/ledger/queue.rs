@@ -126,17 +126,16 @@ impl Waiter {
         // Whoever submitted may have gone; the operation stands all the same.
         let _ = self.answer.send(answer);
     }
+
+    /// False when whoever submitted the operation has gone.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
+    }
 }
 
 impl Job {
     pub(super) fn split(self) -> (Op, Waiter) {
         (self.op, Waiter { answer: self.answer, _room: self._room })
-    }
-}
-
-impl Pending {
-    pub(super) fn refused(error: LedgerError) -> Pending {
-        Pending(State::Refused(Some(error)))
     }
 }
 

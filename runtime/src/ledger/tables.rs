@@ -5,9 +5,10 @@
 
 use super::{
     Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, TRIM_EVENTS_MAX, Version,
+    jetstream::Stamp,
     record::{self, Repeat},
 };
-use crate::model::{AppId, Event, FunctionId, Id, Micros, NewEvent, Seq};
+use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -24,7 +25,10 @@ pub(super) const DEAD: TableDefinition<Bytes, Bytes> = TableDefinition::new("dea
 pub(super) const DEDUP: TableDefinition<Bytes, Bytes> = TableDefinition::new("dedup");
 pub(super) const EXPIRY: TableDefinition<Bytes, ()> = TableDefinition::new("expiry");
 pub(super) const INTAKE: TableDefinition<&str, u64> = TableDefinition::new("intake");
-pub(super) const BATCHES: TableDefinition<&str, u64> = TableDefinition::new("batches");
+/// The last batch of each node: its incarnation and number (jetstream).
+pub(super) const BATCHES: TableDefinition<&str, (u64, u64)> = TableDefinition::new("batches");
+/// The last message on each subject of the operations' stream (jetstream).
+pub(super) const FENCES: TableDefinition<&str, u64> = TableDefinition::new("fences");
 
 /// Keys of `meta`.
 pub(super) const FORMAT: &str = "format";
@@ -36,6 +40,8 @@ pub(super) const FIRST: &str = "first";
 pub(super) const GROUP: &str = "group";
 /// The last message of the operations' stream that was applied (jetstream).
 pub(super) const STREAM: &str = "stream";
+/// When that stream was made, in microseconds: another one of its name is another ledger (jetstream).
+pub(super) const STREAM_MADE: &str = "stream-made";
 
 /// The layout of the tables; grows when an older Tawi could not read them.
 pub(super) const FORMAT_VERSION: u64 = 1;
@@ -76,7 +82,8 @@ pub(super) struct Tables<'t> {
     dedup: Table<'t, Bytes, Bytes>,
     expiry: Table<'t, Bytes, ()>,
     intake: Table<'t, &'static str, u64>,
-    batches: Table<'t, &'static str, u64>,
+    batches: Table<'t, &'static str, (u64, u64)>,
+    fences: Table<'t, &'static str, u64>,
     next: Seq,
     first: Seq,
     group: u64,
@@ -107,6 +114,7 @@ impl<'t> Tables<'t> {
             expiry: txn.open_table(EXPIRY).map_err(failed)?,
             intake: txn.open_table(INTAKE).map_err(failed)?,
             batches: txn.open_table(BATCHES).map_err(failed)?,
+            fences: txn.open_table(FENCES).map_err(failed)?,
             next,
             first,
             group: group + 1,
@@ -132,14 +140,20 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Whether `batch` of `node` is news; a batch that was published twice is applied once.
-    pub(super) fn begin_batch(&mut self, node: &str, batch: u64) -> Result<bool, LedgerError> {
-        let last = self.batches.get(node).map_err(failed)?.map_or(0, |n| n.value());
-        if batch <= last {
+    /// Whether a batch is later than every other of its node; one that was given up and comes late is not.
+    pub(super) fn begin_batch(&mut self, stamp: &Stamp) -> Result<bool, LedgerError> {
+        let this = (stamp.incarnation, stamp.number);
+        let last = self.batches.get(stamp.node.as_str()).map_err(failed)?.map_or((0, 0), |last| last.value());
+        if this <= last {
             return Ok(false);
         }
-        self.batches.insert(node, batch).map_err(failed)?;
+        self.batches.insert(stamp.node.as_str(), this).map_err(failed)?;
         Ok(true)
+    }
+
+    pub(super) fn set_fence(&mut self, subject: &str, sequence: u64) -> Result<(), LedgerError> {
+        self.fences.insert(subject, sequence).map_err(failed)?;
+        Ok(())
     }
 
     /// An error leaves the tables in disorder: the transaction must be dropped.
@@ -386,9 +400,4 @@ fn remove_prefix(table: &mut Table<'_, Bytes, Bytes>, prefix: &[u8]) -> Result<(
         None => table.retain_in::<&[u8], _>(prefix.., |_, _| false),
     };
     gone.map_err(failed)
-}
-
-/// A tenant's intake sources can't run into each other's.
-pub(super) fn intake_source(tenant: &Id, source: &str) -> String {
-    format!("{tenant}/{source}")
 }

@@ -23,6 +23,8 @@ pub(super) struct View {
     /// refuses a second opening while the first is alive, so readers have to be kept out in between.
     database: RwLock<Option<Database>>,
     closed: AtomicBool,
+    /// Reads are refused for a while.
+    hidden: AtomicBool,
     tail: Tail,
     head: watch::Sender<Seq>,
     first: AtomicU64,
@@ -42,6 +44,7 @@ impl View {
             disk,
             database: RwLock::new(Some(database)),
             closed: AtomicBool::new(false),
+            hidden: AtomicBool::new(false),
             tail: Tail::default(),
             head: watch::channel(changed.next - 1).0,
             first: AtomicU64::new(changed.first),
@@ -51,12 +54,13 @@ impl View {
     /// Lets go of the database and opens it again, as redb demands after an I/O error. Says how many groups it holds.
     pub(super) fn reopen(&self) -> Result<u64, LedgerError> {
         let mut place = self.database.write();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(LedgerError::Closed);
+        }
         // Dropped before the other is opened: the file is locked by whoever has it open.
         drop(place.take());
         let database = self.disk.open()?;
-        let txn = database.begin_read().map_err(failed)?;
-        let meta = txn.open_table(tables::META).map_err(failed)?;
-        let group = meta.get(tables::GROUP).map_err(failed)?.map_or(0, |n| n.value());
+        let group = meta(&database.begin_read().map_err(failed)?, tables::GROUP)?;
         *place = Some(database);
         Ok(group)
     }
@@ -83,8 +87,17 @@ impl View {
     /// Shows what was committed to whoever follows.
     pub(super) fn publish(&self, changed: &Changed) {
         self.tail.push(&changed.events);
-        self.first.store(changed.first, Ordering::Release);
-        self.head.send_if_modified(|head| std::mem::replace(head, changed.next - 1) != changed.next - 1);
+        self.first.fetch_max(changed.first, Ordering::AcqRel);
+        self.head.send_if_modified(|head| {
+            let moved = changed.next - 1 > *head;
+            *head = (*head).max(changed.next - 1);
+            moved
+        });
+    }
+
+    /// Refuses reads while the view is made up to where readers have seen it already.
+    pub(super) fn hide(&self, hidden: bool) {
+        self.hidden.store(hidden, Ordering::Release);
     }
 
     pub(super) fn head(&self) -> watch::Receiver<Seq> {
@@ -103,15 +116,34 @@ impl View {
     }
 
     pub(super) fn read<T>(&self, ask: impl FnOnce(&ReadTransaction) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if self.hidden.load(Ordering::Acquire) {
+            return Err(LedgerError::Unavailable("it is being brought up to date after a failed write".to_owned()));
+        }
+        self.read_anyway(ask)
+    }
+
+    fn read_anyway<T>(&self, ask: impl FnOnce(&ReadTransaction) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let database = self.database()?;
         ask(&database.begin_read().map_err(failed)?)
     }
 
-    pub(super) fn meta(&self, key: &str) -> Result<u64, LedgerError> {
-        self.read(|txn| {
-            let table = txn.open_table(tables::META).map_err(failed)?;
-            Ok(table.get(key).map_err(failed)?.map_or(0, |n| n.value()))
-        })
+    /// The last message of the operations' stream that was applied.
+    pub(super) fn applied(&self) -> Result<u64, LedgerError> {
+        self.read_anyway(|txn| meta(txn, tables::STREAM))
+    }
+
+    /// Binds the view to the stream that was made at this time; says which one it is bound to.
+    pub(super) fn bind(&self, made: u64) -> Result<u64, LedgerError> {
+        let bound = self.read(|txn| meta(txn, tables::STREAM_MADE))?;
+        if bound != 0 {
+            return Ok(bound);
+        }
+        let txn = self.begin_write(Durability::Immediate)?;
+        let mut tables = Tables::open(&txn)?;
+        tables.set_meta(tables::STREAM_MADE, made)?;
+        tables.finish()?;
+        txn.commit().map_err(|e| LedgerError::storage("write the view", e.into()))?;
+        Ok(made)
     }
 
     pub(super) fn intake(&self, source: &str) -> Result<u64, LedgerError> {
@@ -121,10 +153,19 @@ impl View {
         })
     }
 
-    pub(super) fn batch(&self, node: &str) -> Result<u64, LedgerError> {
+    /// Incarnation and number of a node's last batch.
+    pub(super) fn batch(&self, node: &str) -> Result<(u64, u64), LedgerError> {
         self.read(|txn| {
             let table = txn.open_table(tables::BATCHES).map_err(failed)?;
-            Ok(table.get(node).map_err(failed)?.map_or(0, |n| n.value()))
+            Ok(table.get(node).map_err(failed)?.map_or((0, 0), |n| n.value()))
+        })
+    }
+
+    /// The last message on a subject of the operations' stream.
+    pub(super) fn fence(&self, subject: &str) -> Result<u64, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(tables::FENCES).map_err(failed)?;
+            Ok(table.get(subject).map_err(failed)?.map_or(0, |n| n.value()))
         })
     }
 
@@ -237,6 +278,11 @@ impl View {
     pub(super) fn dead_count(&self) -> Result<u64, LedgerError> {
         self.read(|txn| txn.open_table(tables::DEAD).map_err(failed)?.len().map_err(failed))
     }
+}
+
+fn meta(txn: &ReadTransaction, key: &str) -> Result<u64, LedgerError> {
+    let table = txn.open_table(tables::META).map_err(failed)?;
+    Ok(table.get(key).map_err(failed)?.map_or(0, |n| n.value()))
 }
 
 /// Rows whose key begins with `prefix`, those up to `after` left out.

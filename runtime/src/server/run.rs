@@ -82,6 +82,13 @@ impl Runs {
         let key = idempotency_key(request.headers())?;
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {
+            // 101 would hand the connection over to a function that is done with it.
+            Ok(response) if response.status().is_informational() || response.status().as_u16() > 599 => Err(Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "bad-answer",
+                "The function's answer is none",
+                format!("the function answered with the status {}, which ends no request", response.status().as_u16()),
+            )),
             Ok(response) => Ok(response.map(Body::new)),
             Err(failure) => Err(problem(&failure)),
         }

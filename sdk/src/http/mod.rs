@@ -1,4 +1,4 @@
-//! HTTP, in the types of the crate [`http`](::http): requests served, and requests made. Serving needs an `[[on]]` entry with `http`;
+//! HTTP, in the types of the crate [`http`](https://docs.rs/http): requests served, and requests made. Serving needs an `[[on]]` entry with `http`;
 //! [`fetch`] is granted by host: `[grant] http = ["api.example.com"]`.
 //!
 //! ```

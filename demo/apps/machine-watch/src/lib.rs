@@ -5,7 +5,7 @@ use tawi::{Event, config, json, log, publish};
 #[tawi::event]
 fn watch(event: Event) -> tawi::Result {
     let reading = event.reading()?;
-    // `tawi config set machine-watch threshold.memory 80`; a sensor without a threshold never alerts.
+    // `tawi config set machine-watch threshold.memory=80`; a sensor without a threshold never alerts.
     let Some(threshold) = config::get::<f64>(&format!("threshold.{}", reading.sensor))? else { return Ok(()) };
     let Some(value) = event.number().filter(|value| *value > threshold) else { return Ok(()) };
     log::warn!("{} of {} is {value}, above {threshold}", reading.sensor, reading.device);

@@ -3,6 +3,8 @@
 
 mod conformance;
 mod embedded;
+mod jetstream;
+mod nats;
 mod sim;
 
 use super::*;
