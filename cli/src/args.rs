@@ -85,7 +85,7 @@ pub enum Command {
         device: String,
         sensor: String,
         /// JSON, or else a text
-        #[arg(allow_hyphen_values = true)]
+        #[arg(allow_negative_numbers = true)]
         value: String,
         /// When it was measured
         #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
@@ -268,7 +268,6 @@ pub enum Secrets {
     Set {
         app: String,
         key: String,
-        #[arg(allow_hyphen_values = true)]
         value: Option<String>,
     },
     /// Take a secret away
