@@ -11,7 +11,7 @@ use crate::{
     host::{HistoryPage, HistoryQuery},
     identity::{IdentityError, Tokens},
     ingest::Ingest,
-    ledger::{Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
+    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
     server::{self, ForgetSource, Redeploy, Rooms, run::Runs},
     shutdown::Tasks,
@@ -226,7 +226,11 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
     };
     match &config.ledger {
         LedgerChoice::Embedded => LedgerConfig::Embedded { dir: config.ledger_dir(), options },
-        LedgerChoice::Jetstream(_) => LedgerConfig::Embedded { dir: config.ledger_dir(), options },
+        LedgerChoice::Jetstream(url) => {
+            let jetstream = JetstreamOptions { tenant: config.tenant.clone(), ..JetstreamOptions::default() };
+            // A folder of its own: the view of a stream is not a ledger, and must not be taken for one.
+            LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
+        }
     }
 }
 
