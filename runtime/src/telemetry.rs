@@ -87,10 +87,19 @@ pub struct CallFigures {
     pub labels: FunctionLabels,
     /// How calls ended, and how many did.
     pub outcomes: [(&'static str, u64); 4],
-    /// Time spent in all calls.
+    /// How long they ran.
+    pub took: TimesFigures,
+    /// From an event's receipt until its effects were durable.
+    pub effects: TimesFigures,
+}
+
+/// Durations in buckets.
+#[derive(Debug, Clone)]
+pub struct TimesFigures {
+    /// All of them together.
     pub micros: u64,
     pub bounds_micros: &'static [u64],
-    /// Calls up to each bound, and above the last one.
+    /// How many up to each bound, and above the last one.
     pub buckets: Vec<u64>,
 }
 
@@ -105,16 +114,20 @@ fn write_calls(page: &mut String, calls: &[CallFigures]) -> std::fmt::Result {
         }
     }
     writeln!(page, "# HELP tawi_call_seconds How long calls ran.\n# TYPE tawi_call_seconds histogram")?;
-    for call in calls {
-        let (names, mut sum) = (names(&call.labels), 0);
-        let bounds = call.bounds_micros.iter().map(|micros| (*micros as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
-        for (bound, count) in bounds.zip(&call.buckets) {
-            sum += count;
-            writeln!(page, "tawi_call_seconds_bucket{{{names},le=\"{bound}\"}} {sum}")?;
-        }
-        writeln!(page, "tawi_call_seconds_sum{{{names}}} {}\ntawi_call_seconds_count{{{names}}} {sum}", call.micros as f64 / 1e6)?;
+    calls.iter().try_for_each(|call| write_times(page, "tawi_call_seconds", &names(&call.labels), &call.took))?;
+    writeln!(page, "# HELP tawi_effect_seconds From an event's receipt until its effects were durable.")?;
+    writeln!(page, "# TYPE tawi_effect_seconds histogram")?;
+    calls.iter().try_for_each(|call| write_times(page, "tawi_effect_seconds", &names(&call.labels), &call.effects))
+}
+
+fn write_times(page: &mut String, family: &str, labels: &str, times: &TimesFigures) -> std::fmt::Result {
+    let mut sum = 0;
+    let bounds = times.bounds_micros.iter().map(|micros| (*micros as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
+    for (bound, count) in bounds.zip(&times.buckets) {
+        sum += count;
+        writeln!(page, "{family}_bucket{{{labels},le=\"{bound}\"}} {sum}")?;
     }
-    Ok(())
+    writeln!(page, "{family}_sum{{{labels}}} {}\n{family}_count{{{labels}}} {sum}", times.micros as f64 / 1e6)
 }
 
 impl Default for Metrics {
@@ -187,7 +200,8 @@ mod tests {
         metrics.append_seconds.observe(0.001);
         let labels = FunctionLabels { app: "fridge".into(), function: "on\"reading".into() };
         let outcomes = [("settled", 3), ("retried", 0), ("failed", 0), ("rerun", 0)];
-        let page = metrics.page(&[CallFigures { labels, outcomes, micros: 2_500, bounds_micros: &[50, 1_000], buckets: vec![1, 1, 1] }]);
+        let took = TimesFigures { micros: 2_500, bounds_micros: &[50, 1_000], buckets: vec![1, 1, 1] };
+        let page = metrics.page(&[CallFigures { labels, outcomes, effects: took.clone(), took }]);
         assert!(page.contains("tawi_ingest_readings_total 3"), "{page}");
         assert!(page.contains("tawi_ingest_refused_total{reason=\"unknown-device\"} 1"), "{page}");
         assert!(page.contains("tawi_ingest_append_seconds_count 1"), "{page}");

@@ -5,6 +5,7 @@ use super::{
     lane::{Batch, Durable, Lane, Lost},
 };
 use crate::{
+    clock,
     ledger::{Commit, Done, LedgerError, Op, Outcome},
     model::{FunctionId, Seq},
 };
@@ -109,6 +110,10 @@ fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
         inner.base = Some(version);
         inner.applied(batch.last);
         inner.pending_bytes = inner.pending_bytes.saturating_sub(batch.bytes);
+    }
+    let now = clock::now();
+    for (shared, received) in batch.received {
+        shared.stats.effects.count(u64::try_from(now.0 - received.0).unwrap_or(0));
     }
     for (shared, seqs) in settled.into_values() {
         shared.tracker.lock().settle(&seqs);

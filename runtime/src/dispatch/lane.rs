@@ -7,7 +7,7 @@
 use crate::{
     host::{Read, Seen},
     ledger::{DeadLetter, Dedup, Ledger, LedgerError, Parked, Version},
-    model::{AppId, FunctionId, NewEvent, Seq, Write},
+    model::{AppId, FunctionId, Micros, NewEvent, Seq, Write},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub struct Fold {
     pub writes: Vec<Write>,
     pub events: Vec<NewEvent>,
     pub settled: Option<(Arc<Shared>, Seq)>,
+    /// When the event was received, to measure how long its effects took.
+    pub received: Option<Micros>,
     pub park: Option<Parked>,
     pub unpark: Option<(FunctionId, Seq)>,
     pub dead: Option<DeadLetter>,
@@ -83,6 +85,7 @@ pub struct Batch {
     pub writes: Vec<Write>,
     pub events: Vec<NewEvent>,
     pub settled: Vec<(Arc<Shared>, Seq)>,
+    pub received: Vec<(Arc<Shared>, Micros)>,
     pub park: Vec<Parked>,
     pub unpark: Vec<(FunctionId, Seq)>,
     pub dead: Vec<DeadLetter>,
@@ -293,6 +296,7 @@ impl Inner {
         batch.reads_or_writes |= !fold.reads.is_empty() || !fold.writes.is_empty();
         batch.writes.extend(fold.writes);
         batch.events.extend(fold.events);
+        batch.received.extend(fold.settled.as_ref().map(|(shared, _)| shared.clone()).zip(fold.received));
         batch.settled.extend(fold.settled);
         batch.park.extend(fold.park);
         batch.unpark.extend(fold.unpark);

@@ -2,9 +2,10 @@
 
 use super::{AppState, Problem, auth::Caller};
 use crate::{
+    dispatch::stats::{BUCKETS_MICROS, Stats, Times},
     identity::Action,
     model::FunctionId,
-    telemetry::{CallFigures, FunctionLabels},
+    telemetry::{CallFigures, FunctionLabels, TimesFigures},
 };
 use axum::{extract::State, response::IntoResponse};
 use http::header;
@@ -59,7 +60,7 @@ fn labels(id: &FunctionId) -> FunctionLabels {
     FunctionLabels { app: id.app.app.to_string(), function: id.function.to_string() }
 }
 
-fn read(stats: &crate::dispatch::stats::Stats) -> CallFigures {
+fn read(stats: &Stats) -> CallFigures {
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     CallFigures {
         labels: FunctionLabels { app: String::new(), function: String::new() },
@@ -69,10 +70,14 @@ fn read(stats: &crate::dispatch::stats::Stats) -> CallFigures {
             ("failed", get(&stats.failed)),
             ("rerun", get(&stats.reruns)),
         ],
-        micros: get(&stats.micros),
-        bounds_micros: &crate::dispatch::stats::BUCKETS_MICROS,
-        buckets: stats.buckets.iter().map(get).collect(),
+        took: times(&stats.took),
+        effects: times(&stats.effects),
     }
+}
+
+fn times(times: &Times) -> TimesFigures {
+    let buckets = times.buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    TimesFigures { micros: times.micros.load(Ordering::Relaxed), bounds_micros: &BUCKETS_MICROS, buckets }
 }
 
 fn signed(number: u64) -> i64 {
