@@ -265,11 +265,7 @@ pub enum Secrets {
     /// Names only
     List { app: String },
     /// Set a secret, read from standard input unless it is given
-    Set {
-        app: String,
-        key: String,
-        value: Option<String>,
-    },
+    Set { app: String, key: String, value: Option<String> },
     /// Take a secret away
     Unset { app: String, key: String },
 }

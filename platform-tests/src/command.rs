@@ -59,6 +59,12 @@ impl Ran {
 
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ended with {}\n--- stdout\n{}--- stderr\n{}", self.line, self.status, self.stdout, self.stderr)
+        write!(f, "`{}` ended with {}\n--- stdout\n{}--- stderr\n{}", self.line, self.status, begin(&self.stdout), begin(&self.stderr))
     }
+}
+
+/// The beginning of a long output: enough to see what it is.
+fn begin(text: &str) -> String {
+    const CHARS: usize = 3000;
+    if text.chars().count() <= CHARS { text.to_owned() } else { text.chars().take(CHARS).chain("…\n".chars()).collect() }
 }

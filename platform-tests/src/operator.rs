@@ -128,8 +128,7 @@ impl Node {
     /// One page, as further words say.
     #[track_caller]
     pub fn history_page(&self, query: &str, more: &[&str]) -> Vec<Value> {
-        let ran = self.tawi(&[&["history", query, "--json"], more].concat()).ok();
-        ran.json()["hits"].as_array().unwrap_or_else(|| panic!("no hits: {ran}")).clone()
+        self.tawi(&[&["history", query, "--json"], more].concat()).ok().rows()
     }
 
     /// How many readings and messages history knows of.
@@ -170,7 +169,7 @@ impl Node {
     #[track_caller]
     pub fn deploy_token(&self, name: &str, app: &str) -> String {
         let ran = self.tawi(&["tokens", "create", name, "--deploy", app, "--json"]).ok();
-        text(&ran.json(), "token")
+        text(&ran.json(), "secret")
     }
 
     /// Waits until no event waits for a function of the app: all are done, or dead.

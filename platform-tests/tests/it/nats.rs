@@ -132,20 +132,24 @@ fn a_server_that_hangs_is_a_503_too() {
     });
 }
 
-/// One stream has one node in this release; a second one is told so, and the first goes on.
+/// Two nodes on one stream run the same function on every event; whoever commits second is refused and finds it done.
 #[test]
-fn a_second_node_on_the_same_stream_is_refused() {
-    let node = Node::on(Ledger::Jetstream);
-    App::prebuilt("probe-state").push(&node);
-    let dir = tempfile::tempdir().unwrap();
-    let log = std::fs::File::create(dir.path().join("log")).unwrap();
-    let mut command = std::process::Command::new(tawi_platform_tests::repo::tawi());
-    command.arg("up").arg("--data").arg(dir.path().join("data")).args(["--listen", "127.0.0.1:0", "--ledger", &url(&node)]);
-    let mut second = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    let status = wait_until("the second node to refuse", LATER, || second.try_wait().unwrap().ok_or("it runs"));
-    assert!(!status.success(), "{}", std::fs::read_to_string(dir.path().join("log")).unwrap());
-    node.client().readings("d", "state", 0..5);
-    wait_for("the first node to go on", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("5"));
+fn a_second_node_on_the_same_stream_doubles_nothing() {
+    let first = Node::on(Ledger::Jetstream);
+    let second = Launch::on(Ledger::Embedded).arg("--ledger").arg(url(&first)).start();
+    App::prebuilt("probe-state").push(&first);
+    App::prebuilt("probe-state").push(&second);
+    for round in 0..10 {
+        first.client().readings("a", "state", round * 5..round * 5 + 5);
+        second.client().readings("b", "state", round * 5..round * 5 + 5);
+    }
+    for node in [&first, &second] {
+        for key in ["count/a", "count/b"] {
+            wait_for("fifty readings of each", LATER, || node.state("probe-state", key), |n| n.as_deref() == Some("50"));
+        }
+        node.wait_until_idle("probe-state");
+        assert_eq!(node.state("probe-state", "count/a").as_deref(), Some("50"));
+    }
 }
 
 /// The log is in the server: a node that lost its own disk has its state again.

@@ -78,13 +78,10 @@ fn settled(batch: &mut Batch) -> Settled {
 
 fn op(lane: &Lane, batch: &mut Batch, settled: &Settled) -> Result<Op, LedgerError> {
     let done: Vec<Done> = settled.values().map(|(shared, seqs)| shared.tracker.lock().position(&shared.id, seqs)).collect();
-    let base = match batch.reads_or_writes {
-        false => None,
-        true => Some(base(lane)?),
-    };
     Ok(Op::Commit(Commit {
         app: lane.app.clone(),
-        base,
+        // Always: a second node on the same log that settled these events first has moved the version on.
+        base: Some(base(lane)?),
         done,
         writes: std::mem::take(&mut batch.writes),
         events: std::mem::take(&mut batch.events),

@@ -81,7 +81,6 @@ pub struct Fold {
 /// Calls that become durable in one commit.
 #[derive(Default)]
 pub struct Batch {
-    pub reads_or_writes: bool,
     pub writes: Vec<Write>,
     pub events: Vec<NewEvent>,
     pub settled: Vec<(Arc<Shared>, Seq)>,
@@ -293,7 +292,6 @@ impl Inner {
         batch.bytes += bytes;
         batch.calls += 1;
         batch.last = now;
-        batch.reads_or_writes |= !fold.reads.is_empty() || !fold.writes.is_empty();
         batch.writes.extend(fold.writes);
         batch.events.extend(fold.events);
         batch.received.extend(fold.settled.as_ref().map(|(shared, _)| shared.clone()).zip(fold.received));

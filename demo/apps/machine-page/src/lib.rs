@@ -21,7 +21,8 @@ fn page(_request: Request) -> tawi::Result<Response> {
     let mut page = format!("{TITLE}\n");
     for entry in state::entries::<Json>("") {
         let (key, sensor) = entry?;
-        page += &format!("  {key:<24} {:>8}   from {} to {}\n", sensor["latest"], sensor["min"], sensor["max"]);
+        let number = |member: &str| sensor[member].as_f64().unwrap_or_default();
+        page += &format!("  {key:<24} {:>8}   from {} to {}\n", number("latest"), number("min"), number("max"));
     }
     Ok(http::text(page))
 }

@@ -9,5 +9,8 @@ fn watch(event: Event) -> tawi::Result {
     let Some(threshold) = config::get::<f64>(&format!("threshold.{}", reading.sensor))? else { return Ok(()) };
     let Some(value) = event.number().filter(|value| *value > threshold) else { return Ok(()) };
     log::warn!("{} of {} is {value}, above {threshold}", reading.sensor, reading.device);
-    publish(&format!("alerts.{}.{}", publish::token(reading.device), publish::token(reading.sensor)), &json!({ "value": value, "threshold": threshold }))
+    publish(
+        &format!("alerts.{}.{}", publish::token(reading.device), publish::token(reading.sensor)),
+        &json!({ "value": value, "threshold": threshold }),
+    )
 }

@@ -178,9 +178,12 @@ async fn pipe(
     let mut kept = Vec::new();
     let mut open = true;
     let mut chunk = vec![0; 64 * 1024];
-    while open || !kept.is_empty() {
+    loop {
         let control = *controls.borrow_and_update();
         open &= number >= control.cut_below;
+        if !open && kept.is_empty() {
+            return;
+        }
         if !holds(&control) && !kept.is_empty() {
             if to.write_all(&kept).await.is_err() {
                 return;
