@@ -55,8 +55,8 @@ impl Node {
     pub fn dead(&self, app: &str) -> Vec<Dead> {
         let rows = self.tawi(&["dead", "list", app, "--json"]).ok().rows();
         let dead = |row: &Value| Dead {
-            app: app.to_owned(),
-            function: text(row, "function").split_once('/').map(|(_, function)| function.to_owned()).unwrap_or_default(),
+            app: text(row, "app"),
+            function: text(row, "function"),
             sequence: number(row, "sequence"),
             error: text(row, "error"),
         };
