@@ -115,24 +115,21 @@ impl Builder {
         Ok(release)
     }
 
-    /// The app's repository, its caches and its releases. The state in the ledger is not the builder's to forget.
+    /// The app's repository, its caches and its releases, as far as they are there. The state in the ledger is not the builder's to forget.
     pub async fn delete_app(&self, app: &AppId) -> Result<(), BuildError> {
         let inner = &self.inner;
         let (lines, _) = mpsc::channel(1);
         let _lock = inner.lock(app, &Log::new(lines)).await;
         let (repo, place, builds) = (inner.repo(app), inner.place(app), inner.store.builds_dir(app));
-        let had_repo = repo.exists();
         let (store, id) = (inner.store.clone(), app.clone());
         let deleted = tokio::task::spawn_blocking(move || {
             // The repository first: with it, the next push of the same commit would say that nothing is new.
-            [&repo.dir, &place.home].into_iter().try_for_each(|dir| clear(dir)).map_err(|e| BuildError::node("delete the app", e))?;
-            let deleted = store.delete_app(&id);
-            clear(&builds).map_err(|e| BuildError::node("delete the app", e))?;
-            match deleted {
-                Err(StoreError::NoApp(_)) if had_repo => Ok(()),
-                Err(StoreError::NoApp(app)) => Err(BuildError::new(format!("there is no app `{}`", app.app))),
-                deleted => deleted.map_err(|e| BuildError::node("delete the app", e)),
+            clear(&repo.dir).and_then(|()| clear(&place.home)).map_err(|e| BuildError::node("delete the source", e))?;
+            match store.delete_app(&id) {
+                Ok(()) | Err(StoreError::NoApp(_)) => {}
+                Err(error) => return Err(BuildError::node("delete the app", error)),
             }
+            clear(&builds).map_err(|e| BuildError::node("delete the logs", e))
         });
         deleted.await.map_err(|e| BuildError::node("delete the app", e))?
     }

@@ -120,11 +120,9 @@ pub struct Crate {
 
 impl Cargo<'_> {
     /// cargo as for every app and every commit: outside of the checkout, with nothing of the node's environment but what it needs.
-    /// The shell sets the limits that a process can only set for itself and its children.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("/bin/sh");
-        let limits = format!("ulimit -c 0; ulimit -f {}; exec \"$@\"", self.limits.file_bytes / 512);
-        command.args(["-c", &limits, "sh"]).arg(self.toolchain.cargo()).args(arguments);
+        let mut command = process::leashed(&self.toolchain.cargo(), self.limits);
+        command.args(arguments);
         command.arg("--manifest-path").arg(self.place.source().join("Cargo.toml"));
         command.env_clear().current_dir("/");
         command.env("PATH", self.toolchain.path()).env("RUSTC", self.toolchain.rustc()).env("CARGO_HOME", &self.place.home);

@@ -11,6 +11,7 @@ use crate::{
     session::Session,
 };
 use std::{io, sync::Arc, time::Duration};
+use tawi_runtime::fault;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
@@ -121,6 +122,7 @@ async fn pre_receive(inner: &Inner, session: &Session, request: &Request, log: &
 async fn post_receive(inner: &Inner, session: &Session, log: &Log) -> Result<(), BuildError> {
     let state = session.state.lock().await;
     let (Some(_), Some(timing)) = (&state.lock, &state.timing) else { return Ok(()) };
+    fault::point("release");
     if let Some(release) = inner.settle(&session.app).await? {
         inner.announce(&session.app, &release, timing, log).await;
     }

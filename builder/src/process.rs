@@ -10,6 +10,7 @@ use nix::{
 };
 use std::{
     io,
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -23,6 +24,19 @@ use tokio::{
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// A process that left its group may hold the pipe open for ever; what it says after this is lost.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// What a shell does before it becomes the program that a build runs. Limits: no core dumps, files of so many blocks. And a leash: [`run`]
+/// holds the other end of standard input, so when the node dies, even by `kill -9`, reading ends and the group with it.
+const LEASHED: &str = "ulimit -c 0; ulimit -f BLOCKS; exec 3<&0 </dev/null; (read -r _ <&3; kill -9 0) >/dev/null 2>&1 & exec \"$@\" 3<&-";
+/// POSIX counts the size of files in these.
+const BLOCK_BYTES: u64 = 512;
+
+/// A command for code that is not ours: limited, and gone with the node. The program's arguments follow.
+pub fn leashed(program: &Path, limits: &BuildLimits) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &LEASHED.replace("BLOCKS", &(limits.file_bytes / BLOCK_BYTES).to_string()), "sh"]).arg(program);
+    command
+}
 
 /// Kills every process of a group when it is dropped.
 pub struct Group(Option<Pid>);
@@ -89,9 +103,10 @@ pub async fn run(
     mut out: Stdout<'_>,
     mut err: Stderr<'_>,
 ) -> io::Result<Ended> {
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     let mut group = Group::of(&child);
+    let _leash = child.stdin.take();
     let out_max = match &out {
         Stdout::Capture(_, _) => 64 * 1024,
         Stdout::Lines(_, max) => *max,

@@ -85,7 +85,7 @@ pub enum Command {
         device: String,
         sensor: String,
         /// JSON, or else a text
-        #[arg(allow_hyphen_values = true)]
+        #[arg(allow_negative_numbers = true)]
         value: String,
         /// When it was measured
         #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
@@ -265,12 +265,7 @@ pub enum Secrets {
     /// Names only
     List { app: String },
     /// Set a secret, read from standard input unless it is given
-    Set {
-        app: String,
-        key: String,
-        #[arg(allow_hyphen_values = true)]
-        value: Option<String>,
-    },
+    Set { app: String, key: String, value: Option<String> },
     /// Take a secret away
     Unset { app: String, key: String },
 }

@@ -134,6 +134,7 @@ impl Node {
                 (!reconciler.is_ready(), "the apps are not loaded yet"),
                 (!engine.is_ticking(), "the thread that ends endless functions has stopped; restart the node"),
                 (ledger.version(&probe()).is_err(), "the ledger can't be read"),
+                (!ledger.is_connected(), "the NATS server that holds the ledger is away; the node goes on when it is back"),
             ];
             reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect()
         };
@@ -176,7 +177,10 @@ impl Node {
             let (devices, ledger, end) = (devices.clone(), ledger.clone(), projections.clone());
             follow(async move { devices.run(ledger, end).await })
         });
-        remove_orphans(&store, &ledger, &config.tenant).await;
+        // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
+        if config.ledger == LedgerChoice::Embedded {
+            remove_orphans(&store, &ledger, &config.tenant).await;
+        }
         reconciler.round().await;
         let deploys = stop.child_token();
         let mut control = Tasks::default();

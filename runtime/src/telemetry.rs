@@ -87,34 +87,55 @@ pub struct CallFigures {
     pub labels: FunctionLabels,
     /// How calls ended, and how many did.
     pub outcomes: [(&'static str, u64); 4],
-    /// Time spent in all calls.
-    pub micros: u64,
     pub bounds_micros: &'static [u64],
-    /// Calls up to each bound, and above the last one.
+    /// How long calls ran.
+    pub calls: DurationFigures,
+    /// From an event's receipt to the durable commit of its effects.
+    pub effects: DurationFigures,
+}
+
+#[derive(Debug, Clone)]
+pub struct DurationFigures {
+    /// All together.
+    pub micros: u64,
+    /// How many took up to each bound, and more than the last one.
     pub buckets: Vec<u64>,
 }
 
-/// Two families in the text format, as the registry would write them.
+/// Three families in the text format, as the registry would write them.
 fn write_calls(page: &mut String, calls: &[CallFigures]) -> std::fmt::Result {
-    let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let names = |l: &FunctionLabels| format!("app=\"{}\",function=\"{}\"", label(&l.app), label(&l.function));
     writeln!(page, "# HELP tawi_calls Attempts of calls, by how they ended.\n# TYPE tawi_calls counter")?;
     for call in calls {
         for (outcome, count) in call.outcomes {
-            writeln!(page, "tawi_calls_total{{{},outcome=\"{outcome}\"}} {count}", names(&call.labels))?;
+            writeln!(page, "tawi_calls_total{{{},outcome=\"{outcome}\"}} {count}", label_pairs(&call.labels))?;
         }
     }
-    writeln!(page, "# HELP tawi_call_seconds How long calls ran.\n# TYPE tawi_call_seconds histogram")?;
+    write_durations(page, calls, ("tawi_call_seconds", "How long calls ran."), |call| &call.calls)?;
+    write_durations(page, calls, ("tawi_effect_seconds", "From an event's receipt to the commit of its effects."), |call| &call.effects)
+}
+
+fn write_durations(
+    page: &mut String,
+    calls: &[CallFigures],
+    (family, help): (&str, &str),
+    of: impl Fn(&CallFigures) -> &DurationFigures,
+) -> std::fmt::Result {
+    writeln!(page, "# HELP {family} {help}\n# TYPE {family} histogram")?;
     for call in calls {
-        let (names, mut sum) = (names(&call.labels), 0);
+        let (names, figures, mut sum) = (label_pairs(&call.labels), of(call), 0);
         let bounds = call.bounds_micros.iter().map(|micros| (*micros as f64 / 1e6).to_string()).chain(["+Inf".to_owned()]);
-        for (bound, count) in bounds.zip(&call.buckets) {
+        for (bound, count) in bounds.zip(&figures.buckets) {
             sum += count;
-            writeln!(page, "tawi_call_seconds_bucket{{{names},le=\"{bound}\"}} {sum}")?;
+            writeln!(page, "{family}_bucket{{{names},le=\"{bound}\"}} {sum}")?;
         }
-        writeln!(page, "tawi_call_seconds_sum{{{names}}} {}\ntawi_call_seconds_count{{{names}}} {sum}", call.micros as f64 / 1e6)?;
+        writeln!(page, "{family}_sum{{{names}}} {}\n{family}_count{{{names}}} {sum}", figures.micros as f64 / 1e6)?;
     }
     Ok(())
+}
+
+fn label_pairs(labels: &FunctionLabels) -> String {
+    let plain = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("app=\"{}\",function=\"{}\"", plain(&labels.app), plain(&labels.function))
 }
 
 impl Default for Metrics {
@@ -175,6 +196,12 @@ impl Metrics {
     }
 }
 
+/// An error with its causes, on one line: how errors are shown at every edge.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let all: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    all.join(": ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,8 +213,9 @@ mod tests {
         metrics.refuse("unknown-device");
         metrics.append_seconds.observe(0.001);
         let labels = FunctionLabels { app: "fridge".into(), function: "on\"reading".into() };
+        let figures = DurationFigures { micros: 2_500, buckets: vec![1, 1, 1] };
         let outcomes = [("settled", 3), ("retried", 0), ("failed", 0), ("rerun", 0)];
-        let page = metrics.page(&[CallFigures { labels, outcomes, micros: 2_500, bounds_micros: &[50, 1_000], buckets: vec![1, 1, 1] }]);
+        let page = metrics.page(&[CallFigures { labels, outcomes, bounds_micros: &[50, 1_000], calls: figures.clone(), effects: figures }]);
         assert!(page.contains("tawi_ingest_readings_total 3"), "{page}");
         assert!(page.contains("tawi_ingest_refused_total{reason=\"unknown-device\"} 1"), "{page}");
         assert!(page.contains("tawi_ingest_append_seconds_count 1"), "{page}");
@@ -196,10 +224,4 @@ mod tests {
         assert!(page.contains(r#"tawi_call_seconds_sum{app="fridge",function="on\"reading"} 0.0025"#), "{page}");
         assert!(page.ends_with("# EOF\n"), "{page}");
     }
-}
-
-/// An error with its causes, on one line: how errors are shown at every edge.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let all: Vec<String> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    all.join(": ")
 }

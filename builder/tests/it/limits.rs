@@ -1,6 +1,6 @@
 //! Builds that do not end by themselves.
 
-use crate::world::{Author, Gate, World, alive, wait_until};
+use crate::world::{Author, Gate, World, wait_for_end, wait_until};
 use std::{fs, time::Duration};
 use tawi_builder::BuildLimits;
 
@@ -16,11 +16,11 @@ async fn a_build_that_runs_for_ever_is_stopped_with_everything_it_started() {
     let world = World::with(BuildLimits { wall: Duration::from_secs(8), ..BuildLimits::default() }).await;
     let author = world.author("fridge").await;
     let pid = author.path(".git/pid");
-    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string()).unwrap(); loop {{}}"));
+    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string() + \"\\n\").unwrap(); loop {{}}"));
     author.commit("endless").await;
     author.push().await.refused().says("error: the build was stopped after 8 s").says("hint: does a build script");
     let pid = fs::read_to_string(pid).unwrap();
-    wait_until("the end of the build script", || !alive(&pid)).await;
+    wait_for_end(&pid).await;
     assert_eq!(world.current("fridge"), None);
 }
 
@@ -53,13 +53,12 @@ async fn who_hangs_up_ends_the_build() {
     author.push().await.ok();
     let before = world.current("fridge");
     let pid = author.path(".git/pid");
-    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string()).unwrap(); loop {{}}"));
+    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string() + \"\\n\").unwrap(); loop {{}}"));
     author.commit("endless").await;
     let pushing = author.start_push();
-    wait_until("the build script", || fs::read_to_string(&pid).is_ok_and(|pid| !pid.is_empty())).await;
+    let pid = wait_until("the build script", || fs::read_to_string(&pid).ok().filter(|pid| pid.ends_with('\n'))).await;
     pushing.hang_up();
-    let pid = fs::read_to_string(pid).unwrap();
-    wait_until("the end of the build script", || !alive(&pid)).await;
+    wait_for_end(&pid).await;
 
     author.git(&["reset", "-q", "--hard", "HEAD~1"]).await.ok();
     fs::remove_file(author.path("build.rs")).ok();

@@ -25,6 +25,7 @@ use tokio::{
     net::TcpListener,
     process::{Child, ChildStderr, Command},
     task::JoinHandle,
+    time::interval,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -278,29 +279,29 @@ impl Gate {
 
     /// Returns when the build script is there; it goes on when what comes back is dropped.
     pub async fn reached(&self) -> fs::File {
-        let start = Instant::now();
-        loop {
-            // Fails until there is a reader at the other end.
-            let opened = fs::OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&self.fifo);
-            match opened {
-                Ok(file) => return file,
-                Err(error) => assert!(start.elapsed() < PATIENCE, "the build script did not come: {error}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        // Fails until there is a reader at the other end.
+        let open = || fs::OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&self.fifo).ok();
+        wait_until("a build script at its gate", open).await
+    }
+}
+
+/// Waits for a fact that nobody announces, and returns what it is.
+pub async fn wait_until<T>(what: &str, fact: impl Fn() -> Option<T>) -> T {
+    let (start, mut looks) = (Instant::now(), interval(Duration::from_millis(10)));
+    loop {
+        looks.tick().await;
+        if let Some(found) = fact() {
+            return found;
         }
+        assert!(start.elapsed() < PATIENCE, "{what} did not come in {PATIENCE:?}");
     }
 }
 
-/// Waits for a fact that nobody announces.
-pub async fn wait_until(what: &str, fact: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !fact() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come true in {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn wait_for_end(pid: &str) {
+    wait_until("the end of the build script", || (!alive(pid)).then_some(())).await;
 }
 
-pub fn alive(pid: &str) -> bool {
+fn alive(pid: &str) -> bool {
     // A dead process whose parent has not looked yet is no longer at work.
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))

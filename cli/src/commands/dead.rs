@@ -13,7 +13,7 @@ use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Letter {
-    /// `APP/FUNCTION`.
+    app: String,
     function: String,
     sequence: u64,
     attempts: u32,
@@ -35,7 +35,7 @@ pub fn run(context: &Context, command: Dead) -> Done {
                 let mut table = Table::new(["FUNCTION", "SEQUENCE", "TIME", "ATTEMPTS", "ERROR"]).right(&[1, 3]);
                 for letter in letters {
                     let (sequence, attempts) = (letter.sequence.to_string(), letter.attempts.to_string());
-                    table.row([letter.function, sequence, when::short(&letter.time), attempts, letter.error]);
+                    table.row([format!("{}/{}", letter.app, letter.function), sequence, when::short(&letter.time), attempts, letter.error]);
                 }
                 Ok(table.print("no dead letters")?)
             })
@@ -65,7 +65,7 @@ fn place(letter: &args::Letter) -> Done<String> {
 
 fn show(letter: &Letter) -> Done {
     let style = Style::for_stdout();
-    out::line(&style.bold(&format!("{} {}", letter.function, letter.sequence)))?;
+    out::line(&style.bold(&format!("{}/{} {}", letter.app, letter.function, letter.sequence)))?;
     out::line(&format!("died       {} after {} attempts on release {}", when::short(&letter.time), letter.attempts, letter.release))?;
     out::line(&format!("error      {}", style.red(&out::clean(&letter.error))))?;
     let event = &letter.event;

@@ -181,6 +181,26 @@ fn a_second_node_on_the_same_stream_does_no_harm() {
     let _ = second.wait();
 }
 
+/// Two nodes on one stream run the same function on every event; whoever commits second is refused and finds it done.
+#[test]
+fn a_second_node_on_the_same_stream_doubles_nothing() {
+    let first = Node::on(Ledger::Jetstream);
+    let second = Launch::on(Ledger::Embedded).arg("--ledger").arg(url(&first)).start();
+    App::prebuilt("probe-state").push(&first);
+    App::prebuilt("probe-state").push(&second);
+    for round in 0..10 {
+        first.client().readings("a", "state", round * 5..round * 5 + 5);
+        second.client().readings("b", "state", round * 5..round * 5 + 5);
+    }
+    for node in [&first, &second] {
+        for key in ["count/a", "count/b"] {
+            wait_for("fifty readings of each", LATER, || node.state("probe-state", key), |n| n.as_deref() == Some("50"));
+        }
+        node.wait_until_idle("probe-state");
+        assert_eq!(node.state("probe-state", "count/a").as_deref(), Some("50"));
+    }
+}
+
 /// The log is in the server: a node that lost its own disk has its state again.
 #[test]
 fn a_node_whose_disk_is_gone_makes_its_view_again() {

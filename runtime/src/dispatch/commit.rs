@@ -5,6 +5,7 @@ use super::{
     lane::{Batch, Durable, Lane, Lost},
 };
 use crate::{
+    clock,
     ledger::{Commit, Done, LedgerError, Op, Outcome},
     model::{FunctionId, Seq},
 };
@@ -77,13 +78,10 @@ fn settled(batch: &mut Batch) -> Settled {
 
 fn op(lane: &Lane, batch: &mut Batch, settled: &Settled) -> Result<Op, LedgerError> {
     let done: Vec<Done> = settled.values().map(|(shared, seqs)| shared.tracker.lock().position(&shared.id, seqs)).collect();
-    let base = match batch.reads_or_writes {
-        false => None,
-        true => Some(base(lane)?),
-    };
     Ok(Op::Commit(Commit {
         app: lane.app.clone(),
-        base,
+        // Always: a second node on the same log that settled these events first has moved the version on.
+        base: Some(base(lane)?),
         done,
         writes: std::mem::take(&mut batch.writes),
         events: std::mem::take(&mut batch.events),
@@ -109,6 +107,10 @@ fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
         inner.base = Some(version);
         inner.applied(batch.last);
         inner.pending_bytes = inner.pending_bytes.saturating_sub(batch.bytes);
+    }
+    let now = clock::now();
+    for (shared, received) in &batch.received {
+        shared.stats.effects.observe(u64::try_from(now.0.saturating_sub(received.0)).unwrap_or(0));
     }
     for (shared, seqs) in settled.into_values() {
         shared.tracker.lock().settle(&seqs);

@@ -7,7 +7,7 @@
 use crate::{
     host::{Read, Seen},
     ledger::{DeadLetter, Dedup, Ledger, LedgerError, Parked, Version},
-    model::{AppId, FunctionId, NewEvent, Seq, Write},
+    model::{AppId, FunctionId, Micros, NewEvent, Seq, Write},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -70,6 +70,8 @@ pub struct Fold {
     pub writes: Vec<Write>,
     pub events: Vec<NewEvent>,
     pub settled: Option<(Arc<Shared>, Seq)>,
+    /// When the event was received, for one that a call has settled.
+    pub received: Option<Micros>,
     pub park: Option<Parked>,
     pub unpark: Option<(FunctionId, Seq)>,
     pub dead: Option<DeadLetter>,
@@ -79,10 +81,10 @@ pub struct Fold {
 /// Calls that become durable in one commit.
 #[derive(Default)]
 pub struct Batch {
-    pub reads_or_writes: bool,
     pub writes: Vec<Write>,
     pub events: Vec<NewEvent>,
     pub settled: Vec<(Arc<Shared>, Seq)>,
+    pub received: Vec<(Arc<Shared>, Micros)>,
     pub park: Vec<Parked>,
     pub unpark: Vec<(FunctionId, Seq)>,
     pub dead: Vec<DeadLetter>,
@@ -290,9 +292,11 @@ impl Inner {
         batch.bytes += bytes;
         batch.calls += 1;
         batch.last = now;
-        batch.reads_or_writes |= !fold.reads.is_empty() || !fold.writes.is_empty();
         batch.writes.extend(fold.writes);
         batch.events.extend(fold.events);
+        if let (Some((shared, _)), Some(received)) = (&fold.settled, fold.received) {
+            batch.received.push((shared.clone(), received));
+        }
         batch.settled.extend(fold.settled);
         batch.park.extend(fold.park);
         batch.unpark.extend(fold.unpark);

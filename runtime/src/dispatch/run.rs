@@ -129,6 +129,7 @@ impl Runner {
         let mut fold = Fold { reads, ..Fold::default() };
         // 0: a parked event's place in the log is settled already.
         fold.settled = Some((self.shared.clone(), if item.parked.is_some() { 0 } else { item.event.seq }));
+        fold.received = Some(item.event.received);
         let unpark = item.parked.is_some().then(|| (self.shared.id.clone(), item.event.seq));
         let failure = error.as_ref().map(|error| said(&verdict, attempts, error));
         let next = match verdict {

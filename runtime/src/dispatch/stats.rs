@@ -7,6 +7,8 @@ use std::{
 
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// From an event's receipt to the durable commit of its effects.
+    pub effects: Durations,
     /// Events done or dead.
     pub settled: AtomicU64,
     /// Attempts that will be tried again.
@@ -15,12 +17,27 @@ pub struct Stats {
     pub failed: AtomicU64,
     /// Calls run again because what they read had changed.
     pub reruns: AtomicU64,
+    pub calls: Durations,
+}
+
+/// How often something took how long.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// All of them together.
     pub micros: AtomicU64,
-    /// Calls by how long they took: up to each of [`BUCKETS_MICROS`], and above.
+    /// How many took up to each of [`BUCKETS_MICROS`], and more than the last.
     pub buckets: [AtomicU64; BUCKETS_MICROS.len() + 1],
 }
 
-pub const BUCKETS_MICROS: [u64; 8] = [50, 100, 250, 1_000, 5_000, 25_000, 250_000, 2_500_000];
+impl Durations {
+    pub fn observe(&self, micros: u64) {
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+        let bucket = BUCKETS_MICROS.iter().position(|limit| micros <= *limit).unwrap_or(BUCKETS_MICROS.len());
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub const BUCKETS_MICROS: [u64; 10] = [50, 100, 250, 1_000, 2_000, 5_000, 10_000, 25_000, 250_000, 2_500_000];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -37,9 +54,6 @@ impl Stats {
             Kind::Failed => &self.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
-        let bucket = BUCKETS_MICROS.iter().position(|limit| micros <= *limit).unwrap_or(BUCKETS_MICROS.len());
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.calls.observe(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 }

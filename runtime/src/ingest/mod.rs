@@ -9,12 +9,18 @@ pub use parse::Format;
 
 use crate::{
     devices::Devices,
-    ledger::{Append, Dedup, Ledger, Op, Outcome},
+    ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
     model::{Id, Seq, Tenant},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+/// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
+const DURABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// The way of every delivery, whatever door it came by. Cheap to clone.
 #[derive(Clone)]
@@ -62,7 +68,10 @@ impl Ingest {
         let count = events.len();
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
         let started = Instant::now();
-        let outcome = self.ledger.apply(Op::Append(append)).await?;
+        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
+        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(Op::Append(append))).await.unwrap_or_else(|_| {
+            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
+        })?;
         self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
         match outcome {
             Outcome::Applied { seqs, .. } => {

@@ -81,7 +81,8 @@ fn missing(function: &FunctionId, seq: Seq) -> Problem {
 
 fn summary(letter: &DeadLetter) -> Value {
     json!({
-        "function": format!("{}/{}", letter.function.app.app, letter.function.function),
+        "app": letter.function.app.app,
+        "function": letter.function.function,
         "sequence": letter.seq,
         "subject": letter.event.subject,
         "attempts": letter.attempts,

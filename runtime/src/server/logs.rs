@@ -53,7 +53,7 @@ pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut
         let Some(cause) = event.cause.as_ref().filter(|_| event.kind == Kind::Log && event.tenant == tenant) else { return false };
         cause.app == app && function.as_ref().is_none_or(|f| cause.function == *f)
     };
-    Ok(ndjson(old.chain(tail(&state, known + 1, ours))))
+    Ok(ndjson(old.chain(tail(&state, known + 1, ours)?)))
 }
 
 /// Up to where history knows everything: the head of the log at the time of the question, if it gets there.

@@ -2,9 +2,10 @@
 
 use super::{AppState, Problem, auth::Caller};
 use crate::{
+    dispatch::stats::Durations,
     identity::Action,
     model::FunctionId,
-    telemetry::{CallFigures, FunctionLabels},
+    telemetry::{CallFigures, DurationFigures, FunctionLabels},
 };
 use axum::{extract::State, response::IntoResponse};
 use http::header;
@@ -69,10 +70,15 @@ fn read(stats: &crate::dispatch::stats::Stats) -> CallFigures {
             ("failed", get(&stats.failed)),
             ("rerun", get(&stats.reruns)),
         ],
-        micros: get(&stats.micros),
         bounds_micros: &crate::dispatch::stats::BUCKETS_MICROS,
-        buckets: stats.buckets.iter().map(get).collect(),
+        calls: durations(&stats.calls),
+        effects: durations(&stats.effects),
     }
+}
+
+fn durations(from: &Durations) -> DurationFigures {
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    DurationFigures { micros: get(&from.micros), buckets: from.buckets.iter().map(get).collect() }
 }
 
 fn signed(number: u64) -> i64 {

@@ -46,6 +46,7 @@ use axum::{
 };
 use futures::{future::BoxFuture, stream::BoxStream};
 use std::{ops::Deref, sync::Arc, time::Instant};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// Builds what was pushed last, again; what it says, and how it ends.
@@ -76,19 +77,30 @@ pub struct Rooms {
     pub stopping: CancellationToken,
 }
 
+/// Streams at a time: each holds a socket and reads the log as often as it grows.
+const STREAMS_MAX: usize = 1_000;
+/// Bodies of readings that are in memory at a time; who comes on top waits until others are stored.
+const BODIES_KIB_MAX: usize = 128 << 10;
+
+/// What handlers share: the rooms, and how much may go on at once.
 #[derive(Clone)]
-pub struct AppState(Arc<Rooms>);
+pub struct AppState {
+    rooms: Arc<Rooms>,
+    streams: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+}
 
 impl Deref for AppState {
     type Target = Rooms;
     fn deref(&self) -> &Rooms {
-        &self.0
+        &self.rooms
     }
 }
 
 /// All routes of the API. What is added to it (`/run`, `/git`) is measured too when it is merged before [`observed`].
 pub fn router(rooms: Arc<Rooms>) -> Router {
-    let state = AppState(rooms);
+    let (streams, bodies) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(BODIES_KIB_MAX)));
+    let state = AppState { rooms, streams, bodies };
     Router::new()
         .nest("/api/v1", v1())
         .nest("/api/v2", v2())

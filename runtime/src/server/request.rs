@@ -1,7 +1,7 @@
 //! Parts of a request, with errors that name the part.
 
 use super::{AppState, Problem};
-use crate::model::{Id, Micros};
+use crate::model::{Id, Micros, limit::INGEST_BODY_BYTES_MAX};
 use axum::{
     body::Body,
     extract::{FromRequestParts, Query, RawPathParams},
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::{fmt::Display, str::FromStr, time::Duration};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A device on a bad link gets this long to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -88,8 +89,7 @@ impl Params {
 /// The whole body, or why not.
 pub async fn body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::too_large(format!("the body has more than {bytes_max} bytes"));
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > bytes_max) {
+    if declared(headers).is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
     let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
@@ -99,6 +99,19 @@ pub async fn body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<B
         Ok(Err(error)) => Err(Problem::bad_request(format!("the body broke off: {error}"))),
         Err(_) => Err(Problem::timeout(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))),
     }
+}
+
+fn declared(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A body of readings and its share of the memory for them, to be held until they are stored.
+pub async fn readings_body(state: &AppState, headers: &HeaderMap, from: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let bytes = declared(headers).unwrap_or(INGEST_BODY_BYTES_MAX).min(INGEST_BODY_BYTES_MAX);
+    let kib = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX);
+    let share = state.bodies.clone().acquire_many_owned(kib).await;
+    let share = share.map_err(|_| Problem::unavailable("the node is stopping"))?;
+    Ok((body(headers, from, INGEST_BODY_BYTES_MAX).await?, share))
 }
 
 /// A small JSON body; what is in it beyond `T` is an error.

@@ -8,6 +8,7 @@ use crate::{
     ledger::ErrorKind,
     model::{
         AppId, Id, Tenant,
+        limit::HTTP_BODY_BYTES_MAX,
         manifest::{Auth, Function, Manifest, Trigger},
     },
 };
@@ -79,6 +80,7 @@ impl Runs {
             // The token opens the node's door; what is behind it has no business with it.
             request.headers_mut().remove(header::AUTHORIZATION);
         }
+        check_length(request.headers())?;
         let key = idempotency_key(request.headers())?;
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {
@@ -124,6 +126,18 @@ fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Function> {
     handlers.max_by_key(|(length, _)| *length).map(|(_, function)| function)
 }
 
+/// What says that it is too long is not read at all; what grows too long is cut off while it streams.
+fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<usize>().ok());
+    match length {
+        Some(length) if length > HTTP_BODY_BYTES_MAX => {
+            Err(Problem::too_large(format!("a request to a function has at most {HTTP_BODY_BYTES_MAX} bytes, this one has {length}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let printable = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
@@ -147,8 +161,14 @@ fn readdress(request: &mut Request<Body>, app: &str, path: &str) -> Result<(), P
     Ok(())
 }
 
+/// For strangers too: what a function panics with is for its log.
 fn problem(failure: &HttpFailure) -> Problem {
-    let detail = failure.to_string();
+    let detail = match failure {
+        HttpFailure::Call { failure: Failure::Trap(_) | Failure::Retry { .. } | Failure::Reject(_), .. } => {
+            "the function gave up".to_owned()
+        }
+        other => other.to_string(),
+    };
     match failure {
         HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", id, detail),
         HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", id, detail),

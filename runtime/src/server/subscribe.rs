@@ -26,7 +26,7 @@ pub async fn subscribe(State(state): State<AppState>, caller: Caller, mut params
     let tenant = caller.0.tenant;
     Ok(ndjson(tail(&state, after.saturating_add(1), move |event| {
         event.tenant == tenant && kinds.contains(&event.kind) && pattern.matches(event.subject.as_str())
-    })))
+    })?))
 }
 
 /// Log lines are no events to react to: they come only to who asks for them by name.

@@ -1,6 +1,6 @@
 //! Events as they come: a stream of lines that follows the log from a sequence on.
 
-use super::{AppState, event::EventJson};
+use super::{AppState, Problem, event::EventJson};
 use crate::{
     ledger::Ledger,
     model::{Event, Seq},
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use http::header;
 use std::{convert::Infallible, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A silent stream says an empty line this often, so that both ends notice when the other is gone.
@@ -30,18 +30,25 @@ struct Tail {
     stopping: CancellationToken,
     next: Seq,
     filter: Filter,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Lines of the events from `from` on that pass, without an end but the node's. Who reads slowly is only late.
-pub fn tail(state: &AppState, from: Seq, filter: impl Fn(&Event) -> bool + Send + 'static) -> impl Stream<Item = Bytes> + Send + 'static {
+pub fn tail(
+    state: &AppState,
+    from: Seq,
+    filter: impl Fn(&Event) -> bool + Send + 'static,
+) -> Result<impl Stream<Item = Bytes> + Send + 'static, Problem> {
+    let full = |_| Problem::unavailable("as many streams as the node allows are open");
     let tail = Tail {
         ledger: state.ledger.clone(),
         head: state.ledger.head(),
         stopping: state.stopping.clone(),
         next: from,
         filter: Box::new(filter),
+        _place: state.streams.clone().try_acquire_owned().map_err(full)?,
     };
-    stream::unfold(tail, |mut tail| async move { tail.step().await.map(|lines| (lines, tail)) })
+    Ok(stream::unfold(tail, |mut tail| async move { tail.step().await.map(|lines| (lines, tail)) }))
 }
 
 impl Tail {

@@ -57,7 +57,7 @@ pub async fn create(
     tracing::info!(token = token.id, role = %token.role, by = caller.0.name, "token created");
     let mut shown = show(&token);
     // Here and nowhere else.
-    shown["secret"] = secret.into();
+    shown["token"] = secret.into();
     Ok((StatusCode::CREATED, Json(shown)))
 }
 

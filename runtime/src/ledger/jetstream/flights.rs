@@ -100,6 +100,10 @@ impl Flights {
         }
     }
 
+    pub(super) fn is_open(&self, number: u64) -> bool {
+        self.open.lock().contains_key(&number)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.open.lock().is_empty()
     }

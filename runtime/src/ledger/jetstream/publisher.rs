@@ -248,8 +248,12 @@ impl Publisher {
         match error.kind() {
             PublishErrorKind::Other if api_error(&error).is_some() => self.refuse(number, &error),
             PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::WrongLastMessageId => self.refuse(number, &error),
-            // Perhaps it was stored: the next empty batch will tell.
-            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::Other => self.down(&error),
+            // Perhaps it was stored: the next empty batch will tell, if it is not known already.
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe | PublishErrorKind::Other => {
+                if self.flights.is_open(number) {
+                    self.down(&error);
+                }
+            }
             PublishErrorKind::WrongLastSequence => {
                 if let Some(flight) = self.flights.take(number) {
                     self.ask(flight);

@@ -40,6 +40,8 @@ pub(super) fn config(options: &JetstreamOptions) -> Config {
     Config {
         description: Some("readings, messages and commands of Tawi, for outsiders".to_owned()),
         discard: DiscardPolicy::Old,
+        // The id is for outsiders; what keeps each message single is its place in the row.
+        duplicate_window: Duration::from_millis(100),
         allow_direct: true,
         ..file_stream(name, subjects, options.out_bytes_max, options.replicas)
     }

@@ -115,8 +115,8 @@ impl Drop for Server {
 struct Control {
     /// Connections before this number are cut.
     cut_below: u64,
-    /// What clients send is kept back, even from those that are cut.
-    hold_up: bool,
+    /// What clients send on connections before this number is kept back, even from those that are cut.
+    hold_up_below: u64,
     /// What the server sends is kept back.
     hold_down: bool,
 }
@@ -141,8 +141,8 @@ impl Proxy {
                 count.send_replace(number);
                 let (client_read, client_write) = client.into_split();
                 let (server_read, server_write) = server.into_split();
-                tokio::spawn(pipe(client_read, server_write, controls.clone(), number, |control| control.hold_up));
-                tokio::spawn(pipe(server_read, client_write, controls.clone(), number, |control| control.hold_down));
+                tokio::spawn(pipe(client_read, server_write, controls.clone(), number, |control, number| number < control.hold_up_below));
+                tokio::spawn(pipe(server_read, client_write, controls.clone(), number, |control, _| control.hold_down));
             }
         });
         Proxy { address, control, connections }
@@ -158,8 +158,10 @@ impl Proxy {
         self.control.send_modify(|control| control.cut_below = next);
     }
 
+    /// Of the connections there are; what is sent on new ones overtakes it.
     pub(super) fn hold_up(&self, hold: bool) {
-        self.control.send_modify(|control| control.hold_up = hold);
+        let below = if hold { *self.connections.borrow() + 1 } else { 0 };
+        self.control.send_modify(|control| control.hold_up_below = below);
     }
 
     pub(super) fn hold_down(&self, hold: bool) {
@@ -173,15 +175,18 @@ async fn pipe(
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut controls: watch::Receiver<Control>,
     number: u64,
-    holds: fn(&Control) -> bool,
+    holds: fn(&Control, u64) -> bool,
 ) {
     let mut kept = Vec::new();
     let mut open = true;
     let mut chunk = vec![0; 64 * 1024];
-    while open || !kept.is_empty() {
+    loop {
         let control = *controls.borrow_and_update();
         open &= number >= control.cut_below;
-        if !holds(&control) && !kept.is_empty() {
+        if !open && kept.is_empty() {
+            return;
+        }
+        if !holds(&control, number) && !kept.is_empty() {
             if to.write_all(&kept).await.is_err() {
                 return;
             }

@@ -103,7 +103,7 @@ async fn a_dead_letter_is_shown_whole_replayed_and_dropped() {
     let node = Node::start().await;
     trouble(&node).await;
     let list = node.ask("GET", "/api/v1/dead?app=fridge", "").await.is(200).json();
-    assert_eq!((&list[0]["function"], &list[0]["sequence"], &list[0]["error"]), (&"fridge/warm".into(), &1.into(), &"trapped".into()));
+    assert_eq!((&list[0]["function"], &list[0]["sequence"], &list[0]["error"]), (&"warm".into(), &1.into(), &"trapped".into()));
     let letter = node.ask("GET", "/api/v1/apps/fridge/dead/warm/1", "").await.is(200).json();
     assert_eq!((&letter["event"]["value"], &letter["log_tail"][0]), (&9.into(), &"before the end".into()));
     node.ask("POST", "/api/v1/apps/fridge/dead/warm/1/replay", "").await.is(204);

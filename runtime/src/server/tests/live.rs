@@ -4,6 +4,7 @@ use super::Node;
 use crate::{
     ledger::{Append, Op},
     model::{Id, Kind, Micros, NewEvent, Subject, Value, event::Cause, id::default_tenant},
+    server::STREAMS_MAX,
 };
 use axum::body::{Body, BodyDataStream};
 use futures::StreamExt;
@@ -82,6 +83,18 @@ async fn a_range_that_was_trimmed_is_shown_as_a_gap() {
     let seen = take(&mut stream, 2).await;
     assert_eq!((&seen[0]["kind"], &seen[0]["from"], &seen[0]["to"]), (&"gap".into(), &2.into(), &3.into()));
     assert_eq!(seen[1]["sequence"], 4);
+}
+
+#[tokio::test]
+async fn streams_have_a_most_and_make_room_when_they_end() {
+    let node = Node::start().await;
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        streams.push(open(&node, "/api/v1/subscribe?subject=%3E").await);
+    }
+    node.ask("GET", "/api/v1/subscribe?subject=%3E", "").await.problem(503);
+    streams.pop();
+    streams.push(open(&node, "/api/v1/subscribe?subject=%3E").await);
 }
 
 #[tokio::test]
