@@ -101,7 +101,10 @@ impl Drop for Nats {
     fn drop(&mut self) {
         self.kill9();
         if std::thread::panicking() {
-            eprintln!("--- nats-server\n{}", fs::read_to_string(self.dir.path().join("log")).unwrap_or_default());
+            let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            // The banner of each start tells nothing.
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("[INF]")).collect();
+            eprintln!("--- nats-server\n{}", lines.join("\n"));
         }
     }
 }

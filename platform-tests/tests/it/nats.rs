@@ -44,16 +44,28 @@ fn a_reading_published_by_any_nats_client_triggers_functions() {
 }
 
 #[test]
+fn a_message_published_by_any_nats_client_is_one_for_apps() {
+    let node = Node::on(Ledger::Jetstream);
+    App::prebuilt("probe-event").push(&node);
+    let echoes = node.subscribe("probe.echo.messages");
+    with_client(&url(&node), async |client| {
+        jetstream::new(client).publish("tawi.v1.main.event.probe.in.order", "[7]".into()).await.unwrap().await.unwrap();
+    });
+    let echo = echoes.next()["value"].clone();
+    assert_eq!((echo["subject"].as_str(), echo["value"].as_str()), (Some("probe.in.order"), Some("[7]")));
+}
+
+#[test]
 fn an_outsider_hears_what_apps_publish() {
     let node = Node::on(Ledger::Jetstream);
     App::prebuilt("threshold-alert").push(&node);
     with_client(&url(&node), async |client| {
         use futures::StreamExt;
-        let mut alerts = client.subscribe("tawi.v1.main.alerts.>").await.unwrap();
+        let mut alerts = client.subscribe("tawi.v1.main.*.event.alerts.>").await.unwrap();
         client.flush().await.unwrap();
         node.client().reading("fridge1", "temp", 9.5);
         let alert = tokio::time::timeout(SOON, alerts.next()).await.expect("no alert in time").unwrap();
-        assert_eq!(alert.subject.as_str(), "tawi.v1.main.alerts.fridge1.temp");
+        assert!(alert.subject.ends_with(".event.alerts.fridge1.temp"), "{}", alert.subject);
         assert!(String::from_utf8_lossy(&alert.payload).contains("9.5"));
     });
 }
@@ -132,6 +144,43 @@ fn a_server_that_hangs_is_a_503_too() {
     });
 }
 
+/// One stream has one node in this release. Whether a second one is refused or only fenced off, the first one's state is whole and counts on.
+#[test]
+fn a_second_node_on_the_same_stream_does_no_harm() {
+    let node = Node::on(Ledger::Jetstream);
+    App::prebuilt("probe-state").push(&node);
+    node.client().readings("d", "state", 0..5);
+    wait_for("five readings", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("5"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let ready = dir.path().join("ready.json");
+    let mut command = std::process::Command::new(tawi_platform_tests::repo::tawi());
+    command
+        .arg("up")
+        .arg("--data")
+        .arg(dir.path().join("data"))
+        .args(["--listen", "127.0.0.1:0", "--ledger", &url(&node), "--ready-file"])
+        .arg(&ready);
+    command.env("TAWI_CONFIG_DIR", dir.path());
+    let mut second = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    wait_until("the second node to serve or to refuse", LATER, || match second.try_wait().unwrap() {
+        Some(_) => Ok(()),
+        None if ready.exists() => Ok(()),
+        None => Err("it is starting"),
+    });
+
+    assert_eq!(
+        node.state("probe-state", "count/d").as_deref(),
+        Some("5"),
+        "the second node knows no app, and must not forget the first one's"
+    );
+    node.client().readings("d", "state", 5..10);
+    wait_for("ten readings", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("10"));
+    let _ = second.kill();
+    let _ = second.wait();
+}
+
 /// Two nodes on one stream run the same function on every event; whoever commits second is refused and finds it done.
 #[test]
 fn a_second_node_on_the_same_stream_doubles_nothing() {
@@ -160,7 +209,7 @@ fn a_node_whose_disk_is_gone_makes_its_view_again() {
     node.client().readings("d", "state", 0..50);
     wait_for("fifty readings", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("50"));
     node.kill9();
-    std::fs::remove_dir_all(node.data().join("ledger")).unwrap();
+    std::fs::remove_dir_all(node.data().join("view")).unwrap();
     std::fs::remove_dir_all(node.data().join("history")).unwrap();
     node.start_again();
     wait_for("the state again", LATER, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("50"));
