@@ -1,1 +1,5 @@
-fn main() {}
+//! The `tawi` binary.
+
+fn main() -> std::process::ExitCode {
+    tawi_cli::main()
+}

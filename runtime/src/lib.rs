@@ -1,4 +1,20 @@
 //! The node: a cloud worker or a gateway, decided by config alone. `docs/ARCHITECTURE.md` is the map of its rooms.
 
+pub mod clock;
+pub mod config;
+pub mod deploy;
+pub mod devices;
+pub mod dispatch;
+pub mod engine;
+pub mod fault;
+pub mod history;
+pub mod host;
+pub mod identity;
+pub mod ingest;
 pub mod ledger;
 pub mod model;
+pub mod node;
+pub mod preprocess;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;

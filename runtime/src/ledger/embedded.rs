@@ -58,7 +58,10 @@ impl Writer {
             return None;
         }
         let (ops, waiters): (Vec<Op>, Vec<Waiter>) = group.into_iter().unzip();
-        match self.prepare(ops) {
+        let kind = fault_point(&ops);
+        let prepared = self.prepare(ops);
+        crate::fault::point(kind);
+        match prepared {
             // Nothing was committed: whether the file still works shows when it is opened again.
             Err(error) => {
                 answer_all(waiters, &error);
@@ -66,6 +69,7 @@ impl Writer {
             }
             Ok((txn, outcomes, changed)) => match txn.commit() {
                 Ok(()) => {
+                    crate::fault::point(kind);
                     self.publish(waiters, outcomes, &changed);
                     None
                 }
@@ -192,5 +196,13 @@ fn refuse_rest(receiver: &mut mpsc::Receiver<Message>, error: &LedgerError) {
         if let Message::Job(job) = message {
             job.split().1.answer(Err(error.clone()));
         }
+    }
+}
+
+/// Where a test may stop the process: groups with a commit are told from those with appends alone.
+fn fault_point(ops: &[Op]) -> &'static str {
+    match ops.iter().any(|op| matches!(op, Op::Commit(_))) {
+        true => "commit",
+        false => "append",
     }
 }

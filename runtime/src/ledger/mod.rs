@@ -199,6 +199,15 @@ impl Ledger {
         }
     }
 
+    /// Whether operations can be made durable now, as far as is known: a server may have gone a moment ago.
+    pub fn is_connected(&self) -> bool {
+        match &*self.0.writer.lock() {
+            Some(Writer::Jetstream(jetstream)) => *jetstream.connected.borrow(),
+            Some(Writer::Embedded(_)) => true,
+            None => false,
+        }
+    }
+
     /// The last sequence that is applied and visible; 0 in an empty log.
     pub fn head(&self) -> watch::Receiver<Seq> {
         self.0.view.head()

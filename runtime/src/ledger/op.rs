@@ -3,7 +3,7 @@
 use crate::model::{AppId, FunctionId, Micros, NewEvent, Seq, Tenant, Write};
 use serde::{Deserialize, Serialize};
 
-/// How often an app's state has been written to: grows by one with every commit that writes.
+/// How often an app has committed on a base or written its state: grows by one with each such commit.
 pub type Version = u64;
 
 /// Events that one [`Op::Trim`] drops, so that nobody waits behind it for longer than a few milliseconds.
@@ -75,8 +75,8 @@ pub struct Intake {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     pub app: AppId,
-    /// The state version that the calls' reads were checked against; another one at apply is a conflict.
-    /// None: nothing was read or written, so nothing can conflict.
+    /// The version that the calls' reads were checked against and their events were not settled at; another one at apply is
+    /// a conflict. None: the commit rests on nothing.
     pub base: Option<Version>,
     /// Events settled: done, parked or dead.
     pub done: Vec<Done>,

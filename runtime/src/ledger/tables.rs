@@ -219,7 +219,8 @@ impl<'t> Tables<'t> {
     }
 
     fn write_state(&mut self, commit: &Commit, app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {
-        if commit.writes.is_empty() {
+        // A commit with a base counts even when it writes nothing: what another node settled must be known to who settles next.
+        if commit.writes.is_empty() && commit.base.is_none() {
             return Ok(version);
         }
         let prefix = app.len();

@@ -28,7 +28,15 @@ pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
 pub const STATE_ENTRIES_MAX: usize = 1_000;
 /// Results that one history query returns.
 pub const HISTORY_HITS_MAX: usize = 1_000;
+/// Results that a history query can skip: they are all held to be sorted. Deeper pages begin at the last one's measured time.
+pub const HISTORY_OFFSET_MAX: usize = 100_000;
+/// One history query; what a person types, with a list of some hundred ids in it.
+pub const QUERY_BYTES_MAX: usize = 4 * 1024;
+/// Parentheses and `NOT`s inside each other in a query: it is parsed by recursion, on a small stack.
+pub const QUERY_DEPTH_MAX: usize = 32;
 /// A request body that a conflicting HTTP call can be run on again.
 pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How far ahead of the node's clock a measured time may be and still be stored as a time; later ones are refused as garbage.
 pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;
+/// The body of a request to a function.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;

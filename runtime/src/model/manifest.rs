@@ -7,6 +7,13 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
+mod parse;
+mod problem;
+mod quantity;
+mod section;
+
+pub use problem::{ManifestError, Problem};
+
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -24,15 +31,17 @@ pub struct Manifest {
 pub struct Function {
     pub name: Id,
     pub trigger: Trigger,
+    #[serde(rename = "timeout_ms", with = "quantity::millis")]
     pub timeout: Duration,
     pub retry: Retry,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// Every event whose subject matches.
     Event { subject: Pattern, order: Order },
-    /// Requests under `/run/APP` + `path` (a prefix that ends at a `/`), the longest path first.
+    /// Requests under `/run/APP` + `path` (a prefix that ends at a `/`), the longest path first. No `/` at the end, except of `/` alone.
     Http { path: String, auth: Auth },
 }
 
@@ -65,7 +74,9 @@ pub struct Retry {
     /// Attempts in all, the first included; after the last, the dead letters.
     pub attempts_max: u32,
     pub backoff: Backoff,
+    #[serde(rename = "delay_ms", with = "quantity::millis")]
     pub delay: Duration,
+    #[serde(rename = "delay_max_ms", with = "quantity::millis")]
     pub delay_max: Duration,
 }
 
@@ -79,7 +90,7 @@ pub struct Grant {
     pub history: bool,
     pub config: bool,
     pub secrets: Vec<String>,
-    /// Hosts for outbound HTTP: `api.example.com`, `*.example.com`, `host:8443`.
+    /// Hosts for outbound HTTP, lower case: `api.example.com`, `*.example.com`, `host:8443`.
     pub http: Vec<String>,
 }
 
@@ -97,12 +108,25 @@ pub struct Build {
     pub package: Option<String>,
 }
 
+/// The name of the manifest in the root of a repository.
+pub const MANIFEST_FILE: &str = "tawi.toml";
+
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// A call holds a permit and memory while it runs; what takes longer belongs outside.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 pub const MEMORY_BYTES_DEFAULT: usize = 64 << 20;
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Less than this no Rust program with a standard library starts in.
+pub const MEMORY_BYTES_MIN: usize = 2 << 20;
 pub const ATTEMPTS_MAX: u32 = 100;
+/// An event parked for longer would outlive `log_retention`.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+/// One consumer of the log each.
 pub const FUNCTIONS_MAX: usize = 32;
+/// Patterns, devices, secrets or hosts in one list of `[grant]`: each is looked at in every call.
+pub const GRANTS_MAX: usize = 64;
+/// Entries of `[config]`.
+pub const CONFIG_ENTRIES_MAX: usize = 256;
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
 
 impl Default for Retry {
@@ -125,4 +149,14 @@ impl Manifest {
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|f| f.name.as_str() == name)
     }
+}
+
+/// Names of config entries and secrets: 1 to 128 letters, digits, `_`, `-` and `.`.
+pub fn check_key(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if name.is_empty() || name.len() > super::limit::ID_BYTES_MAX || !name.chars().all(plain) {
+        let shown: String = name.chars().take(80).collect();
+        return Err(format!("`{shown}` is not a name for an entry: 1 to 128 letters, digits, `_`, `-` and `.`"));
+    }
+    Ok(())
 }

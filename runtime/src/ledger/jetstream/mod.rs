@@ -62,6 +62,8 @@ pub(super) struct Jetstream {
     stop: Arc<AtomicBool>,
     /// Everything up to here is published to outsiders, or nobody is to be told anything.
     pub relayed: Arc<AtomicU64>,
+    /// Whether the server is there, as far as pings can tell.
+    pub connected: watch::Receiver<bool>,
 }
 
 pub(super) struct Opened {
@@ -213,6 +215,7 @@ pub(super) async fn open(
         feed,
         stop,
         relayed: relayed.clone(),
+        connected: connected.clone(),
     };
     caught_up(&flights, info.state.last_sequence).await?;
     begin_incarnation(&context, &view, &flights, jetstream, options).await?;

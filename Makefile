@@ -1,0 +1,61 @@
+# The words of the house. README.md and .ci/run use the same ones.
+#
+#   make demo     a platform, a device and two apps, on this machine, explained as it goes
+#   make test     every test, on both ledgers
+#   make lint     format, clippy, the rules of the house, documentation
+#   make bench    the figures, also as target/bench.json
+#   make ci       what has to pass before a change lands: lint, test, demo
+
+CARGO ?= cargo
+# With --workspace wherever something is built, so that features unify the same way and nothing is built twice.
+BUILD = $(CARGO) build --workspace --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint tidy bench ci setup guests tawi clean
+
+help:
+	@sed -n 's/^#  *make/make/p' Makefile
+
+setup:
+	@tools/setup wasm nats
+
+# The functions under functions/, as WebAssembly: what the tests push.
+guests: setup
+	functions/build
+
+tawi:
+	$(BUILD) --bin tawi
+
+demo:
+	@tools/setup wasm
+	@$(BUILD) --bin tawi
+	@demo/run
+
+test: setup guests tawi
+	$(CARGO) test --workspace --locked
+	$(CARGO) test --locked --manifest-path functions/Cargo.toml
+	$(CARGO) test --locked --manifest-path sdk/Cargo.toml --workspace
+
+# Rules that a machine can check: docs/STYLE.md, docs/ARCHITECTURE.md, docs/LIMITS.md.
+tidy:
+	$(CARGO) test --locked -p tawi-platform-tests --test tidy
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --all --check --manifest-path functions/Cargo.toml
+	$(CARGO) fmt --all --check --manifest-path sdk/Cargo.toml
+	rustfmt --check --edition 2024 demo/apps/*/src/lib.rs
+	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --locked --no-deps
+
+# With the optimiser's whole attention, as a release is built.
+bench: setup guests
+	$(BUILD) --release --bins
+	$(CARGO) run --release --locked -p tawi-platform-tests --bin bench
+
+ci: lint test
+	demo/run </dev/null
+
+clean:
+	$(CARGO) clean
+	$(CARGO) clean --manifest-path functions/Cargo.toml

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    tawi_builder::hook_main()
+}

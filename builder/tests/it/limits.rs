@@ -1,0 +1,82 @@
+//! Builds that do not end by themselves.
+
+use crate::world::{Author, Gate, World, wait_for_end, wait_until};
+use std::{fs, time::Duration};
+use tawi_builder::BuildLimits;
+
+/// Builds stop after their limit; this is the limit of builds that are not meant to reach it.
+const GENEROUS: Duration = Duration::from_secs(300);
+
+fn script(author: &Author, body: &str) {
+    author.write("build.rs", &format!("fn main() {{ {body} }}\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_runs_for_ever_is_stopped_with_everything_it_started() {
+    let world = World::with(BuildLimits { wall: Duration::from_secs(8), ..BuildLimits::default() }).await;
+    let author = world.author("fridge").await;
+    let pid = author.path(".git/pid");
+    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string() + \"\\n\").unwrap(); loop {{}}"));
+    author.commit("endless").await;
+    author.push().await.refused().says("error: the build was stopped after 8 s").says("hint: does a build script");
+    let pid = fs::read_to_string(pid).unwrap();
+    wait_for_end(&pid).await;
+    assert_eq!(world.current("fridge"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_prints_for_ever_is_stopped() {
+    let limits = BuildLimits { wall: GENEROUS, log_bytes: 64 << 10, script_bytes: 4 << 20, ..BuildLimits::default() };
+    let world = World::with(limits).await;
+    let author = world.author("fridge").await;
+    script(&author, "loop { println!(\"and so on\"); }");
+    author.commit("a build script prints").await;
+    author.push().await.refused().says("error: the build was stopped: a build script wrote more than 4 MiB");
+    fs::remove_file(author.path("build.rs")).unwrap();
+    let functions: String = (0..2000).map(|n| format!("fn unused_{n}() {{}}\n")).collect();
+    author.write("src/lib.rs", &functions);
+    author.commit("the compiler prints").await;
+    author.push().await.refused().says("error: the build was stopped: it printed more than 64 KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_has_a_size_limit() {
+    let world = World::with(BuildLimits { component_bytes: 1 << 10, ..BuildLimits::default() }).await;
+    let author = world.author("fridge").await;
+    author.push().await.refused().says("1 KiB are allowed").says("opt-level");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_ends_the_build() {
+    let world = World::with(BuildLimits { wall: GENEROUS, ..BuildLimits::default() }).await;
+    let author = world.author("fridge").await;
+    author.push().await.ok();
+    let before = world.current("fridge");
+    let pid = author.path(".git/pid");
+    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string() + \"\\n\").unwrap(); loop {{}}"));
+    author.commit("endless").await;
+    let pushing = author.start_push();
+    let pid = wait_until("the build script", || fs::read_to_string(&pid).ok().filter(|pid| pid.ends_with('\n'))).await;
+    pushing.hang_up();
+    wait_for_end(&pid).await;
+
+    author.git(&["reset", "-q", "--hard", "HEAD~1"]).await.ok();
+    fs::remove_file(author.path("build.rs")).ok();
+    author.change(42).await;
+    author.push().await.ok().says("Live: release 2").does_not_say("waiting");
+    assert_ne!(world.current("fridge"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_builds() {
+    let world = World::with(BuildLimits { wall: GENEROUS, ..BuildLimits::default() }).await;
+    let author = world.author("fridge").await;
+    let gate = Gate::install(&author);
+    author.commit("held").await;
+    let pushing = author.start_push();
+    let _held = gate.reached().await;
+    let dir = world.stop().await;
+    pushing.end().await.refused();
+    let world = World::at(dir, BuildLimits::default()).await;
+    assert_eq!(world.current("fridge"), None);
+}

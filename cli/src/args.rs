@@ -1,0 +1,354 @@
+//! The command line, as `--help` shows it.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+use tawi_runtime::model::Micros;
+
+/// Serverless functions for things that measure: push source with git, run it on every reading.
+#[derive(Debug, Parser)]
+#[command(name = "tawi", version, arg_required_else_help = true, subcommand_required = true, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Global {
+    /// The node to talk to, instead of the one of the last login
+    #[arg(long, global = true, env = "TAWI_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node with a builder in it
+    Up(Up),
+    /// Make a new function: a repository with an SDK, a test and a remote to push to
+    New {
+        /// The app's name, and the folder's
+        name: String,
+        /// The folder, where it is not the name
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+    },
+    /// Save a token for a node (read from TAWI_TOKEN or standard input) and make it the current one
+    Login { url: String },
+    /// What the node is and how far it has come
+    Status,
+    /// What is deployed
+    #[command(subcommand)]
+    Apps(Apps),
+    /// The releases of an app, newest first
+    Releases { app: String },
+    /// Make an old release the current one again
+    Rollback {
+        app: String,
+        /// The release to go back to, instead of the one before
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+    },
+    /// Build and release what was pushed last, again
+    Redeploy { app: String },
+    /// The functions of an app, how far behind they are, what waits and what died
+    Functions { app: String },
+    /// What an app's functions logged
+    Logs(Logs),
+    /// Watch events as they happen: `alerts.>`, `reading.fridge1.*`
+    Subscribe(Subscribe),
+    /// Search what has passed: `device:fridge1 AND value:>8`
+    History(History),
+    /// Events that a function could not handle
+    #[command(subcommand)]
+    Dead(Dead),
+    /// What an app remembers
+    #[command(subcommand)]
+    State(State),
+    /// Settings that an app reads
+    #[command(subcommand)]
+    Config(Config),
+    /// Settings that nobody reads but the app
+    #[command(subcommand)]
+    Secrets(Secrets),
+    /// Who may do what
+    #[command(subcommand)]
+    Tokens(Tokens),
+    /// Devices and their current values
+    #[command(subcommand)]
+    Devices(Devices),
+    /// Send one value, as a device does
+    Send {
+        device: String,
+        sensor: String,
+        /// JSON, or else a text
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+        /// When it was measured
+        #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+        at: Option<Micros>,
+    },
+    /// Send recorded readings from a CSV file with the columns `timestamp` and `value`
+    Replay(Replay),
+    /// Copy a running node into a file
+    Backup {
+        /// The file, or `-` for standard output
+        file: PathBuf,
+    },
+    /// Make a node's folder out of such a file
+    Restore {
+        /// The file, or `-` for standard input
+        file: PathBuf,
+        /// The folder; it must not exist, or be empty
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+    /// Print a script that completes commands in a shell
+    Completions { shell: clap_complete::Shell },
+    /// Answers git when it asks for a password
+    #[command(hide = true)]
+    Credential { operation: String },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Up {
+    /// The folder with everything the node knows [default: tawi in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to listen; port 0 takes any free one [default: 127.0.0.1:8294]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// `embedded`, or the URL of a nats-server with JetStream
+    #[arg(long, value_name = "LEDGER")]
+    pub ledger: Option<String>,
+    /// Refuse readings of devices that nobody registered
+    #[arg(long)]
+    pub no_auto_register: bool,
+    /// A TOML file; flags go before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How others reach this node
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Make one more admin token, for who lost the first
+    #[arg(long)]
+    pub new_admin_token: bool,
+    /// Log as JSON
+    #[arg(long)]
+    pub log_json: bool,
+    /// Write {"url", "token"} to this file once the node serves
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Apps {
+    /// All apps with their current release
+    List,
+    /// Delete an app with its releases, state, config, secrets and dead letters
+    Delete {
+        app: String,
+        /// Don't ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Logs {
+    pub app: String,
+    /// Go on with what comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only this function
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+    /// At most this many old lines
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub limit: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Subscribe {
+    /// A subject with wildcards: `*` for one token, `>` for the rest
+    pub pattern: String,
+    /// Begin after this sequence instead of now
+    #[arg(long, value_name = "SEQUENCE")]
+    pub after: Option<u64>,
+    /// End after this many events
+    #[arg(long, short = 'n')]
+    pub count: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct History {
+    /// The query; everything without one
+    #[arg(default_value = "")]
+    pub query: String,
+    /// Measured at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub from: Option<Micros>,
+    /// Measured before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub to: Option<Micros>,
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: u32,
+    #[arg(long, default_value_t = 0)]
+    pub offset: u32,
+    /// Only how many there are
+    #[arg(long)]
+    pub count: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// Dead letters, of one app or of all
+    List {
+        app: Option<String>,
+        #[arg(long, short = 'n', default_value_t = 100)]
+        limit: u32,
+    },
+    /// One dead letter with its event, error and last log lines
+    Show(Letter),
+    /// Try again, out of order
+    Replay(Letter),
+    /// Forget
+    Drop(Letter),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Letter {
+    /// APP/FUNCTION, as the list shows it
+    pub function: String,
+    /// The event's sequence
+    pub sequence: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum State {
+    /// One value
+    Get { app: String, key: String },
+    /// Keys and values
+    List {
+        app: String,
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// Begin after this key
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+        #[arg(long, short = 'n', default_value_t = 100)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// One value
+    Get { app: String, key: String },
+    /// All values, the manifest's defaults included
+    List { app: String },
+    /// Set values; they take effect at once
+    Set {
+        app: String,
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = setting)]
+        settings: Vec<(String, String)>,
+    },
+    /// Go back to the manifest's default
+    Unset { app: String, key: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Secrets {
+    /// Names only
+    List { app: String },
+    /// Set a secret, read from standard input unless it is given
+    Set { app: String, key: String, value: Option<String> },
+    /// Take a secret away
+    Unset { app: String, key: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tokens {
+    /// All tokens, without their secrets
+    List,
+    /// Make a token and print its secret, once
+    Create {
+        /// What it is for
+        name: String,
+        #[command(flatten)]
+        role: Role,
+    },
+    /// Make a token worthless
+    Revoke {
+        /// The id, as the list shows it
+        id: String,
+    },
+}
+
+/// Exactly one of these.
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub struct Role {
+    /// May do everything
+    #[arg(long)]
+    pub admin: bool,
+    /// May push to one app and look after it
+    #[arg(long, value_name = "APP")]
+    pub deploy: Option<String>,
+    /// May look at everything and change nothing
+    #[arg(long)]
+    pub read: bool,
+    /// May send readings
+    #[arg(long)]
+    pub send: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it is not KEY=VALUE".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Devices {
+    /// All devices
+    List {
+        #[arg(long, short = 'n', default_value_t = 100)]
+        limit: u32,
+        #[arg(long, default_value_t = 0)]
+        offset: u32,
+    },
+    /// One device with its current values
+    Show { device: String },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Replay {
+    /// The file, or `-` for standard input
+    pub file: PathBuf,
+    #[arg(long)]
+    pub device: String,
+    #[arg(long)]
+    pub sensor: String,
+    /// Send each row once even if the command is repeated (within the node's dedup window)
+    #[arg(long)]
+    pub once: bool,
+    /// Readings per request
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,103 @@
+//! `tawi up`: a node with a builder in it, on this machine.
+
+use super::Context;
+use crate::{
+    args::Up,
+    failure::{Done, Failure},
+    login::Logins,
+    node::{self, Started},
+    out::{self, Style},
+};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+use tawi_runtime::{
+    config::{self, Draft, NodeConfig},
+    telemetry,
+};
+
+pub fn run(context: &Context, up: Up) -> Done {
+    let config = config(&up)?;
+    telemetry::init_log(up.log_json, "warn,tawi_runtime=info,tawi_builder=info");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::because("can't start the threads of the node", &e))?;
+    let context = context.clone();
+    runtime.block_on(node::run(config, move |started| announce(&context, &up, &started)))
+}
+
+/// Flags before the file before the defaults; every mistake at once.
+fn config(up: &Up) -> Done<NodeConfig> {
+    let file = match &up.config {
+        Some(path) => read(path)?,
+        None => Draft::default(),
+    };
+    let flags = Draft {
+        data: up.data.clone(),
+        listen: up.listen.clone(),
+        public_url: up.public_url.clone(),
+        ledger: up.ledger.clone(),
+        auto_register: up.no_auto_register.then_some(false),
+        new_admin_token: up.new_admin_token,
+        ..Draft::default()
+    };
+    let defaults = Draft { data: default_data(), ..Draft::default() };
+    config::check(flags.or(file).or(defaults)).map_err(|errors| match errors.0.as_slice() {
+        [one] => Failure::new(format!("the config is wrong: {one}")),
+        all => Failure::new(format!("the config has {} mistakes: {errors}", all.len())),
+    })
+}
+
+fn read(path: &Path) -> Done<Draft> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::because(format!("can't read the config file `{name}`"), &e))?;
+    Draft::from_toml(&text).map_err(|e| Failure::because(format!("the config file `{name}` is wrong"), &e))
+}
+
+fn default_data() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("XDG_DATA_HOME").or_else(|| var("HOME").map(|home| home.join(".local/share"))).map(|dir| dir.join("tawi"))
+}
+
+/// Saves the token, tells programs by the file and people by words.
+fn announce(context: &Context, up: &Up, started: &Started) -> Done {
+    let mut saved = None;
+    let mut known = context.token.is_some();
+    match Logins::load() {
+        Ok(mut logins) => match &started.admin_token {
+            Some(token) => match logins.save(&started.url, token) {
+                Ok(()) => saved = Some(logins.path().display().to_string()),
+                Err(failure) => eprintln!("{failure}; keep the token below"),
+            },
+            // A home that can't be written to is no reason not to serve.
+            None => known |= logins.turn_to(&started.url).unwrap_or(true),
+        },
+        Err(failure) => eprintln!("{failure}"),
+    }
+    if let Some(path) = &up.ready_file {
+        ready(path, started).map_err(|e| Failure::because(format!("can't write `{}`", path.display()), &e))?;
+    }
+    let style = Style::for_stdout();
+    out::line(&format!("{} {}", style.bold("Tawi serves at"), style.cyan(&started.url)))?;
+    match (&started.admin_token, saved) {
+        (Some(token), Some(path)) => out::line(&format!("admin token    {token}  (shown once; saved for this command in {path})"))?,
+        (Some(token), None) => out::line(&format!("admin token    {token}  (shown once)"))?,
+        (None, _) if !known => out::line("no token saved `tawi login` saves one; `tawi up --new-admin-token` makes one more")?,
+        (None, _) => {}
+    }
+    Ok(out::line(&format!("next           {}", style.bold("tawi new fridge-alert && cd fridge-alert && git push tawi main")))?)
+}
+
+/// Written beside and renamed, so that whoever waits for the file never reads half of it.
+fn ready(path: &Path, started: &Started) -> std::io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    let mut body = serde_json::json!({ "url": started.url });
+    if let Some(token) = &started.admin_token {
+        body["token"] = serde_json::Value::from(token.as_str());
+    }
+    writeln!(file, "{body}")?;
+    file.persist(path).map(drop).map_err(|e| e.error)
+}

@@ -1,0 +1,113 @@
+//! Figures of `make bench`, for people on the terminal and for machines in `target/bench.json`.
+
+use crate::repo;
+use serde::Serialize;
+use std::{fs, io, path::PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    Higher,
+    Lower,
+}
+
+/// One figure. Where there is a peer to compare with, the goal is for the ratio to it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    pub name: String,
+    pub value: f64,
+    pub unit: &'static str,
+    pub better: Better,
+    pub goal: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// What a reader of the number must know: how it was measured, what was extrapolated.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl Figure {
+    pub fn at_most(name: &str, value: f64, unit: &'static str, goal: f64) -> Figure {
+        Figure {
+            name: name.to_owned(),
+            value,
+            unit,
+            better: Better::Lower,
+            goal,
+            peer: None,
+            peer_value: None,
+            ratio: None,
+            note: String::new(),
+        }
+    }
+
+    pub fn at_least(name: &str, value: f64, unit: &'static str, goal: f64) -> Figure {
+        Figure { better: Better::Higher, ..Figure::at_most(name, value, unit, goal) }
+    }
+
+    pub fn note(mut self, note: impl Into<String>) -> Figure {
+        self.note = note.into();
+        self
+    }
+
+    pub fn reached(&self) -> bool {
+        let value = self.ratio.unwrap_or(self.value);
+        match self.better {
+            Better::Higher => value >= self.goal,
+            Better::Lower => value <= self.goal,
+        }
+    }
+}
+
+/// All figures of one run; written after each, so that a bench that breaks off leaves what it has.
+#[derive(Debug)]
+pub struct Results {
+    path: PathBuf,
+    figures: Vec<Figure>,
+}
+
+impl Results {
+    pub fn new() -> Results {
+        Results { path: repo::root().join("target/bench.json"), figures: Vec::new() }
+    }
+
+    /// Prints a figure and keeps it.
+    #[allow(clippy::print_stdout)]
+    pub fn add(&mut self, figure: Figure) {
+        let sign = if figure.better == Better::Higher { "≥" } else { "≤" };
+        let verdict = if figure.reached() { "reached" } else { "missed" };
+        println!("{:<44} {:>12.2} {:<12} goal {sign} {:<9} {verdict}", figure.name, figure.value, figure.unit, figure.goal);
+        if !figure.note.is_empty() {
+            println!("    {}", figure.note);
+        }
+        self.figures.push(figure);
+        self.write().unwrap_or_else(|e| panic!("can't write `{}`: {e}", self.path.display()));
+    }
+
+    fn write(&self) -> io::Result<()> {
+        fs::create_dir_all(self.path.parent().unwrap_or(&self.path))?;
+        fs::write(&self.path, serde_json::to_string_pretty(&self.figures)? + "\n")
+    }
+}
+
+impl Default for Results {
+    fn default() -> Results {
+        Results::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_peer_the_goal_is_for_the_ratio() {
+        let slow = Figure::at_least("readings", 10.0, "1/s", 20.0);
+        assert!(!slow.reached());
+        assert!(Figure { peer: Some("other".to_owned()), peer_value: Some(0.4), ratio: Some(25.0), ..slow }.reached());
+    }
+}

@@ -1,0 +1,27 @@
+//! The product seen from outside, one file a story. `crash`, `pilots` and `disk_full` are the promises; the rest is what a user does all day.
+#![allow(clippy::unwrap_used)]
+
+mod backup;
+mod bad_input;
+mod command;
+mod config;
+mod crash;
+mod deploy;
+mod disk_full;
+mod event;
+mod fetch;
+mod history;
+mod http;
+mod limits;
+mod log;
+mod misbehave;
+mod nats;
+mod node;
+mod pilots;
+mod publish;
+mod push;
+mod refused;
+mod retry;
+mod secrets;
+mod state;
+mod tokens;

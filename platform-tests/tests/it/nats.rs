@@ -1,0 +1,170 @@
+//! The ledger in a NATS server: its outsiders, its absence, its one owner.
+
+use async_nats::{HeaderMap, jetstream};
+use tawi_platform_tests::{App, Launch, Ledger, Nats, Node, wait::LATER, wait::SOON, wait_for, wait_until};
+
+/// Runs a few lines of the NATS client to their end.
+fn with_client<T>(url: &str, story: impl AsyncFnOnce(async_nats::Client) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { story(async_nats::connect(url).await.unwrap()).await })
+}
+
+fn url(node: &Node) -> String {
+    node.nats.as_ref().unwrap().url()
+}
+
+/// The documented subject of a reading by an outsider.
+const READING: &str = "tawi.v1.main.reading.d.state";
+
+#[test]
+fn a_reading_published_by_any_nats_client_triggers_functions() {
+    let node = Node::on(Ledger::Jetstream);
+    App::prebuilt("probe-state").push(&node);
+    with_client(&url(&node), async |client| {
+        let stream = jetstream::new(client);
+        for n in 0..10 {
+            // The second await is the acknowledgement: durable.
+            stream.publish(READING, format!("{n}").into()).await.unwrap().await.unwrap();
+        }
+        // The same id within the window is the same reading.
+        for _ in 0..3 {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", "reading-10");
+            stream
+                .publish_with_headers(READING, headers, r#"{"value":10,"timestamp":"2026-01-31T08:30:00Z"}"#.into())
+                .await
+                .unwrap()
+                .await
+                .unwrap();
+        }
+    });
+    wait_for("eleven readings", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("11"));
+    node.wait_for_history("device:d", 11);
+    assert_eq!(node.history_count("device:d AND value:10"), 1);
+}
+
+#[test]
+fn an_outsider_hears_what_apps_publish() {
+    let node = Node::on(Ledger::Jetstream);
+    App::prebuilt("threshold-alert").push(&node);
+    with_client(&url(&node), async |client| {
+        use futures::StreamExt;
+        let mut alerts = client.subscribe("tawi.v1.main.alerts.>").await.unwrap();
+        client.flush().await.unwrap();
+        node.client().reading("fridge1", "temp", 9.5);
+        let alert = tokio::time::timeout(SOON, alerts.next()).await.expect("no alert in time").unwrap();
+        assert_eq!(alert.subject.as_str(), "tawi.v1.main.alerts.fridge1.temp");
+        assert!(String::from_utf8_lossy(&alert.payload).contains("9.5"));
+    });
+}
+
+#[test]
+fn without_its_server_a_node_answers_503_and_resumes_by_itself() {
+    let mut node = Node::on(Ledger::Jetstream);
+    App::prebuilt("probe-state").push(&node);
+    let client = node.client();
+    let path = "/api/v2/devices/d/sensors/state/value";
+    client.reading("d", "state", 1);
+    wait_for("the first reading", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("1"));
+
+    node.nats.as_mut().unwrap().kill9();
+    let problem = client.post(path, r#"{"value":2}"#).problem(503);
+    assert!(problem["detail"].as_str().unwrap().len() > 10, "{problem}");
+    client.get("/health/live").expect(200);
+    client.get("/health/ready").expect(503);
+
+    node.nats.as_mut().unwrap().restart();
+    wait_until("a reading to be taken again", LATER, || match client.post(path, r#"{"value":3}"#).status {
+        204 => Ok(()),
+        status => Err(status),
+    });
+    // The reading that got a 503 may have been stored, or not: it was not acknowledged. Those that were are counted once.
+    wait_for("dispatch to resume", LATER, || node.state("probe-state", "count/d"), |n| matches!(n.as_deref(), Some("2" | "3")));
+    client.get("/health/ready").expect(200);
+}
+
+#[test]
+fn a_cable_that_is_pulled_again_and_again_loses_nothing() {
+    let node = Node::on(Ledger::Jetstream);
+    App::prebuilt("probe-state").push(&node);
+    let (client, nats) = (node.client(), node.nats.as_ref().unwrap());
+    let mut acknowledged = 0_u64;
+    let mut unknown = 0_u64;
+    for n in 0..5 {
+        for i in 0..20 {
+            if i == 10 {
+                nats.cut();
+                nats.mend();
+            }
+            match client.post("/api/v2/devices/d/sensors/state/value", format!("{{\"value\":{n}}}")).status {
+                204 => acknowledged += 1,
+                503 => unknown += 1,
+                other => panic!("a reading was answered with {other}"),
+            }
+        }
+        wait_until("a reading to be taken", LATER, || match client.post("/api/v2/devices/d/sensors/state/value", "{\"value\":0}").status {
+            204 => Ok(acknowledged += 1),
+            status => {
+                unknown += 1;
+                Err(status)
+            }
+        });
+    }
+    node.wait_until_idle("probe-state");
+    let counted: u64 = node.state("probe-state", "count/d").unwrap().parse().unwrap();
+    assert!((acknowledged..=acknowledged + unknown).contains(&counted), "{counted} of {acknowledged} acknowledged and {unknown} unknown");
+    node.wait_for_history("device:d", counted);
+}
+
+#[test]
+fn a_server_that_hangs_is_a_503_too() {
+    let node = Node::on(Ledger::Jetstream);
+    let nats: &Nats = node.nats.as_ref().unwrap();
+    node.client().reading("d", "s", 1);
+    nats.freeze();
+    node.client().post("/api/v2/devices/d/sensors/s/value", "{\"value\":2}").problem(503);
+    nats.thaw();
+    wait_until("a reading to be taken again", LATER, || {
+        match node.client().post("/api/v2/devices/d/sensors/s/value", "{\"value\":3}").status {
+            204 => Ok(()),
+            status => Err(status),
+        }
+    });
+}
+
+/// Two nodes on one stream run the same function on every event; whoever commits second is refused and finds it done.
+#[test]
+fn a_second_node_on_the_same_stream_doubles_nothing() {
+    let first = Node::on(Ledger::Jetstream);
+    let second = Launch::on(Ledger::Embedded).arg("--ledger").arg(url(&first)).start();
+    App::prebuilt("probe-state").push(&first);
+    App::prebuilt("probe-state").push(&second);
+    for round in 0..10 {
+        first.client().readings("a", "state", round * 5..round * 5 + 5);
+        second.client().readings("b", "state", round * 5..round * 5 + 5);
+    }
+    for node in [&first, &second] {
+        for key in ["count/a", "count/b"] {
+            wait_for("fifty readings of each", LATER, || node.state("probe-state", key), |n| n.as_deref() == Some("50"));
+        }
+        node.wait_until_idle("probe-state");
+        assert_eq!(node.state("probe-state", "count/a").as_deref(), Some("50"));
+    }
+}
+
+/// The log is in the server: a node that lost its own disk has its state again.
+#[test]
+fn a_node_whose_disk_is_gone_makes_its_view_again() {
+    let mut node = Launch::on(Ledger::Jetstream).start();
+    App::prebuilt("probe-state").push(&node);
+    node.client().readings("d", "state", 0..50);
+    wait_for("fifty readings", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("50"));
+    node.kill9();
+    std::fs::remove_dir_all(node.data().join("ledger")).unwrap();
+    std::fs::remove_dir_all(node.data().join("history")).unwrap();
+    node.start_again();
+    wait_for("the state again", LATER, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("50"));
+    node.wait_for_history("device:d", 50);
+    node.client().reading("d", "state", 51);
+    wait_for("one more", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some("51"));
+}

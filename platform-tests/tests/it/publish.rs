@@ -1,0 +1,73 @@
+//! What a function publishes, and when it is there.
+
+use serde_json::json;
+use tawi_platform_tests::{App, Node};
+
+/// An order for probe-publish.
+fn order(subject: &str, value: u64, then: &str) -> serde_json::Value {
+    json!({ "subject": subject, "value": value, "then": then })
+}
+
+#[test]
+fn a_message_is_in_the_log_if_and_only_if_its_call_succeeds() {
+    let node = Node::start();
+    let app = App::prebuilt("probe-publish");
+    app.push(&node);
+    let seen = node.subscribe("probe.>");
+    let client = node.client();
+    for (value, then) in [(1, "retry"), (2, "reject"), (3, "trap"), (4, "")] {
+        client.reading("d", "publish", order("probe.x", value, then));
+    }
+    client.post(&app.run_path("/"), order("probe.x", 5, "trap").to_string()).problem(500);
+    client.post(&app.run_path("/"), order("probe.last", 6, "").to_string()).expect(200);
+    // The calls that failed have had all their attempts: they are in the dead letters, and nothing of them was published.
+    node.wait_for_dead("probe-publish", 3);
+    client.post(&app.run_path("/"), order("probe.end", 7, "").to_string()).expect(200);
+    let mut values: Vec<u64> = seen.until(|e| e["subject"] == "probe.end").iter().map(|e| e["value"].as_u64().unwrap()).collect();
+    values.sort_unstable();
+    assert_eq!(values, [4, 6, 7]);
+}
+
+#[test]
+fn messages_of_one_call_keep_their_order() {
+    let node = Node::start();
+    let app = App::prebuilt("probe-publish");
+    app.push(&node);
+    let seen = node.subscribe("probe.>");
+    for value in 0..20 {
+        node.client().reading("d", "publish", json!({ "subject": "probe.x", "value": value, "times": 3 }));
+    }
+    let values: Vec<u64> = seen.take(60).iter().map(|e| e["value"].as_u64().unwrap()).collect();
+    assert_eq!(values, (0..20).flat_map(|v| [v; 3]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_subject_that_was_not_granted_is_denied_and_the_line_to_add_is_named() {
+    let node = Node::start();
+    let app = App::prebuilt("probe-publish");
+    app.push(&node);
+    let answer = node.client().post(&app.run_path("/"), order("alerts.x", 1, "").to_string()).expect(200).json();
+    assert_eq!(answer["kind"], "Denied");
+    assert!(answer["reason"].as_str().unwrap().contains("publish"), "{answer}");
+
+    // Nobody is granted the subjects that the node itself writes.
+    app.manifest(|m| m["grant"].as_table_mut().unwrap()["publish"] = vec![">"].into());
+    app.commit("grant everything");
+    if app.try_push(&node).accepted {
+        let answer = node.client().post(&app.run_path("/"), order("reading.fridge1.temp", 1, "").to_string()).expect(200).json();
+        assert_ne!(answer, json!("ok"), "an app can't pretend to be a device");
+    }
+}
+
+#[test]
+fn a_call_has_a_limit_of_effects() {
+    let node = Node::start();
+    let app = App::prebuilt("probe-publish");
+    app.push(&node);
+    let publish =
+        |times: u32| node.client().post(&app.run_path("/"), json!({"subject": "probe.x", "times": times}).to_string()).expect(200).json();
+    assert_eq!(publish(1000), json!("ok"));
+    let over = publish(1001);
+    assert_eq!(over["kind"], "Limit", "{over}");
+    assert!(over["reason"].as_str().unwrap().contains("1000"), "{over}");
+}

@@ -1,0 +1,142 @@
+//! In: events of the ledger, in order. Out: which devices there are and what each sensor said last.
+//! Never: changes the ledger, decides what a device may do.
+//!
+//! A projection of the readings. The *current value* of a sensor is the one that arrived last, the highest sequence, and
+//! not the one with the newest measured time: a clock that is ahead by a year would freeze the value for a year, and what
+//! arrives late from a gateway that was offline arrives in the order in which it was sent. Its measured time is kept beside.
+
+mod follow;
+mod store;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use crate::{
+    ledger::LedgerError,
+    model::{Event, Id, Micros, Seq, Tenant, Value},
+};
+use std::{path::Path, sync::Arc};
+use store::Store;
+
+/// A device that sent something, and its sensors in the order of their ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    pub id: Id,
+    /// When its first reading was received.
+    pub created: Micros,
+    /// When its last reading was received.
+    pub modified: Micros,
+    pub sensors: Vec<Sensor>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sensor {
+    pub id: Id,
+    pub current: Current,
+}
+
+/// What a sensor said last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Current {
+    pub value: Value,
+    pub measured: Micros,
+    pub received: Micros,
+    pub seq: Seq,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DevicesError {
+    #[error("can't {doing} of the devices")]
+    Storage { doing: &'static str, source: Box<redb::Error> },
+    #[error("can't read `{name}` of the devices: {why}")]
+    Format { name: String, why: String },
+    #[error("can't read the ledger for the devices")]
+    Ledger(#[source] LedgerError),
+    #[error("the devices' worker ended early")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// The devices of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Devices {
+    store: Arc<Store>,
+}
+
+impl Devices {
+    /// Opens or makes `devices.redb` in a directory.
+    pub fn open(dir: &Path) -> Result<Devices, DevicesError> {
+        Ok(Devices { store: Arc::new(Store::open(dir)?) })
+    }
+
+    /// Takes events in ascending order of sequence; what was taken before is skipped. Seen at once, durable with the next
+    /// [`Devices::commit`]. Blocks.
+    pub fn index(&self, events: &[Arc<Event>]) -> Result<(), DevicesError> {
+        self.store.index(events)
+    }
+
+    /// Makes what was taken durable. Blocks.
+    pub fn commit(&self) -> Result<(), DevicesError> {
+        self.store.commit()
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.store.is_dirty()
+    }
+
+    /// A consistent copy of this moment in another directory, as [`Devices::open`] takes it. Blocks.
+    pub fn backup(&self, dir: &Path) -> Result<(), DevicesError> {
+        self.store.backup(dir)
+    }
+
+    /// Every event up to here has been taken.
+    pub fn position(&self) -> Seq {
+        self.store.position()
+    }
+
+    /// Devices in the order of their ids, `offset` skipped, and how many there are in all.
+    pub fn list(&self, tenant: &Tenant, limit: usize, offset: usize) -> Result<(Vec<Device>, usize), DevicesError> {
+        self.store.list(tenant, limit, offset)
+    }
+
+    pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {
+        self.store.get(tenant, device)
+    }
+
+    /// Whether a reading of this device has been taken.
+    pub fn known(&self, tenant: &Tenant, device: &Id) -> Result<bool, DevicesError> {
+        self.store.known(tenant, device)
+    }
+}
+
+impl Device {
+    pub fn sensor(&self, id: &str) -> Option<&Sensor> {
+        self.sensors.iter().find(|sensor| sensor.id.as_str() == id)
+    }
+
+    /// As the WAZIUP API shows a device, with what is known of it.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "id": self.id,
+            "sensors": self.sensors.iter().map(Sensor::to_json).collect::<Vec<_>>(),
+            "date_created": self.created.to_string(),
+            "date_modified": self.modified.to_string(),
+        })
+    }
+}
+
+impl Sensor {
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({ "id": self.id, "value": self.current.to_json() })
+    }
+}
+
+impl Current {
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "value": self.value.to_json(),
+            "timestamp": self.measured.to_string(),
+            "date_received": self.received.to_string(),
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! `devices.redb`: one row for each device, one for each sensor, and the position in the log that they are the state of.
+//!
+//! All three change in one transaction, so a restart goes on where the file is, whenever that was written.
+
+use super::{Current, Device, DevicesError, Sensor};
+use crate::model::{Event, Id, Kind, Micros, Seq, Tenant, Value};
+use parking_lot::Mutex;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+const FORMAT: u64 = 1;
+const FILE: &str = "devices.redb";
+/// redb's own default is a gigabyte.
+const CACHE_BYTES: usize = 4 << 20;
+
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// (tenant, device) -> when.
+const DEVICES: TableDefinition<(&str, &str), Times> = TableDefinition::new("devices");
+/// (tenant, device, sensor) -> JSON of [`Row`].
+const SENSORS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("sensors");
+
+/// Created and modified, in microseconds.
+type Times = (i64, i64);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    json: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<Vec<u8>>,
+    measured: i64,
+    received: i64,
+    seq: Seq,
+}
+
+pub(super) struct Store {
+    db: Database,
+    position: AtomicU64,
+    /// Taken since the last durable commit.
+    dirty: Mutex<bool>,
+}
+
+impl Store {
+    pub fn open(dir: &Path) -> Result<Store, DevicesError> {
+        let doing = "open the file";
+        std::fs::create_dir_all(dir).map_err(|e| storage(doing, redb::Error::Io(e)))?;
+        let path = dir.join(FILE);
+        let db = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|e| storage(doing, e))?;
+        // A new file has a name only once its directory is synced.
+        std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| storage(doing, redb::Error::Io(e)))?;
+        let position = prepare(&db).map_err(|e| storage(doing, e))?;
+        match position {
+            (FORMAT, position) => Ok(Store { db, position: AtomicU64::new(position), dirty: Mutex::new(false) }),
+            (format, _) => {
+                let why = format!("it has format {format}, this version knows {FORMAT}");
+                Err(DevicesError::Format { name: "devices.redb".to_owned(), why })
+            }
+        }
+    }
+
+    pub fn position(&self) -> Seq {
+        self.position.load(Ordering::Acquire)
+    }
+
+    pub fn index(&self, events: &[Arc<Event>]) -> Result<(), DevicesError> {
+        let mut dirty = self.dirty.lock();
+        let new = events.partition_point(|event| event.seq <= self.position());
+        let events = events.get(new..).unwrap_or_default();
+        let Some(end) = events.last().map(|event| event.seq) else { return Ok(()) };
+        self.write(events, end).map_err(|e| storage("write to the file", e))?;
+        self.position.store(end, Ordering::Release);
+        *dirty = true;
+        Ok(())
+    }
+
+    /// Of many readings of one sensor only the last is written.
+    fn write(&self, events: &[Arc<Event>], end: Seq) -> Result<(), redb::Error> {
+        let mut last: BTreeMap<(&str, &str, &str), &Event> = BTreeMap::new();
+        let mut devices: BTreeMap<(&str, &str), (Micros, Micros)> = BTreeMap::new();
+        for event in events.iter().filter(|event| event.kind == Kind::Reading) {
+            let (Some(device), Some(sensor)) = (&event.device, &event.sensor) else { continue };
+            let (tenant, device) = (event.tenant.as_str(), device.as_str());
+            last.insert((tenant, device, sensor.as_str()), event);
+            let seen = devices.entry((tenant, device)).or_insert((event.received, event.received));
+            seen.1 = event.received;
+        }
+        let mut txn = self.db.begin_write()?;
+        // The log can tell it again.
+        txn.set_durability(Durability::None)?;
+        {
+            let mut table = txn.open_table(DEVICES)?;
+            for (key, (first, last)) in devices {
+                let created = table.get(key)?.map_or(first.0, |row| row.value().0);
+                table.insert(key, (created, last.0))?;
+            }
+            let mut table = txn.open_table(SENSORS)?;
+            for (key, event) in last {
+                table.insert(key, row(event).as_slice())?;
+            }
+            txn.open_table(META)?.insert("position", end)?;
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    pub fn commit(&self) -> Result<(), DevicesError> {
+        let mut dirty = self.dirty.lock();
+        if *dirty {
+            let commit = || -> Result<(), redb::Error> { Ok(self.db.begin_write()?.commit()?) };
+            commit().map_err(|e| storage("sync the file", e))?;
+            *dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Every table as one read transaction sees it, in one transaction of a new file.
+    pub fn backup(&self, dir: &Path) -> Result<(), DevicesError> {
+        let copy = || -> Result<(), redb::Error> {
+            let from = self.db.begin_read()?;
+            let to = Database::create(dir.join(FILE))?;
+            let txn = to.begin_write()?;
+            copy_table(&from, &txn, META)?;
+            copy_table(&from, &txn, DEVICES)?;
+            copy_table(&from, &txn, SENSORS)?;
+            Ok(txn.commit()?)
+        };
+        copy().map_err(|e| storage("copy the file", e))
+    }
+
+    pub fn is_dirty(&self) -> bool {
+        *self.dirty.lock()
+    }
+
+    pub fn known(&self, tenant: &Tenant, device: &Id) -> Result<bool, DevicesError> {
+        let known = || -> Result<bool, redb::Error> {
+            let table = self.db.begin_read()?.open_table(DEVICES)?;
+            Ok(table.get((tenant.as_str(), device.as_str()))?.is_some())
+        };
+        known().map_err(|e| storage("look up a device", e))
+    }
+
+    pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {
+        let read = || -> Result<Option<Times>, redb::Error> {
+            let table = self.db.begin_read()?.open_table(DEVICES)?;
+            Ok(table.get((tenant.as_str(), device.as_str()))?.map(|row| row.value()))
+        };
+        match read().map_err(|e| storage("look up a device", e))? {
+            None => Ok(None),
+            Some(times) => self.device(tenant, device.clone(), times).map(Some),
+        }
+    }
+
+    pub fn list(&self, tenant: &Tenant, limit: usize, offset: usize) -> Result<(Vec<Device>, usize), DevicesError> {
+        let doing = "list the devices";
+        let read = || -> Result<(Vec<(String, Times)>, usize), redb::Error> {
+            let table = self.db.begin_read()?.open_table(DEVICES)?;
+            let (mut page, mut total) = (vec![], 0);
+            for row in table.range((tenant.as_str(), "")..)? {
+                let (key, times) = row?;
+                let (of, device) = key.value();
+                if of != tenant.as_str() {
+                    break;
+                }
+                if total >= offset && page.len() < limit {
+                    page.push((device.to_owned(), times.value()));
+                }
+                total += 1;
+            }
+            Ok((page, total))
+        };
+        let (page, total) = read().map_err(|e| storage(doing, e))?;
+        let devices = page.into_iter().map(|(device, times)| self.device(tenant, id(&device)?, times));
+        Ok((devices.collect::<Result<_, _>>()?, total))
+    }
+
+    fn device(&self, tenant: &Tenant, device: Id, (created, modified): Times) -> Result<Device, DevicesError> {
+        let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+            let table = self.db.begin_read()?.open_table(SENSORS)?;
+            let mut rows = vec![];
+            for row in table.range((tenant.as_str(), device.as_str(), "")..)? {
+                let (key, row) = row?;
+                let (of, by, sensor) = key.value();
+                if (of, by) != (tenant.as_str(), device.as_str()) {
+                    break;
+                }
+                rows.push((sensor.to_owned(), row.value().to_vec()));
+            }
+            Ok(rows)
+        };
+        let rows = read().map_err(|e| storage("read a device", e))?;
+        let sensors = rows.into_iter().map(|(sensor, row)| Ok(Sensor { id: id(&sensor)?, current: current(&sensor, &row)? }));
+        let sensors = sensors.collect::<Result<_, DevicesError>>()?;
+        Ok(Device { id: device, created: Micros(created), modified: Micros(modified), sensors })
+    }
+}
+
+/// Makes the tables, so that reading finds them, and reads format and position.
+fn prepare(db: &Database) -> Result<(u64, Seq), redb::Error> {
+    let txn = db.begin_write()?;
+    let read = {
+        txn.open_table(DEVICES)?;
+        txn.open_table(SENSORS)?;
+        let mut meta = txn.open_table(META)?;
+        let format = meta.get("format")?.map(|row| row.value());
+        if format.is_none() {
+            meta.insert("format", FORMAT)?;
+        }
+        let position = meta.get("position")?.map_or(0, |row| row.value());
+        (format.unwrap_or(FORMAT), position)
+    };
+    txn.commit()?;
+    Ok(read)
+}
+
+fn row(event: &Event) -> Vec<u8> {
+    let (json, bytes) = match &event.value {
+        Value::Json(text) => (Some(text.to_string()), None),
+        Value::Bytes(bytes) => (None, Some(bytes.to_vec())),
+    };
+    let row = Row { json, bytes, measured: event.measured.0, received: event.received.0, seq: event.seq };
+    serde_json::to_vec(&row).unwrap_or_else(|e| unreachable!("texts and numbers are JSON: {e}"))
+}
+
+fn current(sensor: &str, row: &[u8]) -> Result<Current, DevicesError> {
+    let wrong = |why: String| DevicesError::Format { name: sensor.to_owned(), why };
+    let row: Row = serde_json::from_slice(row).map_err(|e| wrong(e.to_string()))?;
+    let value = match (row.json, row.bytes) {
+        (Some(json), _) => Value::Json(json.into()),
+        (None, Some(bytes)) => Value::Bytes(bytes.into()),
+        (None, None) => return Err(wrong("it has no value".to_owned())),
+    };
+    Ok(Current { value, measured: Micros(row.measured), received: Micros(row.received), seq: row.seq })
+}
+
+fn id(text: &str) -> Result<Id, DevicesError> {
+    Id::new(text).map_err(|e| DevicesError::Format { name: text.to_owned(), why: e.to_string() })
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    from: &redb::ReadTransaction,
+    to: &redb::WriteTransaction,
+    table: TableDefinition<K, V>,
+) -> Result<(), redb::Error> {
+    let mut copy = to.open_table(table)?;
+    for row in from.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        copy.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
+fn storage(doing: &'static str, source: impl Into<redb::Error>) -> DevicesError {
+    DevicesError::Storage { doing, source: Box::new(source.into()) }
+}

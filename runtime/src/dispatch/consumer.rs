@@ -1,0 +1,366 @@
+//! One function's way through the log: scans, queues by key, runs what may run. Owned by one task.
+
+use super::{
+    App, Context,
+    lane::Fold,
+    parking::{Parking, line},
+    run::{Ended, Item, ParkedItem, Ran, Runner},
+    stats::Stats,
+    tracker::Tracker,
+};
+use crate::{
+    clock,
+    ledger::{LedgerError, Parked},
+    model::{Event, FunctionId, Kind, Pattern, Seq, manifest::Order},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Events a function holds that are not durably settled.
+const OPEN_MAX: usize = 4_096;
+/// Bytes of events it holds in memory, waiting for their turn.
+const QUEUED_BYTES_MAX: usize = 16 << 20;
+/// Bytes of parked events over which it reads no further: what waits is durable, but it is also in memory.
+const PARKED_BYTES_MAX: usize = 32 << 20;
+/// Events looked at in one go.
+const SCAN_EVENTS: usize = 512;
+const SCAN_BYTES: usize = 4 << 20;
+/// Events of one key in one run: the next key's turn comes soon enough.
+const RUN_EVENTS: usize = 32;
+/// How far the scan may be ahead of the committed position when nothing concerns the function.
+const FLUSH_EVENTS: Seq = 10_000;
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+
+/// What a consumer's task shares with its runs and the committer.
+pub struct Shared {
+    pub id: FunctionId,
+    pub(super) tracker: Mutex<Tracker>,
+    pub stats: Stats,
+    reports: Mutex<Reports>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Reports {
+    ran: Vec<Ran>,
+    lost: bool,
+    refresh: bool,
+}
+
+impl Shared {
+    pub fn new(id: FunctionId) -> Arc<Shared> {
+        Arc::new(Shared { id, tracker: Mutex::default(), stats: Stats::default(), reports: Mutex::default(), wake: Notify::new() })
+    }
+
+    /// A commit with some of its events is durable.
+    pub(super) fn committed(&self) {
+        self.wake.notify_one();
+    }
+
+    /// What it folded since the last commit is gone.
+    pub(super) fn lost(&self) {
+        self.reports.lock().lost = true;
+        self.wake.notify_one();
+    }
+
+    /// Parked events may have come from elsewhere: a dead letter is replayed.
+    pub fn refresh(&self) {
+        self.reports.lock().refresh = true;
+        self.wake.notify_one();
+    }
+
+    fn ran(&self, ran: Ran) {
+        self.reports.lock().ran.push(ran);
+        self.wake.notify_one();
+    }
+
+    /// The last event looked at; what is after it in the log is the function's lag.
+    pub fn scanned(&self) -> Seq {
+        self.tracker.lock().scanned()
+    }
+
+    /// Events begun or waiting in memory.
+    pub fn open(&self) -> usize {
+        self.tracker.lock().open()
+    }
+}
+
+pub(super) struct Consumer {
+    pub context: Arc<Context>,
+    pub app: Arc<App>,
+    pub shared: Arc<Shared>,
+    pub pattern: Pattern,
+    pub order: Order,
+    pub stop: CancellationToken,
+    queues: HashMap<String, VecDeque<Item>>,
+    /// Lines with something to run and nothing running or parked before it.
+    ready: VecDeque<String>,
+    busy: HashSet<String>,
+    parking: Parking,
+    queued_bytes: usize,
+    epoch: u64,
+    /// The queues no longer match the ledger.
+    reset: bool,
+    flushed: Seq,
+}
+
+impl Consumer {
+    pub fn new(
+        context: Arc<Context>,
+        app: Arc<App>,
+        shared: Arc<Shared>,
+        pattern: Pattern,
+        order: Order,
+        stop: CancellationToken,
+    ) -> Consumer {
+        Consumer {
+            context,
+            app,
+            shared,
+            pattern,
+            order,
+            stop,
+            queues: HashMap::new(),
+            ready: VecDeque::new(),
+            busy: HashSet::new(),
+            parking: Parking::default(),
+            queued_bytes: 0,
+            epoch: 0,
+            reset: true,
+            flushed: 0,
+        }
+    }
+
+    /// Until stopped; then until what runs has ended.
+    pub async fn run(mut self) {
+        let mut head = self.context.ledger.head();
+        while !(self.stop.is_cancelled() && self.busy.is_empty()) {
+            self.take_reports();
+            if self.reset && self.busy.is_empty() && !self.stop.is_cancelled() {
+                if let Err(error) = self.reload() {
+                    tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            }
+            let more = self.go_on(&mut head);
+            self.wait(&mut head, more).await;
+        }
+    }
+
+    /// Does what can be done now. True when the log may hold more that there is room for.
+    fn go_on(&mut self, head: &mut watch::Receiver<Seq>) -> bool {
+        if self.reset || self.stop.is_cancelled() {
+            return false;
+        }
+        let scanned = self.scan(head).unwrap_or_else(|error| {
+            tracing::warn!(function = %self.shared.id, %error, "can't read the log");
+            false
+        });
+        self.start_due();
+        scanned
+    }
+
+    async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
+        let stopping = self.stop.is_cancelled();
+        if stopping && self.busy.is_empty() {
+            return;
+        }
+        let can_run = !stopping && !self.reset && !self.ready.is_empty() && self.busy.len() < self.context.calls_per_function_max;
+        let room = !stopping && !self.reset && self.has_room();
+        let due = (!stopping && !self.reset).then(|| self.parking.next_due(|line| self.busy.contains(line))).flatten();
+        let due = due.map_or(FLUSH_EVERY, |due| Duration::from_millis(due.millis_since(clock::now()) + 1).min(FLUSH_EVERY));
+        let shared = self.shared.clone();
+        let engine = self.context.engine.clone();
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => {}
+            permit = engine.permit(), if can_run => self.start(permit),
+            // A tick of the runtime between two scans, so that a long backlog starves nobody.
+            () = tokio::task::yield_now(), if room && more => {}
+            _ = head.changed(), if room && !more => {}
+            () = self.stop.cancelled(), if !stopping => {}
+            () = tokio::time::sleep(due), if !stopping => self.flush(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared.open() < OPEN_MAX && self.queued_bytes < QUEUED_BYTES_MAX && self.parking.bytes() < PARKED_BYTES_MAX
+    }
+
+    /// Begins again from what is durable: at start, and whenever folded calls were lost.
+    fn reload(&mut self) -> Result<(), LedgerError> {
+        // The epoch first: whatever is lost after this makes every fold of the new queues fail.
+        let epoch = self.app.lane.inner.lock().epoch;
+        let position = self.context.ledger.position(&self.shared.id)?.unwrap_or_default();
+        let parked = self.context.ledger.parked(&self.shared.id)?;
+        *self.shared.tracker.lock() = Tracker::resume(&position);
+        self.queues.clear();
+        self.ready.clear();
+        self.queued_bytes = 0;
+        self.flushed = position.through;
+        self.parking = Parking::default();
+        parked.into_iter().for_each(|parked| self.parking.park(parked));
+        self.epoch = epoch;
+        self.reset = false;
+        Ok(())
+    }
+
+    fn take_reports(&mut self) {
+        let reports = std::mem::take(&mut *self.shared.reports.lock());
+        self.reset |= reports.lost;
+        for ran in reports.ran {
+            self.take_ran(ran);
+        }
+        if reports.refresh && !self.reset {
+            self.take_new_parked();
+        }
+    }
+
+    fn take_ran(&mut self, ran: Ran) {
+        self.busy.remove(&ran.line);
+        for seq in ran.unparked {
+            self.parking.unpark(&ran.line, seq);
+        }
+        match ran.ended {
+            Ended::Reset => self.reset = true,
+            Ended::Parked(parked) => self.parking.park(*parked),
+            Ended::Through => {}
+        }
+        if self.reset {
+            return;
+        }
+        let queued = self.queues.remove(&ran.line).unwrap_or_default();
+        // Parked ones that were not begun are in the parking still.
+        let waiting = ran.rest.into_iter().filter(|item| item.parked.is_none()).chain(queued);
+        if self.parking.holds(&ran.line) {
+            let waiting: Vec<Item> = waiting.collect();
+            waiting.iter().for_each(|item| self.park_behind(item));
+            return;
+        }
+        let waiting: VecDeque<Item> = waiting.collect();
+        if !waiting.is_empty() {
+            self.queues.insert(ran.line.clone(), waiting);
+            self.ready.push_back(ran.line);
+        }
+    }
+
+    fn take_new_parked(&mut self) {
+        match self.context.ledger.parked(&self.shared.id) {
+            Ok(parked) => {
+                let new = parked.into_iter().filter(|parked| parked.replay && !self.parking.knows(&line(parked), parked.seq));
+                let new: Vec<Parked> = new.collect();
+                new.into_iter().for_each(|parked| self.parking.park(parked));
+            }
+            Err(error) => tracing::warn!(function = %self.shared.id, %error, "can't read the parked events"),
+        }
+    }
+
+    fn scan(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
+        if !self.has_room() {
+            return Ok(false);
+        }
+        let last = *head.borrow_and_update();
+        let from = self.shared.scanned() + 1;
+        if from > last {
+            return Ok(false);
+        }
+        let events = self.context.ledger.events(from, SCAN_EVENTS, SCAN_BYTES)?;
+        if events.is_empty() {
+            // All of it is gone from the log: it was nobody's any more.
+            self.shared.tracker.lock().skip_to(last);
+        }
+        for event in &events {
+            let concerns = self.concerns(event);
+            let new = self.shared.tracker.lock().scan(event.seq, concerns);
+            if new {
+                self.enqueue(event);
+            }
+        }
+        if self.shared.scanned() > self.flushed + FLUSH_EVENTS {
+            self.flush();
+        }
+        Ok(self.shared.scanned() < last)
+    }
+
+    fn concerns(&self, event: &Event) -> bool {
+        event.kind != Kind::Log && event.tenant == self.shared.id.app.tenant && self.pattern.matches(event.subject.as_str())
+    }
+
+    fn enqueue(&mut self, event: &Arc<Event>) {
+        let line = match self.order {
+            Order::Device => event.key.clone(),
+            Order::None => format!("\u{1}{}", event.seq),
+        };
+        let item = Item { event: event.clone(), attempts: 0, parked: None };
+        if self.parking.holds(&line) && !self.busy.contains(&line) {
+            return self.park_behind(&item);
+        }
+        self.queued_bytes += event.size_bytes();
+        let queue = self.queues.entry(line.clone()).or_default();
+        queue.push_back(item);
+        if queue.len() == 1 && !self.busy.contains(&line) {
+            self.ready.push_back(line);
+        }
+    }
+
+    fn park_behind(&mut self, item: &Item) {
+        if self.reset {
+            return;
+        }
+        self.queued_bytes = self.queued_bytes.saturating_sub(item.event.size_bytes());
+        match self.runner().park_behind(item) {
+            Ok(parked) => self.parking.park(parked),
+            Err(_) => self.reset = true,
+        }
+    }
+
+    fn start_due(&mut self) {
+        for parked in self.parking.due(clock::now(), |line| self.busy.contains(line) || self.queues.contains_key(line)) {
+            let line = line(&parked);
+            let event = Arc::new(Event { seq: parked.seq, body: parked.event });
+            let item = Item { event, attempts: parked.attempts, parked: Some(ParkedItem { replay: parked.replay }) };
+            self.queues.insert(line.clone(), VecDeque::from([item]));
+            self.ready.push_back(line);
+        }
+    }
+
+    fn start(&mut self, permit: crate::engine::Permit) {
+        let Some(line) = self.ready.pop_front() else { return };
+        let mut queue = self.queues.remove(&line).unwrap_or_default();
+        let later = queue.split_off(queue.len().min(RUN_EVENTS));
+        if !later.is_empty() {
+            self.queues.insert(line.clone(), later);
+        }
+        let bytes: usize = queue.iter().filter(|item| item.parked.is_none()).map(|item| item.event.size_bytes()).sum();
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.busy.insert(line.clone());
+        let runner = self.runner();
+        tokio::spawn(async move {
+            let ran = runner.run(&permit, line, queue.into()).await;
+            drop(permit);
+            runner.shared.ran(ran);
+        });
+    }
+
+    fn runner(&self) -> Runner {
+        Runner { context: self.context.clone(), app: self.app.clone(), shared: self.shared.clone(), epoch: self.epoch }
+    }
+
+    /// Commits the position when the scan has passed much that did not concern the function.
+    fn flush(&mut self) {
+        let scanned = self.shared.scanned();
+        if self.reset || scanned == self.flushed {
+            return;
+        }
+        self.flushed = scanned;
+        let fold = Fold { settled: Some((self.shared.clone(), 0)), ..Fold::default() };
+        self.reset |= self.app.lane.fold(self.epoch, fold, false).is_err();
+    }
+}

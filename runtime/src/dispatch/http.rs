@@ -1,0 +1,272 @@
+//! One HTTP request to a function: what it asked for before its head is durable before the head is sent.
+
+use super::{
+    App, Context, Dispatch,
+    body::{Kept, Source},
+    lane::{Durable, Fold, Lost, Refused, Turn},
+    outgoing::Origin,
+    stats::Kind,
+};
+use crate::{
+    clock,
+    engine::{Failure, Head, HttpCall, Loaded, Permit, Responded},
+    host::Taken,
+    ledger::{Dedup, LedgerError},
+    model::{FunctionId, Micros, manifest::Function},
+};
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type HttpResponse = http::Response<UnsyncBoxBody<Bytes, BoxError>>;
+
+/// How long a request waits for a free instance.
+const PERMIT_WAIT: Duration = Duration::from_secs(10);
+/// Times a request runs again after others came before it; all but the first run alone, so more is a fault.
+const RERUNS_MAX: u32 = 16;
+/// Told to the client whose idempotency key was seen before: this answer's effects were dropped.
+pub const DUPLICATE_HEADER: &str = "tawi-duplicate";
+
+#[derive(Debug, thiserror::Error)]
+pub enum HttpFailure {
+    #[error("the function failed: {failure}")]
+    Call { id: String, failure: Failure },
+    #[error("every instance was busy for {PERMIT_WAIT:?}")]
+    Busy,
+    #[error("other calls changed the app's state while the request's body, over what is kept, was streamed")]
+    Conflict,
+    #[error("what the call did could not be stored: {0}")]
+    Ledger(Arc<LedgerError>),
+    #[error("the app is being stopped")]
+    Stopped,
+}
+
+struct Request {
+    context: Arc<Context>,
+    app: Arc<App>,
+    function: Function,
+    id: String,
+    dedup: Option<String>,
+    parts: http::request::Parts,
+    body: Kept,
+}
+
+enum Step {
+    Answer(Box<HttpResponse>),
+    Again,
+}
+
+impl Dispatch {
+    /// Runs `function` of `app` on a request. `key`: the client's idempotency key.
+    pub async fn serve<B>(
+        &self,
+        app: Arc<App>,
+        function: Function,
+        key: Option<String>,
+        request: http::Request<B>,
+    ) -> Result<HttpResponse, HttpFailure>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let source: Source = Box::pin(body.map_err(Into::into));
+        let id = match &key {
+            Some(key) => format!("{}-{}-{key}", app.id.app, function.name),
+            None => format!("{}-{}-{:016x}", app.id.app, function.name, rand::random::<u64>()),
+        };
+        let dedup = key.map(|key| format!("call:{}:{}:{key}", app.id.app, function.name));
+        let stats = app.http_stats(function.name.as_str());
+        let began = Instant::now();
+        let request = Request { context: self.context.clone(), app, function, id, dedup, parts, body: Kept::new(source) };
+        let answer = Arc::new(request).answer().await;
+        stats.count(&if answer.is_ok() { Kind::Settled } else { Kind::Failed }, began.elapsed());
+        answer
+    }
+}
+
+impl Request {
+    async fn answer(self: Arc<Self>) -> Result<HttpResponse, HttpFailure> {
+        for run in 0..RERUNS_MAX {
+            let permit = tokio::time::timeout(PERMIT_WAIT, self.context.engine.permit()).await.map_err(|_| HttpFailure::Busy)?;
+            match self.attempt(permit, run > 0).await? {
+                Step::Answer(response) => return Ok(*response),
+                Step::Again if !self.body.is_whole() => return Err(HttpFailure::Conflict),
+                Step::Again => {}
+            }
+        }
+        Err(HttpFailure::Conflict)
+    }
+
+    async fn attempt(self: &Arc<Self>, permit: Permit, alone: bool) -> Result<Step, HttpFailure> {
+        let now = clock::now();
+        let loaded = self.app.loaded.load_full();
+        let turn = self.app.lane.begin(alone).await;
+        let mut responded = self.call(permit, loaded, now);
+        match (&mut responded.head).await {
+            Ok(Head { response: Ok(head), taken }) => self.head(turn, responded, head, taken, now).await,
+            Ok(Head { response: Err(code), taken }) => {
+                let error = Failure::Trap(format!("the handler answered with the error {code:?}"));
+                self.failed(turn, taken, error, now).await
+            }
+            Err(_) => {
+                let ended = responded.end.wait().await;
+                let taken = responded.collected.lock().take();
+                let none = || Failure::Trap("the handler returned without an answer".into());
+                self.failed(turn, taken, ended.err().unwrap_or_else(none), now).await
+            }
+        }
+    }
+
+    fn call(&self, permit: Permit, loaded: Arc<Loaded>, now: Micros) -> Responded {
+        let request = http::Request::from_parts(self.parts.clone(), self.body.again());
+        let call = HttpCall { function: &self.function, id: self.id.clone(), request, now };
+        self.context.engine.call_http(permit, loaded, call, self.app.world(&self.context))
+    }
+
+    /// Commits what there is, then lets the head and the body go.
+    async fn head(
+        self: &Arc<Self>,
+        mut turn: Turn<'_>,
+        responded: Responded,
+        head: http::Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>,
+        taken: Taken,
+        now: Micros,
+    ) -> Result<Step, HttpFailure> {
+        let fold = self.fold(taken, None, now);
+        let folded = match self.app.lane.fold_or_check(turn.epoch, fold) {
+            Err(Refused::Stale | Refused::Reset) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
+            Err(_) => return Ok(Step::Again),
+            Ok(folded) => folded,
+        };
+        // Its own writes are no reason to doubt what it read before them.
+        responded.collected.lock().reads.values_mut().for_each(|at| *at = (*at).max(folded.at));
+        turn.share();
+        let durable = match folded.durable {
+            Some(durable) => durable.await.unwrap_or(Err(Lost::Stopped)),
+            None => Ok(Durable::Committed),
+        };
+        let duplicate = match durable {
+            Ok(durable) => durable == Durable::Duplicate,
+            Err(Lost::Conflict) => return Ok(Step::Again),
+            Err(Lost::Ledger(error)) => return Err(HttpFailure::Ledger(error)),
+            Err(Lost::Stopped) => return Err(HttpFailure::Stopped),
+        };
+        let (ended, end) = oneshot::channel();
+        let (epoch, mark) = (turn.epoch, turn.mark());
+        drop(turn);
+        let finish = self.clone().finish(responded, epoch, duplicate, now, ended);
+        tokio::spawn(async move {
+            let _mark = mark;
+            finish.await;
+        });
+        let (mut parts, body) = head.into_parts();
+        if duplicate {
+            parts.headers.insert(DUPLICATE_HEADER, http::HeaderValue::from_static("true"));
+        }
+        let body = Whole { body: body.map_err(|error| Box::new(error) as BoxError).boxed_unsync(), end: Some(end) };
+        Ok(Step::Answer(Box::new(http::Response::from_parts(parts, body.boxed_unsync()))))
+    }
+
+    /// After the head: waits for the handler, commits the rest. The client learns of a failure by a connection that breaks off.
+    async fn finish(
+        self: Arc<Self>,
+        mut responded: Responded,
+        epoch: u64,
+        duplicate: bool,
+        now: Micros,
+        ended: oneshot::Sender<Result<(), String>>,
+    ) {
+        let result = responded.end.wait().await;
+        let failure = result.as_ref().err().map(|failure| format!("after the answer's head: {failure}"));
+        let mut taken = responded.collected.lock().take();
+        if failure.is_some() || duplicate {
+            taken.effects = Default::default();
+        }
+        if taken.effects.is_empty() {
+            // Nothing rests on what it read: the answer was checked with the head.
+            taken.reads.clear();
+        }
+        let mut fold = self.fold(taken, failure.clone(), now);
+        // The key was spent on what came before the head.
+        fold.dedup = None;
+        let stored = match self.app.lane.fold_or_check(epoch, fold).map(|folded| folded.durable) {
+            Ok(None) => Ok(()),
+            Ok(Some(durable)) => durable.await.unwrap_or(Err(Lost::Stopped)).map(drop).map_err(|lost| lost.to_string()),
+            Err(_) => Err("other calls changed the app's state after the answer's head was sent".to_owned()),
+        };
+        let outcome = match failure {
+            Some(failure) => Err(failure),
+            None => stored,
+        };
+        if let Err(reason) = &outcome {
+            tracing::warn!(call = %self.id, %reason, "an answer was broken off");
+        }
+        // Nobody listens when the client has gone.
+        let _ = ended.send(outcome);
+    }
+
+    /// Keeps the call's log lines, drops the rest.
+    async fn failed(&self, turn: Turn<'_>, mut taken: Taken, failure: Failure, now: Micros) -> Result<Step, HttpFailure> {
+        taken.effects = Default::default();
+        let fold = self.fold(taken, Some(failure.to_string()), now);
+        match self.app.lane.fold(turn.epoch, fold, true) {
+            // It may have failed because of what it read.
+            Err(_) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
+            Err(_) => return Ok(Step::Again),
+            Ok(folded) => {
+                drop(turn);
+                if let Some(durable) = folded.durable {
+                    // The answer is a failure either way; that its log line could not be stored is in the node's own log.
+                    let _ = durable.await;
+                }
+            }
+        }
+        Err(HttpFailure::Call { id: self.id.clone(), failure })
+    }
+
+    fn fold(&self, taken: Taken, failure: Option<String>, now: Micros) -> Fold {
+        let id = FunctionId { app: self.app.id.clone(), function: self.function.name.clone() };
+        let origin = Origin { function: &id, event: None, call: &self.id, attempt: 1, now };
+        let Taken { effects, logs, logs_dropped, reads } = taken;
+        let dedup = self.dedup.clone().filter(|_| !effects.is_empty()).map(|key| Dedup { key, now });
+        let mut fold = Fold { reads, writes: effects.writes.clone(), dedup, ..Fold::default() };
+        fold.events = origin.effects(effects);
+        fold.events.extend(origin.logs(logs, logs_dropped, failure.as_deref()));
+        fold
+    }
+}
+
+/// A body that is whole only when the handler has returned and what it asked for is durable.
+struct Whole {
+    body: UnsyncBoxBody<Bytes, BoxError>,
+    end: Option<oneshot::Receiver<Result<(), String>>>,
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) => {}
+            other => return other,
+        }
+        let Some(end) = &mut self.end else { return Poll::Ready(None) };
+        let Poll::Ready(ended) = Pin::new(end).poll(cx) else { return Poll::Pending };
+        self.end = None;
+        match ended {
+            Ok(Ok(())) => Poll::Ready(None),
+            Ok(Err(reason)) => Poll::Ready(Some(Err(reason.into()))),
+            Err(_) => Poll::Ready(Some(Err("the node is stopping".into()))),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The calls of one app, made serializable: what was read is checked against what was written since, before it counts.
+//!
+//! A call that ends is *folded*: its writes go over the ledger's state at once, where later calls see them, and into the batch
+//! that the committer (`commit.rs`) makes durable next. So the calls of an app don't wait for each other's syncs, and what
+//! waits outside (a client, a subscriber) sees nothing that is not durable.
+
+use crate::{
+    host::{Read, Seen},
+    ledger::{DeadLetter, Dedup, Ledger, LedgerError, Parked, Version},
+    model::{AppId, FunctionId, Micros, NewEvent, Seq, Write},
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+use tokio::sync::{Notify, RwLock, oneshot};
+
+use super::consumer::Shared;
+
+/// Bytes of one commit: well under what one message of a log may hold.
+const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// Calls of one commit: a commit is one step, and one step must not take long.
+const BATCH_CALLS_MAX: usize = 1_024;
+/// Bytes folded and not durable, over which an app's functions wait.
+const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How many calls run alone after one conflict, at most.
+const HEAT_MAX: u32 = 256;
+
+pub struct Lane {
+    pub app: AppId,
+    pub(super) ledger: Ledger,
+    pub(super) inner: Mutex<Inner>,
+    /// Room again, or a reset is over.
+    pub(super) room: Notify,
+    /// Calls share it; a call that keeps losing takes it alone.
+    turns: RwLock<()>,
+    heat: AtomicU32,
+}
+
+#[derive(Default)]
+pub(super) struct Inner {
+    /// Counts folds; a read notes it, a write is stamped with it.
+    clock: u64,
+    /// Grows when everything folded and not durable was lost; a call from before can't count any more.
+    pub(super) epoch: u64,
+    /// The state version the next commit builds on; none: not asked yet.
+    pub(super) base: Option<Version>,
+    /// Written and not yet visible in the ledger.
+    overlay: BTreeMap<String, (Option<Bytes>, u64)>,
+    /// When keys were last written, as far back as a running call can have read.
+    written: HashMap<String, u64>,
+    /// Running calls by the clock they began at.
+    running: BTreeMap<u64, u32>,
+    pub(super) batches: VecDeque<Batch>,
+    pub(super) pending_bytes: usize,
+    pub(super) stopped: bool,
+    /// A committer runs while there is something to commit.
+    pub(super) committing: bool,
+}
+
+/// What one call wants to count.
+#[derive(Default)]
+pub struct Fold {
+    pub reads: BTreeMap<Read, u64>,
+    pub writes: Vec<Write>,
+    pub events: Vec<NewEvent>,
+    pub settled: Option<(Arc<Shared>, Seq)>,
+    /// When the event was received, for one that a call has settled.
+    pub received: Option<Micros>,
+    pub park: Option<Parked>,
+    pub unpark: Option<(FunctionId, Seq)>,
+    pub dead: Option<DeadLetter>,
+    pub dedup: Option<Dedup>,
+}
+
+/// Calls that become durable in one commit.
+#[derive(Default)]
+pub struct Batch {
+    pub writes: Vec<Write>,
+    pub events: Vec<NewEvent>,
+    pub settled: Vec<(Arc<Shared>, Seq)>,
+    pub received: Vec<(Arc<Shared>, Micros)>,
+    pub park: Vec<Parked>,
+    pub unpark: Vec<(FunctionId, Seq)>,
+    pub dead: Vec<DeadLetter>,
+    pub dedup: Option<Dedup>,
+    pub waiters: Vec<oneshot::Sender<Result<Durable, Lost>>>,
+    pub bytes: usize,
+    pub calls: usize,
+    pub last: u64,
+}
+
+/// A commit that holds the call is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durable {
+    Committed,
+    /// The same idempotency key had been committed before; this call's effects were dropped.
+    Duplicate,
+}
+
+/// A folded call did not become durable; nothing of it happened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Lost {
+    #[error("another call came before it")]
+    Conflict,
+    #[error(transparent)]
+    Ledger(Arc<LedgerError>),
+    #[error("the app is being stopped")]
+    Stopped,
+}
+
+/// A call that counts.
+pub struct Folded {
+    /// Tells when it is durable, to who asked to wait.
+    pub durable: Option<oneshot::Receiver<Result<Durable, Lost>>>,
+    /// The moment at which all it read was still so.
+    pub at: u64,
+}
+
+/// Why a fold was refused. The call runs again, which is not an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// What it read was written since.
+    Stale,
+    /// It began before a reset.
+    Reset,
+}
+
+/// A call's place among the running ones; gone when dropped.
+pub struct Mark {
+    lane: Arc<Lane>,
+    began: u64,
+}
+
+/// A call that runs, and whether others may meanwhile.
+pub struct Turn<'a> {
+    mark: Arc<Mark>,
+    pub epoch: u64,
+    _shared: Option<tokio::sync::RwLockReadGuard<'a, ()>>,
+    _alone: Option<tokio::sync::RwLockWriteGuard<'a, ()>>,
+}
+
+impl Lane {
+    pub fn new(app: AppId, ledger: Ledger) -> Arc<Lane> {
+        Arc::new(Lane { app, ledger, inner: Mutex::default(), room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) })
+    }
+
+    /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
+    pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn<'_> {
+        loop {
+            let room = self.room.notified();
+            if self.inner.lock().pending_bytes < PENDING_BYTES_MAX {
+                break;
+            }
+            room.await;
+        }
+        let alone = alone || self.heat.load(Ordering::Relaxed) > 0;
+        let (shared, whole) = match alone {
+            true => (None, Some(self.turns.write().await)),
+            false => (Some(self.turns.read().await), None),
+        };
+        let mut inner = self.inner.lock();
+        let (epoch, began) = (inner.epoch, inner.clock);
+        *inner.running.entry(began).or_default() += 1;
+        let mark = Arc::new(Mark { lane: self.clone(), began });
+        Turn { mark, epoch, _shared: shared, _alone: whole }
+    }
+
+    /// Makes a call count, if nothing it read was written since. Visible to later calls at once, durable with the next commit.
+    pub fn fold(self: &Arc<Lane>, epoch: u64, fold: Fold, wait: bool) -> Result<Folded, Refused> {
+        let mut inner = self.inner.lock();
+        if inner.epoch != epoch || inner.stopped {
+            return Err(Refused::Reset);
+        }
+        if fold.reads.iter().any(|(read, at)| inner.written_since(read, *at)) {
+            self.heat.store((self.heat.load(Ordering::Relaxed) + 16).min(HEAT_MAX), Ordering::Relaxed);
+            return Err(Refused::Stale);
+        }
+        let heat = self.heat.load(Ordering::Relaxed);
+        if heat > 0 {
+            self.heat.store(heat - 1, Ordering::Relaxed);
+        }
+        inner.clock += 1;
+        let now = inner.clock;
+        for write in &fold.writes {
+            inner.overlay.insert(write.key.clone(), (write.value.clone(), now));
+            inner.written.insert(write.key.clone(), now);
+        }
+        inner.forget_old_writes();
+        let durable = inner.enqueue(fold, now, wait);
+        if !inner.committing {
+            inner.committing = true;
+            tokio::spawn(super::commit::run(self.clone()));
+        }
+        Ok(Folded { durable, at: now })
+    }
+
+    /// Folds; or, for a call with nothing to store that saw nothing but what is durable, only checks its reads.
+    pub fn fold_or_check(self: &Arc<Lane>, epoch: u64, fold: Fold) -> Result<Folded, Refused> {
+        if fold.is_empty() {
+            let inner = self.inner.lock();
+            if inner.epoch != epoch || inner.stopped {
+                return Err(Refused::Reset);
+            }
+            if fold.reads.iter().any(|(read, at)| inner.written_since(read, *at)) {
+                return Err(Refused::Stale);
+            }
+            if fold.reads.is_empty() || !inner.committing {
+                return Ok(Folded { durable: None, at: inner.clock });
+            }
+        }
+        // What it read may not be durable yet: its answer waits behind that.
+        self.fold(epoch, fold, true)
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.inner.lock().stopped
+    }
+
+    pub fn state(&self, key: &str) -> Result<Seen<Option<Bytes>>, LedgerError> {
+        let at = {
+            let inner = self.inner.lock();
+            if let Some((value, _)) = inner.overlay.get(key) {
+                return Ok(Seen { value: value.clone(), at: inner.clock });
+            }
+            inner.clock
+        };
+        Ok(Seen { value: self.ledger.state(&self.app, key)?, at })
+    }
+
+    pub fn state_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Seen<Vec<(String, Bytes)>>, LedgerError> {
+        let (at, over): (u64, BTreeMap<String, Option<Bytes>>) = {
+            let inner = self.inner.lock();
+            let range = inner.overlay.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+            let range = range.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
+            (inner.clock, range.map(|(key, (value, _))| (key.clone(), value.clone())).collect())
+        };
+        let stored = self.ledger.state_entries(&self.app, prefix, after, limit + over.len())?;
+        let cut = (stored.len() == limit + over.len()).then(|| stored.last().map(|(key, _)| key.clone())).flatten();
+        let mut merged: BTreeMap<String, Bytes> = stored.into_iter().collect();
+        for (key, value) in over.into_iter().filter(|(key, _)| cut.as_ref().is_none_or(|cut| key <= cut)) {
+            match value {
+                Some(value) => merged.insert(key, value),
+                None => merged.remove(&key),
+            };
+        }
+        Ok(Seen { value: merged.into_iter().take(limit).collect(), at })
+    }
+
+    /// Nothing folds any more; what is folded still becomes durable. Resolves when it has.
+    pub async fn stop(&self) {
+        self.inner.lock().stopped = true;
+        loop {
+            let room = self.room.notified();
+            if !self.inner.lock().committing {
+                return;
+            }
+            room.await;
+        }
+    }
+}
+
+impl Inner {
+    fn written_since(&self, read: &Read, at: u64) -> bool {
+        match read {
+            Read::Key(key) => self.written.get(key).is_some_and(|written| *written > at),
+            Read::Prefix(prefix) => self.written.iter().any(|(key, written)| *written > at && key.starts_with(prefix.as_str())),
+        }
+    }
+
+    /// Writes from before every running call began can't be a conflict for any of them.
+    fn forget_old_writes(&mut self) {
+        if self.written.len() > 1_024 {
+            let oldest = self.running.keys().next().copied().unwrap_or(self.clock);
+            self.written.retain(|_, written| *written > oldest);
+        }
+    }
+
+    fn enqueue(&mut self, fold: Fold, now: u64, wait: bool) -> Option<oneshot::Receiver<Result<Durable, Lost>>> {
+        let bytes = fold.size_bytes();
+        let closed = |batch: &Batch| batch.dedup.is_some() || batch.bytes + bytes > BATCH_BYTES_MAX || batch.calls >= BATCH_CALLS_MAX;
+        if fold.dedup.is_some() || self.batches.back().is_none_or(closed) {
+            self.batches.push_back(Batch::default());
+        }
+        self.pending_bytes += bytes;
+        let batch = self.batches.back_mut()?;
+        batch.bytes += bytes;
+        batch.calls += 1;
+        batch.last = now;
+        batch.writes.extend(fold.writes);
+        batch.events.extend(fold.events);
+        if let (Some((shared, _)), Some(received)) = (&fold.settled, fold.received) {
+            batch.received.push((shared.clone(), received));
+        }
+        batch.settled.extend(fold.settled);
+        batch.park.extend(fold.park);
+        batch.unpark.extend(fold.unpark);
+        batch.dead.extend(fold.dead);
+        batch.dedup = fold.dedup;
+        wait.then(|| {
+            let (sender, receiver) = oneshot::channel();
+            batch.waiters.push(sender);
+            receiver
+        })
+    }
+
+    /// What was written up to `last` is in the ledger now.
+    pub(super) fn applied(&mut self, last: u64) {
+        self.overlay.retain(|_, (_, written)| *written > last);
+    }
+
+    /// Everything folded and not durable is gone. Returns the batches that waited.
+    pub(super) fn reset(&mut self) -> Vec<Batch> {
+        self.epoch += 1;
+        self.overlay.clear();
+        self.base = None;
+        self.pending_bytes = 0;
+        self.batches.drain(..).collect()
+    }
+}
+
+impl Fold {
+    fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.events.is_empty() && self.settled.is_none() && self.park.is_none() && self.dead.is_none()
+    }
+
+    fn size_bytes(&self) -> usize {
+        let writes: usize = self.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
+        let events: usize = self.events.iter().map(NewEvent::size_bytes).sum();
+        let park = self.park.as_ref().map_or(0, |parked| parked.event.size_bytes());
+        let dead = self.dead.as_ref().map_or(0, |dead| dead.event.size_bytes() + dead.log_tail.iter().map(String::len).sum::<usize>());
+        64 + writes + events + park + dead
+    }
+}
+
+impl Turn<'_> {
+    /// Others may go on while this call still has something to do outside of the state (a streamed body).
+    pub fn share(&mut self) {
+        self._alone = None;
+        self._shared = None;
+    }
+
+    /// Keeps the call among the running ones beyond this turn, so that its reads can still be checked.
+    pub fn mark(&self) -> Arc<Mark> {
+        self.mark.clone()
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let mut inner = self.lane.inner.lock();
+        if let Some(count) = inner.running.get_mut(&self.began) {
+            *count -= 1;
+            if *count == 0 {
+                inner.running.remove(&self.began);
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! In: the log, HTTP requests, the releases that are live. Out: commits; answers to HTTP requests.
+//! Never: stores anything itself, knows a socket, loads a component.
+//!
+//! One [`Lane`] an app makes its calls serializable and commits them; one consumer a function walks the log.
+
+mod body;
+mod commit;
+mod consumer;
+mod http;
+mod lane;
+mod outgoing;
+mod parking;
+mod run;
+pub mod stats;
+mod tracker;
+mod verdict;
+mod world;
+
+pub use consumer::Shared;
+pub use http::{HttpFailure, HttpResponse};
+pub use lane::Lane;
+pub use world::HistorySource;
+
+use crate::{
+    engine::{Engine, Loaded},
+    host::World,
+    ledger::{Ledger, LedgerError, Op},
+    model::{
+        AppId, FunctionId,
+        manifest::{Function, Trigger},
+    },
+};
+use arc_swap::ArcSwap;
+use consumer::Consumer;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What every call needs.
+pub struct Context {
+    pub engine: Engine,
+    pub ledger: Ledger,
+    pub history: HistorySource,
+    /// Runs of one function at once: a slow one leaves instances for the others.
+    pub calls_per_function_max: usize,
+}
+
+/// What an operator set for an app; over the manifest's own.
+#[derive(Debug, Default)]
+pub struct Settings {
+    pub config: Arc<BTreeMap<String, String>>,
+    pub secrets: Arc<BTreeMap<String, String>>,
+}
+
+/// An app that is live.
+pub struct App {
+    pub id: AppId,
+    pub loaded: ArcSwap<Loaded>,
+    pub settings: ArcSwap<Settings>,
+    pub lane: Arc<Lane>,
+    http_stats: Mutex<HashMap<String, Arc<stats::Stats>>>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    trigger: Trigger,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+pub struct Dispatch {
+    pub context: Arc<Context>,
+    apps: ArcSwap<HashMap<AppId, Arc<App>>>,
+    consumers: Mutex<HashMap<FunctionId, Running>>,
+}
+
+impl App {
+    fn world(self: &Arc<App>, context: &Context) -> Arc<dyn World> {
+        Arc::new(world::AppWorld { app: self.clone(), settings: self.settings.load_full(), history: context.history.clone() })
+    }
+
+    /// Counts of the HTTP functions that were called since the start.
+    pub fn all_http_stats(&self) -> Vec<(String, Arc<stats::Stats>)> {
+        self.http_stats.lock().iter().map(|(name, stats)| (name.clone(), stats.clone())).collect()
+    }
+
+    pub fn http_stats(&self, function: &str) -> Arc<stats::Stats> {
+        self.http_stats.lock().entry(function.to_owned()).or_default().clone()
+    }
+}
+
+impl Dispatch {
+    pub fn new(engine: Engine, ledger: Ledger, history: HistorySource) -> Dispatch {
+        let calls_per_function_max = (engine.instances_max as usize / 4).max(1);
+        let context = Context { engine, ledger, history, calls_per_function_max };
+        Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default() }
+    }
+
+    pub fn app(&self, id: &AppId) -> Option<Arc<App>> {
+        self.apps.load().get(id).cloned()
+    }
+
+    pub fn apps(&self) -> Vec<Arc<App>> {
+        self.apps.load().values().cloned().collect()
+    }
+
+    /// The event functions that run, for metrics and for what concerns one of them.
+    pub fn consumers(&self) -> Vec<Arc<Shared>> {
+        self.consumers.lock().values().map(|running| running.shared.clone()).collect()
+    }
+
+    pub fn consumer(&self, id: &FunctionId) -> Option<Arc<Shared>> {
+        self.consumers.lock().get(id).map(|running| running.shared.clone())
+    }
+
+    /// Makes a release the one that serves. Calls that run end in the release they began in; every later one is in this.
+    pub async fn set(&self, loaded: Arc<Loaded>, settings: Settings) -> Result<(), LedgerError> {
+        let id = loaded.app.clone();
+        // Before anything of the new release runs: a function that is new begins after what is in the log now.
+        self.register(&loaded).await?;
+        let app = match self.app(&id) {
+            Some(app) => {
+                app.settings.store(Arc::new(settings));
+                app.loaded.store(loaded.clone());
+                app
+            }
+            None => self.insert(loaded.clone(), settings),
+        };
+        self.stop_others(&id, &loaded).await?;
+        self.start_missing(&app, &loaded);
+        Ok(())
+    }
+
+    pub fn set_settings(&self, id: &AppId, settings: Settings) {
+        if let Some(app) = self.app(id) {
+            app.settings.store(Arc::new(settings));
+        }
+    }
+
+    /// Stops an app. What it holds in the ledger stays.
+    pub async fn remove(&self, id: &AppId) {
+        let Some(app) = self.app(id) else { return };
+        let stopping: Vec<Running> = self.take_consumers(|function, _| function.app == *id);
+        join(stopping).await;
+        self.apps.rcu(|apps| {
+            let mut apps = HashMap::clone(apps);
+            apps.remove(id);
+            apps
+        });
+        app.lane.stop().await;
+    }
+
+    /// Stops every function; what was folded is durable when this returns.
+    pub async fn stop(&self) {
+        join(self.take_consumers(|_, _| true)).await;
+        for app in self.apps() {
+            app.lane.stop().await;
+        }
+    }
+
+    async fn register(&self, loaded: &Loaded) -> Result<(), LedgerError> {
+        for (function, _, _) in events(loaded) {
+            let start = *self.context.ledger.head().borrow();
+            self.context.ledger.apply(Op::Register { function, start }).await?;
+        }
+        Ok(())
+    }
+
+    fn insert(&self, loaded: Arc<Loaded>, settings: Settings) -> Arc<App> {
+        let id = loaded.app.clone();
+        let app = Arc::new(App {
+            id: id.clone(),
+            loaded: ArcSwap::new(loaded),
+            settings: ArcSwap::from_pointee(settings),
+            lane: Lane::new(id.clone(), self.context.ledger.clone()),
+            http_stats: Mutex::default(),
+        });
+        self.apps.rcu(|apps| {
+            let mut apps = HashMap::clone(apps);
+            apps.insert(id.clone(), app.clone());
+            apps
+        });
+        app
+    }
+
+    /// Ends consumers whose entry is gone or asks for other events. A gone one is forgotten by the ledger too.
+    async fn stop_others(&self, id: &AppId, loaded: &Loaded) -> Result<(), LedgerError> {
+        let wanted: HashMap<FunctionId, &Function> = events(loaded).map(|(id, function, _)| (id, function)).collect();
+        let differs = |function: &FunctionId, running: &Running| {
+            function.app == *id && wanted.get(function).is_none_or(|wanted| wanted.trigger != running.trigger)
+        };
+        join(self.take_consumers(differs)).await;
+        for (function, _) in self.context.ledger.functions()? {
+            if function.app == *id && !wanted.contains_key(&function) {
+                self.context.ledger.apply(Op::Unregister { function }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_missing(&self, app: &Arc<App>, loaded: &Loaded) {
+        let mut consumers = self.consumers.lock();
+        for (id, function, (pattern, order)) in events(loaded) {
+            consumers.entry(id.clone()).or_insert_with(|| {
+                let (shared, stop) = (Shared::new(id), CancellationToken::new());
+                let consumer = Consumer::new(self.context.clone(), app.clone(), shared.clone(), pattern, order, stop.clone());
+                Running { shared, trigger: function.trigger.clone(), stop, task: tokio::spawn(consumer.run()) }
+            });
+        }
+    }
+
+    fn take_consumers(&self, which: impl Fn(&FunctionId, &Running) -> bool) -> Vec<Running> {
+        let mut consumers = self.consumers.lock();
+        let ids: Vec<FunctionId> = consumers.iter().filter(|(id, running)| which(id, running)).map(|(id, _)| id.clone()).collect();
+        ids.iter().filter_map(|id| consumers.remove(id)).collect()
+    }
+}
+
+async fn join(stopping: Vec<Running>) {
+    stopping.iter().for_each(|running| running.stop.cancel());
+    for running in stopping {
+        if let Err(error) = running.task.await {
+            tracing::error!(function = %running.shared.id, %error, "a consumer ended by panic");
+        }
+    }
+}
+
+type EventTrigger = (crate::model::Pattern, crate::model::manifest::Order);
+
+fn events(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Function, EventTrigger)> {
+    loaded.release.manifest.functions.iter().filter_map(|function| match &function.trigger {
+        Trigger::Event { subject, order } => {
+            let id = FunctionId { app: loaded.app.clone(), function: function.name.clone() };
+            Some((id, function, (subject.clone(), *order)))
+        }
+        Trigger::Http { .. } => None,
+    })
+}

@@ -1,0 +1,64 @@
+//! Events of one consumer that wait: for another try, or behind one of their key that does. Pure; the ledger holds the truth.
+
+use crate::{
+    ledger::Parked,
+    model::{Micros, Seq},
+};
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Debug, Default)]
+pub struct Parking {
+    keys: HashMap<String, BTreeMap<Seq, Parked>>,
+    bytes: usize,
+}
+
+/// The line an event waits in: its key's, or one of its own for a replayed dead letter.
+pub fn line(parked: &Parked) -> String {
+    match parked.replay {
+        true => format!("\u{0}{}", parked.seq),
+        false => parked.event.key.clone(),
+    }
+}
+
+impl Parking {
+    /// Adds an event, or replaces what is known of it.
+    pub fn park(&mut self, parked: Parked) {
+        let size = parked.event.size_bytes();
+        let old = self.keys.entry(line(&parked)).or_default().insert(parked.seq, parked);
+        self.bytes = self.bytes + size - old.map_or(0, |old| old.event.size_bytes());
+    }
+
+    pub fn unpark(&mut self, line: &str, seq: Seq) {
+        let Some(queue) = self.keys.get_mut(line) else { return };
+        if let Some(old) = queue.remove(&seq) {
+            self.bytes -= old.event.size_bytes();
+        }
+        if queue.is_empty() {
+            self.keys.remove(line);
+        }
+    }
+
+    pub fn holds(&self, line: &str) -> bool {
+        self.keys.contains_key(line)
+    }
+
+    pub fn knows(&self, line: &str, seq: Seq) -> bool {
+        self.keys.get(line).is_some_and(|queue| queue.contains_key(&seq))
+    }
+
+    /// Who is first in each line that may go now, unless `busy`.
+    pub fn due(&self, now: Micros, busy: impl Fn(&str) -> bool) -> Vec<Parked> {
+        let firsts = self.keys.iter().filter_map(|(line, queue)| Some((line, queue.values().next()?)));
+        firsts.filter(|(line, first)| first.due <= now && !busy(line)).map(|(_, first)| first.clone()).collect()
+    }
+
+    /// When the next one may go.
+    pub fn next_due(&self, busy: impl Fn(&str) -> bool) -> Option<Micros> {
+        let firsts = self.keys.iter().filter(|(line, _)| !busy(line)).filter_map(|(_, queue)| queue.values().next());
+        firsts.map(|first| first.due).min()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

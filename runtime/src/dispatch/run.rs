@@ -1,0 +1,206 @@
+//! Runs some events of one key, one after another: call, verdict, fold.
+
+use super::{
+    App, Context,
+    consumer::Shared,
+    lane::{Fold, Refused},
+    outgoing::Origin,
+    verdict::{Verdict, verdict},
+};
+use crate::{
+    clock,
+    engine::{Attempt, Outcome, Permit},
+    host::Taken,
+    ledger::{DeadLetter, Parked},
+    model::{Event, LogLine, Micros, Seq, manifest::Function},
+};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Log lines a dead letter keeps.
+const LOG_TAIL_LINES: usize = 20;
+
+/// An event to run.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub event: Arc<Event>,
+    /// Attempts made before.
+    pub attempts: u32,
+    /// Comes out of the parked events, not from the log.
+    pub parked: Option<ParkedItem>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ParkedItem {
+    pub replay: bool,
+}
+
+/// What became of a run of one line.
+pub(super) struct Ran {
+    pub line: String,
+    pub ended: Ended,
+    /// Parked events that are settled now.
+    pub unparked: Vec<Seq>,
+    /// Not begun, because the one before was parked.
+    pub rest: Vec<Item>,
+}
+
+pub(super) enum Ended {
+    Through,
+    Parked(Box<Parked>),
+    /// Everything not durable is gone: begin again from the ledger.
+    Reset,
+}
+
+enum Next {
+    Settled,
+    Parked(Box<Parked>),
+    Reset,
+}
+
+pub(super) struct Runner {
+    pub context: Arc<Context>,
+    pub app: Arc<App>,
+    pub shared: Arc<Shared>,
+    /// The lane's epoch in which the consumer's queues were made.
+    pub epoch: u64,
+}
+
+impl Runner {
+    pub async fn run(&self, permit: &Permit, line: String, items: Vec<Item>) -> Ran {
+        let mut ran = Ran { line, ended: Ended::Through, unparked: Vec::new(), rest: Vec::new() };
+        let mut items = items.into_iter();
+        while let Some(item) = items.next() {
+            match self.one(permit, &item).await {
+                Next::Settled if item.parked.is_some() => ran.unparked.push(item.event.seq),
+                Next::Settled => {}
+                Next::Parked(parked) => {
+                    ran.ended = Ended::Parked(parked);
+                    break;
+                }
+                Next::Reset => {
+                    ran.ended = Ended::Reset;
+                    break;
+                }
+            }
+        }
+        ran.rest = items.collect();
+        ran
+    }
+
+    async fn one(&self, permit: &Permit, item: &Item) -> Next {
+        let mut alone = false;
+        loop {
+            let turn = self.app.lane.begin(alone).await;
+            let loaded = self.app.loaded.load_full();
+            let Some(function) = loaded.release.manifest.function(self.shared.id.function.as_str()) else {
+                // A release without this function went live; its consumer is being stopped.
+                return Next::Reset;
+            };
+            let now = clock::now();
+            let attempt = Attempt { function, event: &item.event, number: item.attempts + 1, now };
+            let outcome = self.context.engine.call(permit, &loaded, attempt, self.app.world(&self.context)).await;
+            crate::fault::point("call");
+            let took = outcome.took;
+            let (fold, next) = self.fold(item, function, loaded.release.number, outcome, now);
+            match self.app.lane.fold(self.epoch, fold, false) {
+                Ok(_) => {
+                    drop(turn);
+                    self.shared.stats.count(&next_kind(&next), took);
+                    return next;
+                }
+                Err(Refused::Reset) => return Next::Reset,
+                Err(Refused::Stale) => {
+                    self.shared.stats.reruns.fetch_add(1, Ordering::Relaxed);
+                    alone = true;
+                }
+            }
+        }
+    }
+
+    fn fold(&self, item: &Item, function: &Function, release: u64, outcome: Outcome, now: Micros) -> (Fold, Next) {
+        let attempts = item.attempts + 1;
+        let call = format!("{}-{}", item.event.id(), function.name);
+        let origin = Origin { function: &self.shared.id, event: Some(&item.event), call: &call, attempt: attempts, now };
+        let verdict = verdict(&outcome.result, attempts, &function.retry, now);
+        let error = outcome.result.as_ref().err().map(ToString::to_string);
+        let mut collected = outcome.collected;
+        let Taken { effects, logs, logs_dropped, reads } = collected.take();
+        let tail = log_tail(&logs, &verdict);
+        let mut fold = Fold { reads, ..Fold::default() };
+        // 0: a parked event's place in the log is settled already.
+        fold.settled = Some((self.shared.clone(), if item.parked.is_some() { 0 } else { item.event.seq }));
+        fold.received = Some(item.event.received);
+        let unpark = item.parked.is_some().then(|| (self.shared.id.clone(), item.event.seq));
+        let failure = error.as_ref().map(|error| said(&verdict, attempts, error));
+        let next = match verdict {
+            Verdict::Done => {
+                fold.writes = effects.writes.clone();
+                fold.events = origin.effects(effects);
+                fold.unpark = unpark;
+                Next::Settled
+            }
+            Verdict::Retry { due } => {
+                let parked = self.parked(item, attempts, due, error.unwrap_or_default());
+                fold.park = Some(parked.clone());
+                Next::Parked(Box::new(parked))
+            }
+            Verdict::Dead => {
+                fold.unpark = unpark;
+                fold.dead = Some(DeadLetter {
+                    function: self.shared.id.clone(),
+                    seq: item.event.seq,
+                    event: item.event.body.clone(),
+                    attempts,
+                    error: error.unwrap_or_default(),
+                    log_tail: tail,
+                    time: now,
+                    release,
+                });
+                Next::Settled
+            }
+        };
+        fold.events.extend(origin.logs(logs, logs_dropped, failure.as_deref()));
+        (fold, next)
+    }
+
+    fn parked(&self, item: &Item, attempts: u32, due: Micros, error: String) -> Parked {
+        Parked {
+            function: self.shared.id.clone(),
+            seq: item.event.seq,
+            event: item.event.body.clone(),
+            attempts,
+            due,
+            error,
+            replay: item.parked.is_some_and(|parked| parked.replay),
+        }
+    }
+
+    /// Settles an event in the log by parking it behind one of its key that waits.
+    pub fn park_behind(&self, item: &Item) -> Result<Parked, Refused> {
+        let parked = self.parked(item, item.attempts, Micros(0), String::new());
+        let settled = Some((self.shared.clone(), item.event.seq));
+        self.app.lane.fold(self.epoch, Fold { settled, park: Some(parked.clone()), ..Fold::default() }, false)?;
+        Ok(parked)
+    }
+}
+
+fn next_kind(next: &Next) -> super::stats::Kind {
+    match next {
+        Next::Settled | Next::Reset => super::stats::Kind::Settled,
+        Next::Parked(_) => super::stats::Kind::Retried,
+    }
+}
+
+fn log_tail(logs: &[LogLine], verdict: &Verdict) -> Vec<String> {
+    match verdict {
+        Verdict::Dead => logs.iter().rev().take(LOG_TAIL_LINES).rev().map(|line| line.message.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn said(verdict: &Verdict, attempt: u32, error: &str) -> String {
+    match verdict {
+        Verdict::Retry { due } => format!("attempt {attempt} failed, again at {due}: {error}"),
+        _ => format!("attempt {attempt} failed, to the dead letters: {error}"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Whether a component fits its manifest: imports against grants, exports against triggers. By name, before anything runs.
+
+use crate::host::{HistoryPage, HistoryQuery, Seen, World};
+use crate::model::{
+    Manifest,
+    manifest::{Grant, Trigger},
+};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use std::{collections::BTreeMap, sync::Arc};
+use wasmtime::{Engine, component::Component};
+
+/// What a component handles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exports {
+    pub event: bool,
+    pub http: bool,
+}
+
+const EVENT: &str = "tawi:app/event-handler@";
+const HTTP: &str = "wasi:http/incoming-handler@0.2.";
+
+pub(super) fn exports(engine: &Engine, component: &Component) -> Exports {
+    let ty = component.component_type();
+    let has = |prefix: &str| ty.exports(engine).any(|(name, _)| name.starts_with(prefix));
+    Exports { event: has(EVENT), http: has(HTTP) }
+}
+
+/// Every complaint, one a line.
+pub(super) fn fits(engine: &Engine, component: &Component, manifest: &Manifest) -> Result<Exports, Vec<String>> {
+    let ty = component.component_type();
+    let imports = ty.imports(engine).filter_map(|(name, _)| refusal(name, &manifest.grant));
+    let mut complaints: Vec<String> = imports.collect();
+    let exports = exports(engine, component);
+    for function in &manifest.functions {
+        let missing = match function.trigger {
+            Trigger::Event { .. } if !exports.event => "tawi:app/event-handler (in Rust: a function with `#[tawi::event]`)",
+            Trigger::Http { .. } if !exports.http => "wasi:http/incoming-handler@0.2 (in Rust: a function with `#[tawi::http]`)",
+            _ => continue,
+        };
+        complaints.push(format!("[[on]] `{}` needs the component to export {missing}", function.name));
+    }
+    match complaints.is_empty() {
+        true => Ok(exports),
+        false => Err(complaints),
+    }
+}
+
+/// Why an import can't be had; none when it can.
+fn refusal(import: &str, grant: &Grant) -> Option<String> {
+    let interface = import.split('@').next().unwrap_or(import);
+    let line = |line: &str| Some(format!("import `{import}` is not granted: add `{line}` under [grant] in tawi.toml"));
+    match interface {
+        "tawi:app/types" | "wasi:logging/logging" => None,
+        "tawi:app/publish" if grant.publish.is_empty() => line("publish = [\"SUBJECT\"]"),
+        "tawi:app/command" if grant.command.is_empty() => line("command = [\"DEVICE\"]"),
+        "tawi:app/history" if !grant.history => line("history = true"),
+        "tawi:app/secrets" if grant.secrets.is_empty() => line("secrets = [\"NAME\"]"),
+        "tawi:app/state" if !grant.state => line("state = true"),
+        "wasi:config/store" if !grant.config => line("config = true"),
+        "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" if !grant.state => line("state = true"),
+        "tawi:app/publish" | "tawi:app/command" | "tawi:app/history" | "tawi:app/secrets" | "tawi:app/state" => None,
+        "wasi:config/store" | "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => None,
+        _ if interface.starts_with("wasi:sockets/") => {
+            Some(format!("import `{import}` is never granted: functions speak HTTP (`http` under [grant]), not sockets"))
+        }
+        _ if ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/", "wasi:filesystem/", "wasi:http/"]
+            .iter()
+            .any(|p| interface.starts_with(p)) =>
+        {
+            None
+        }
+        _ => Some(format!("import `{import}` does not exist on this node")),
+    }
+}
+
+/// The world of a component that is only being looked at.
+pub(super) struct Nothing;
+
+impl World for Nothing {
+    fn state(&self, _: &str) -> Result<Seen<Option<Bytes>>, String> {
+        Ok(Seen { value: None, at: 0 })
+    }
+
+    fn state_entries(&self, _: &str, _: Option<&str>, _: usize) -> Result<Seen<Vec<(String, Bytes)>>, String> {
+        Ok(Seen { value: Vec::new(), at: 0 })
+    }
+
+    fn history(&self, _: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>> {
+        Box::pin(async { Ok(HistoryPage::default()) })
+    }
+
+    fn config(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
+    }
+
+    fn secrets(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_import_is_refused_by_name_with_the_line_that_grants_it() {
+        let none = Grant::default();
+        let all = Grant { state: true, ..Grant::default() };
+        assert_eq!(refusal("wasi:io/streams@0.2.6", &none), None);
+        assert_eq!(
+            refusal("tawi:app/state@0.1.0", &none).as_deref(),
+            Some("import `tawi:app/state@0.1.0` is not granted: add `state = true` under [grant] in tawi.toml")
+        );
+        assert_eq!(refusal("tawi:app/state@0.1.0", &all), None);
+        assert_eq!(refusal("wasi:keyvalue/batch@0.2.0-draft", &all), None);
+        assert!(refusal("wasi:sockets/tcp@0.2.0", &all).is_some_and(|text| text.contains("never granted")));
+        assert!(refusal("acme:thing/x", &all).is_some_and(|text| text.contains("does not exist")));
+    }
+}

@@ -1,0 +1,198 @@
+//! In: components, and messages for them. Out: loaded functions, and what each call asked for, or how it failed.
+//! Never: reads or writes the ledger, retries, knows a route.
+
+mod call;
+mod check;
+mod http;
+mod pool;
+
+pub use call::{Attempt, Failure, Outcome};
+pub use check::Exports;
+pub use http::{Head, HttpCall, Responded};
+
+use crate::{
+    host::{self, Call, event_handler},
+    model::{AppId, Manifest, Release},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyIndices;
+
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Calls at once; each holds one instance with its memory.
+    pub instances_max: u32,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions { instances_max: 128 }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("can't set up the engine")]
+    Setup(#[source] wasmtime::Error),
+    #[error("this is not a component that this node can run: {0:#}")]
+    Compile(wasmtime::Error),
+    #[error("the component does not fit its manifest:\n{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    #[error("can't load `{path}`")]
+    Load { path: PathBuf, source: wasmtime::Error },
+    #[error("can't {doing} `{path}`")]
+    File { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("an instance can't be made: {0:#}")]
+    Instance(wasmtime::Error),
+}
+
+/// Compiles, loads and calls components. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    linker: Arc<Linker<Call>>,
+    permits: Arc<Semaphore>,
+    ticker: Arc<Ticker>,
+    pub instances_max: u32,
+}
+
+/// One call's right to an instance. The pool answers "full" with an error, so nobody asks it without one.
+pub type Permit = OwnedSemaphorePermit;
+
+/// A release that can be called.
+pub struct Loaded {
+    pub app: AppId,
+    pub release: Arc<Release>,
+    pre: InstancePre<Call>,
+    event: Option<event_handler::GuestIndices>,
+    http: Option<ProxyIndices>,
+}
+
+/// How often running guests are looked at: a guest overstays its time by one tick at most.
+pub const TICK: Duration = Duration::from_millis(10);
+
+impl Engine {
+    pub fn open(options: &EngineOptions) -> Result<Engine, EngineError> {
+        let wasm = pool::engine(options).map_err(EngineError::Setup)?;
+        let mut linker = Linker::new(&wasm);
+        host::add_to_linker(&mut linker).map_err(EngineError::Setup)?;
+        let ticker =
+            Ticker::start(wasm.clone()).map_err(|source| EngineError::File { doing: "start the thread", path: "epoch".into(), source })?;
+        Ok(Engine {
+            wasm,
+            linker: Arc::new(linker),
+            permits: Arc::new(Semaphore::new(options.instances_max as usize)),
+            ticker: Arc::new(ticker),
+            instances_max: options.instances_max,
+        })
+    }
+
+    /// Whether the component imports only what exists and is granted, and exports what the manifest's entries need.
+    pub fn verify(&self, component: &[u8], manifest: &Manifest) -> Result<Exports, EngineError> {
+        let component = Component::new(&self.wasm, component).map_err(EngineError::Compile)?;
+        let exports = check::fits(&self.wasm, &component, manifest).map_err(EngineError::Refused)?;
+        // What the names promise, the types must keep: this fails for an interface of the right name and another shape.
+        self.linker.instantiate_pre(&component).map_err(EngineError::Compile)?;
+        Ok(exports)
+    }
+
+    /// Machine code for this very engine: its version, its settings, this processor.
+    pub fn precompile(&self, component: &[u8]) -> Result<Vec<u8>, EngineError> {
+        self.wasm.precompile_component(component).map_err(EngineError::Compile)
+    }
+
+    /// Changes whenever precompiled code of another engine can't be used by this one.
+    pub fn compatibility(&self) -> String {
+        use std::hash::{Hash, Hasher};
+        // The hash wasmtime offers is of its own hashing scheme; the hasher only has to be the same for each process.
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.wasm.precompile_compatibility_hash().hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// Loads a release from its precompiled code, which [`Engine::precompile`] of an engine with the same
+    /// [`Engine::compatibility`] must have written.
+    pub fn load(&self, path: &Path, app: AppId, release: Arc<Release>) -> Result<Loaded, EngineError> {
+        let failed = |source| EngineError::Load { path: path.to_owned(), source };
+        // SAFETY: the file is our own output, in a directory only the node's user can write to, written to a temporary
+        // name, synced and renamed, so it is whole; wasmtime itself refuses one of another version or other settings.
+        #[allow(unsafe_code)]
+        let component = unsafe { Component::deserialize_file(&self.wasm, path) }.map_err(failed)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(failed)?;
+        let exports = check::exports(&self.wasm, &component);
+        let event = exports.event.then(|| event_handler::GuestIndices::new(&pre)).transpose().map_err(failed)?;
+        let http = exports.http.then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
+        Ok(Loaded { app, release, pre, event, http })
+    }
+
+    /// Waits for room for one more call.
+    pub async fn permit(&self) -> Permit {
+        match self.permits.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            Err(_) => unreachable!("the engine's semaphore is never closed"),
+        }
+    }
+
+    pub fn permits_free(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    /// False when the thread that ends endless loops has stopped: the node is not healthy then.
+    pub fn is_ticking(&self) -> bool {
+        self.ticker.is_alive()
+    }
+}
+
+/// Advances the epoch from a thread of its own: a guest can pin the runtime's worker that owns the timers, but not this.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    beats: Arc<AtomicU64>,
+    started: std::time::Instant,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: wasmtime::Engine) -> std::io::Result<Ticker> {
+        let (stop, beats) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let started = std::time::Instant::now();
+        let (stopping, beating) = (stop.clone(), beats.clone());
+        let tick = move || {
+            while !stopping.load(Ordering::Relaxed) {
+                std::thread::sleep(TICK);
+                engine.increment_epoch();
+                beating.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
+            }
+        };
+        let thread = std::thread::Builder::new().name("epoch".into()).spawn(tick)?;
+        Ok(Ticker { stop, beats, started, thread: Some(thread) })
+    }
+
+    fn is_alive(&self) -> bool {
+        let now = self.started.elapsed().as_millis() as u64;
+        now.saturating_sub(self.beats.load(Ordering::Relaxed)) < 1_000
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // The thread only sleeps and counts; it can't have panicked.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Loaded {
+    pub fn exports(&self) -> Exports {
+        Exports { event: self.event.is_some(), http: self.http.is_some() }
+    }
+}

@@ -1,0 +1,87 @@
+//! The engine's settings: a pool of instances sized for the node, or instances on demand where there is no address space.
+
+use super::EngineOptions;
+use crate::{host::TABLE_ELEMENTS_MAX, model::manifest::MEMORY_BYTES_MAX};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+
+/// Memory of a slot that stays mapped between calls. Only worth it where the kernel can tell which pages are dirty.
+const KEEP_BYTES: usize = 1 << 20;
+/// Core instances, tables and memories a component may be made of.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 50;
+
+pub(super) fn engine(options: &EngineOptions) -> Result<Engine> {
+    match Engine::new(&config(Some(pooling(options)))) {
+        Ok(engine) => Ok(engine),
+        // Each slot reserves 4 GiB of addresses; a small board's kernel has not enough of them.
+        Err(error) => {
+            tracing::warn!(%error, "no address space for a pool of instances, they are made on demand");
+            Engine::new(&config(None))
+        }
+    }
+}
+
+fn config(pool: Option<PoolingAllocationConfig>) -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    // Handlers of WASI 0.3 would need it; it costs every call some microseconds (issue of the engine).
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.memory_init_cow(true);
+    config.max_wasm_stack(512 << 10);
+    config.async_stack_size(1 << 20);
+    if let Some(pool) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
+    let instances = options.instances_max;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * 4)
+        .total_memories(instances * 2)
+        .total_tables(instances * 4)
+        .total_stacks(instances)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(4)
+        .max_tables_per_component(16)
+        .max_memories_per_module(2)
+        .max_tables_per_module(4)
+        .max_component_instance_size(1 << 20)
+        .max_core_instance_size(1 << 20)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_memory_size(MEMORY_BYTES_MAX);
+    if scan_is_safe() {
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_BYTES).table_keep_resident(64 << 10);
+    }
+    pool
+}
+
+/// Asking the kernel which pages are dirty is three times faster than giving all back, but a page that was swapped out is
+/// reported clean, and the next call would read what this one left there. So: only where nothing can be swapped out.
+fn scan_is_safe() -> bool {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let swaps = std::fs::read_to_string("/proc/swaps");
+    kernel_has_scan(&kernel) && swaps.is_ok_and(|swaps| swaps.lines().count() <= 1)
+}
+
+/// `PAGEMAP_SCAN` came with Linux 6.7.
+fn kernel_has_scan(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kernel_has_scan;
+
+    #[test]
+    fn old_kernels_do_not_scan() {
+        for (release, yes) in
+            [("6.7.0", true), ("6.18.44-fc", true), ("6.1.0-13-amd64", false), ("5.15.0", false), ("7.0", true), ("", false)]
+        {
+            assert_eq!(kernel_has_scan(release), yes, "{release}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! In: events of the ledger, in order; questions. Out: pages of what was measured, published, commanded and logged.
+//! Never: changes the ledger, answers for another tenant, is part of a call's serializable reads.
+//!
+//! A projection of the log into Tantivy, one index (*partition*) for each UTC month of *measured* time, so that retention
+//! drops directories and a question about a week opens one of them. The formats are in `docs/formats/history.md`, the
+//! language of questions in `docs/guide/search.md`.
+
+mod disk;
+mod error;
+mod follow;
+mod month;
+mod partition;
+mod query;
+mod schema;
+mod search;
+mod writer;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use error::{HistoryError, HistoryErrorKind};
+pub use query::QueryError;
+pub use schema::Hit;
+pub use search::{Page, Query};
+
+use crate::model::{Event, Micros, Seq};
+use disk::{Disk, Folder};
+use parking_lot::Mutex;
+use partition::Partitions;
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use writer::Writers;
+
+#[derive(Debug, Clone)]
+pub struct HistoryOptions {
+    /// The least time between two commits; what came in between is found after the second.
+    pub commit_interval: Duration,
+    /// Partitions that are written to at a time; each takes up to 15 MB and three threads.
+    pub open_writers_max: usize,
+    /// With nothing to write for this long, writers and readers are closed.
+    pub rest_after: Duration,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> HistoryOptions {
+        HistoryOptions { commit_interval: Duration::from_millis(500), open_writers_max: 3, rest_after: Duration::from_secs(10) }
+    }
+}
+
+/// The searchable past. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    options: HistoryOptions,
+    partitions: Arc<Partitions>,
+    writers: Arc<Mutex<Writers>>,
+    position: Arc<watch::Sender<Seq>>,
+}
+
+impl History {
+    /// Opens or makes a history in a directory of its own.
+    pub fn open(dir: &Path, options: HistoryOptions) -> Result<History, HistoryError> {
+        let folder = Folder::open(dir).map_err(|source| HistoryError::Disk { doing: "open the directory", source })?;
+        History::on(Arc::new(folder), options)
+    }
+
+    fn on(disk: Arc<dyn Disk>, options: HistoryOptions) -> Result<History, HistoryError> {
+        let partitions = Arc::new(Partitions::open(disk.clone())?);
+        let writers = Writers::new(disk, partitions.clone(), options.clone())?;
+        let (position, _) = watch::channel(writers.stored());
+        Ok(History { options, partitions, writers: Arc::new(Mutex::new(writers)), position: Arc::new(position) })
+    }
+
+    /// Takes events in ascending order of sequence; what was taken before is skipped. Blocks.
+    ///
+    /// They are durable and found after the next [`History::commit`]. After an error everything since the last commit is
+    /// forgotten, and has to be given again from [`History::next`] on.
+    pub fn index(&self, events: &[Arc<Event>]) -> Result<(), HistoryError> {
+        self.writers.lock().index(events)
+    }
+
+    /// Makes what was taken durable and found. Blocks.
+    pub fn commit(&self) -> Result<(), HistoryError> {
+        let mut writers = self.writers.lock();
+        writers.commit()?;
+        self.position.send_replace(writers.stored());
+        Ok(())
+    }
+
+    /// Every event up to here is durable in the history and found by searches.
+    pub fn position(&self) -> Seq {
+        *self.position.borrow()
+    }
+
+    /// Follows [`History::position`].
+    pub fn watch(&self) -> watch::Receiver<Seq> {
+        self.position.subscribe()
+    }
+
+    /// The first event that [`History::index`] has not had.
+    pub fn next(&self) -> Seq {
+        self.writers.lock().processed() + 1
+    }
+
+    /// Answers a question. Blocks; [`History::ask`] does not.
+    pub fn search(&self, query: &Query) -> Result<Page, HistoryError> {
+        self.partitions.search(query)
+    }
+
+    /// How many a question would find. Blocks.
+    pub fn count(&self, query: &Query) -> Result<u64, HistoryError> {
+        self.partitions.count(query)
+    }
+
+    /// [`History::search`] off the threads that must not block.
+    pub async fn ask(&self, query: Query) -> Result<Page, HistoryError> {
+        let partitions = self.partitions.clone();
+        tokio::task::spawn_blocking(move || partitions.search(&query)).await?
+    }
+
+    /// [`History::count`] off the threads that must not block.
+    pub async fn ask_count(&self, query: Query) -> Result<u64, HistoryError> {
+        let partitions = self.partitions.clone();
+        tokio::task::spawn_blocking(move || partitions.count(&query)).await?
+    }
+
+    /// Commits, and closes what is open, for a node that has nothing to do. Blocks.
+    pub fn rest(&self) -> Result<(), HistoryError> {
+        let mut writers = self.writers.lock();
+        writers.rest()?;
+        self.position.send_replace(writers.stored());
+        self.partitions.rest();
+        Ok(())
+    }
+
+    /// Commits, closes what is open, and runs `look` while nothing changes on the disk. Blocks.
+    pub fn at_rest<T>(&self, look: impl FnOnce() -> T) -> Result<T, HistoryError> {
+        let mut writers = self.writers.lock();
+        writers.rest()?;
+        self.position.send_replace(writers.stored());
+        Ok(look())
+    }
+
+    /// Drops every partition that ends before `before`, whole, and says how many. What a partition across it holds stays. Blocks.
+    pub fn retain(&self, before: Micros) -> Result<usize, HistoryError> {
+        let mut writers = self.writers.lock();
+        let mut dropped = 0;
+        for month in self.partitions.months() {
+            if month.end() <= before {
+                writers.forget(month)?;
+                self.partitions.drop_one(month)?;
+                dropped += 1;
+            }
+        }
+        self.position.send_replace(writers.stored());
+        Ok(dropped)
+    }
+}

@@ -1,0 +1,159 @@
+//! Questions: which partitions can know, what each is asked, the page that comes of it.
+
+use super::{
+    error::HistoryError,
+    month::Month,
+    partition::{Partition, Partitions},
+    query::{Node, compile, parse},
+    schema::{Fields, Hit, kind_name, tenant_term},
+};
+use crate::model::{
+    Kind, Micros, Tenant,
+    limit::{HISTORY_HITS_MAX, HISTORY_OFFSET_MAX},
+};
+use std::{ops::Bound, sync::Arc};
+use tantivy::{
+    Order, Searcher, TantivyDocument, Term,
+    collector::{Count, TopDocs, sort_key::SortByStaticFastValue},
+    query::{BooleanQuery, Query as TantivyQuery, RangeQuery, TermQuery},
+    schema::IndexRecordOption,
+};
+
+/// A question to the history.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub tenant: Tenant,
+    /// In the language of `docs/guide/search.md`; empty: everything.
+    pub text: String,
+    /// Measured at or after this.
+    pub from: Option<Micros>,
+    /// Measured before this.
+    pub to: Option<Micros>,
+    /// At most [`HISTORY_HITS_MAX`]; more is taken for that.
+    pub limit: usize,
+    /// At most [`HISTORY_OFFSET_MAX`].
+    pub offset: usize,
+    /// Only these kinds; None: all.
+    pub kinds: Option<Vec<Kind>>,
+}
+
+impl Query {
+    /// The newest hundred of what `text` finds.
+    pub fn new(tenant: Tenant, text: &str) -> Query {
+        Query { tenant, text: text.to_owned(), from: None, to: None, limit: 100, offset: 0, kinds: None }
+    }
+}
+
+/// An answer, newest measured time first, of equal times the one that came last first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Page {
+    /// How many there are in all.
+    pub total: u64,
+    pub hits: Vec<Hit>,
+}
+
+impl Partitions {
+    pub fn search(&self, query: &Query) -> Result<Page, HistoryError> {
+        if query.offset > HISTORY_OFFSET_MAX {
+            return Err(HistoryError::Offset(query.offset));
+        }
+        let node = parse(&query.text)?;
+        let (mut page, mut skip, limit) = (Page::default(), query.offset, query.limit.min(HISTORY_HITS_MAX));
+        for month in self.asked(query) {
+            // Dropped since the list was made.
+            let Some(partition) = self.get(month)? else { continue };
+            let question = Question::new(partition, &self.fields, query, &node)?;
+            let found = question.count()?;
+            page.total += found;
+            let found = usize::try_from(found).unwrap_or(usize::MAX);
+            let wanted = limit - page.hits.len();
+            if wanted > 0 && skip < found {
+                question.top(skip, wanted, &self.fields, &mut page.hits)?;
+            }
+            skip = skip.saturating_sub(found);
+        }
+        Ok(page)
+    }
+
+    pub fn count(&self, query: &Query) -> Result<u64, HistoryError> {
+        let node = parse(&query.text)?;
+        let mut total = 0;
+        for month in self.asked(query) {
+            if let Some(partition) = self.get(month)? {
+                total += Question::new(partition, &self.fields, query, &node)?.count()?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// Partitions that can hold what is asked for, the newest first.
+    fn asked(&self, query: &Query) -> Vec<Month> {
+        let mut months = self.months();
+        months.retain(|month| month.meets(query.from, query.to));
+        months.reverse();
+        months
+    }
+}
+
+/// A query put to one partition as it is now.
+struct Question {
+    partition: Arc<Partition>,
+    searcher: Searcher,
+    query: Box<dyn TantivyQuery>,
+}
+
+impl Question {
+    /// The tenant is a condition beside the text's, never part of the text: no parenthesis gets out of it.
+    fn new(partition: Arc<Partition>, fields: &Fields, query: &Query, node: &Node) -> Result<Question, HistoryError> {
+        let searcher = partition.searcher()?;
+        let words = partition.index.tokenizer_for_field(fields.text).map_err(|e| partition.error("read the words", e))?;
+        let mut all = vec![term(tenant_term(fields, &query.tenant))];
+        if *node != Node::All {
+            all.push(compile(node, fields, &words)?);
+        }
+        if let Some(kinds) = &query.kinds {
+            let kinds = kinds.iter().map(|kind| term(Term::from_field_text(fields.kind, kind_name(*kind))));
+            all.push(Box::new(BooleanQuery::union(kinds.collect())));
+        }
+        all.extend(window(fields, partition.month, query));
+        let query: Box<dyn TantivyQuery> = match all.len() {
+            1 => all.swap_remove(0),
+            _ => Box::new(BooleanQuery::intersection(all)),
+        };
+        Ok(Question { partition, searcher, query })
+    }
+
+    fn count(&self) -> Result<u64, HistoryError> {
+        let count = self.searcher.search(&self.query, &Count).map_err(|e| self.partition.error("count in the index", e))?;
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
+    }
+
+    fn top(&self, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<(), HistoryError> {
+        let failed = |e| self.partition.error("search the index", e);
+        let newest = (SortByStaticFastValue::<i64>::for_field("measured"), Order::Desc);
+        let last = (SortByStaticFastValue::<u64>::for_field("seq"), Order::Desc);
+        let collector = TopDocs::with_limit(wanted).and_offset(skip).order_by((newest, last));
+        for (_, address) in self.searcher.search(&self.query, &collector).map_err(failed)? {
+            let doc: TantivyDocument = self.searcher.doc(address).map_err(failed)?;
+            let name = || self.partition.month.to_string();
+            let hit = fields.hit(&doc).ok_or_else(|| HistoryError::Format { name: name(), why: "a stored event is not one".to_owned() })?;
+            hits.push(hit);
+        }
+        Ok(())
+    }
+}
+
+/// The window of time, where it cuts through the month.
+fn window(fields: &Fields, month: Month, query: &Query) -> Option<Box<dyn TantivyQuery>> {
+    let term = |time: Micros| Term::from_field_i64(fields.measured, time.0);
+    let from = query.from.filter(|from| *from > month.start()).map_or(Bound::Unbounded, |from| Bound::Included(term(from)));
+    let to = query.to.filter(|to| *to < month.end()).map_or(Bound::Unbounded, |to| Bound::Excluded(term(to)));
+    match (&from, &to) {
+        (Bound::Unbounded, Bound::Unbounded) => None,
+        _ => Some(Box::new(RangeQuery::new(from, to))),
+    }
+}
+
+fn term(term: Term) -> Box<dyn TantivyQuery> {
+    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+}

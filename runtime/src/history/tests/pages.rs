@@ -1,0 +1,125 @@
+//! What an answer looks like: its order, its pages, its window, its hits.
+
+use super::{Dice, find, history_of, id, log_line, micros, reading, seqs};
+use crate::{
+    history::{HistoryError, Query},
+    model::{
+        Event, Kind, Micros, Value,
+        event::Cause,
+        id::default_tenant,
+        limit::{HISTORY_HITS_MAX, HISTORY_OFFSET_MAX},
+    },
+};
+use std::sync::Arc;
+
+const HOUR: i64 = 3_600 * Micros::SECOND;
+
+#[test]
+fn pages_are_newest_first_and_cover_everything_once() {
+    let start = micros("2025-11-15T00:00:00Z");
+    let mut dice = Dice(3);
+    // Half a year in disorder; some share a measured time.
+    let events: Vec<_> = (1..=500)
+        .map(|seq| reading(seq, "pond", "temp", Micros(start.0 + i64::try_from(dice.roll(200)).unwrap() * 24 * HOUR), "1"))
+        .collect();
+    let mut wanted: Vec<(i64, u64)> = events.iter().map(|e| (e.measured.0, e.seq)).collect();
+    wanted.sort_unstable();
+    wanted.reverse();
+    let place = history_of(&events);
+    let (mut got, mut offset) = (vec![], 0);
+    loop {
+        let page = place.history.search(&Query { limit: 37, offset, ..Query::new(default_tenant(), "device:pond") }).unwrap();
+        assert_eq!(page.total, 500);
+        offset += page.hits.len();
+        if page.hits.is_empty() {
+            break;
+        }
+        got.extend(page.hits.iter().map(|hit| (hit.measured.0, hit.seq)));
+    }
+    assert_eq!(got, wanted);
+}
+
+#[test]
+fn a_window_has_its_start_and_not_its_end() {
+    let start = micros("2026-01-31T20:00:00Z");
+    let events: Vec<_> = (0..10).map(|n| reading(n + 1, "pond", "temp", Micros(start.0 + i64::try_from(n).unwrap() * HOUR), "1")).collect();
+    let place = history_of(&events);
+    let window = |from: Option<i64>, to: Option<i64>| {
+        let at = |hour: i64| Micros(start.0 + hour * HOUR);
+        let query = Query { from: from.map(at), to: to.map(at), ..Query::new(default_tenant(), "") };
+        assert_eq!(place.history.count(&query).unwrap(), place.history.search(&query).unwrap().total);
+        seqs(&place.history.search(&query).unwrap())
+    };
+    assert_eq!(window(Some(2), Some(6)), [6, 5, 4, 3]);
+    // Midnight is hour 4: a whole month on either side.
+    assert_eq!(window(None, Some(4)), [4, 3, 2, 1]);
+    assert_eq!(window(Some(4), None), [10, 9, 8, 7, 6, 5]);
+    assert_eq!(window(Some(3), Some(3)), Vec::<u64>::new());
+    assert_eq!(window(Some(6), Some(2)), Vec::<u64>::new());
+    assert_eq!(window(None, None).len(), 10);
+}
+
+#[test]
+fn two_readings_of_one_measured_time_are_two() {
+    let at = micros("2026-01-01T00:00:00Z");
+    let place = history_of(&[reading(1, "pond", "temp", at, "1"), reading(2, "pond", "temp", at, "1")]);
+    assert_eq!(seqs(&find(&place.history, "")), [2, 1]);
+}
+
+#[test]
+fn a_hit_has_all_that_the_event_had() {
+    let (measured, received) = (micros("2026-01-01T00:00:00.25Z"), micros("2026-01-02T00:00:00Z"));
+    let mut event = Event::clone(&reading(1, "gw.7", "cam", measured, "1"));
+    event.body.value = Value::Bytes(vec![0, 255, 16].into());
+    event.body.raw = Some(Value::json(r#"{"a":[1, 2]}"#).unwrap());
+    event.body.received = received;
+    event.body.cause = Some(Cause { app: id("shop"), function: id("f"), seq: 40, call: "c1".to_owned(), index: 2 });
+    let place = history_of(&[Arc::new(event.clone())]);
+    let hit = find(&place.history, "device:gw.7").hits.remove(0);
+    assert_eq!(hit.value, event.value);
+    assert_eq!(hit.raw, event.raw);
+    assert_eq!((hit.measured, hit.received, hit.seq, hit.kind), (measured, received, 1, Kind::Reading));
+    assert_eq!(hit.subject, "reading.gw%2E7.cam");
+    assert_eq!((hit.device, hit.sensor, hit.app, hit.function), (Some(id("gw.7")), Some(id("cam")), Some(id("shop")), Some(id("f"))));
+    assert_eq!((hit.call.as_deref(), hit.cause), (Some("c1"), Some(40)));
+}
+
+#[test]
+fn a_log_line_is_shown_as_one() {
+    let place = history_of(&[log_line(9, "shop", "f", "c1", micros("2026-01-01T00:00:00Z"), "error", "no \"milk\" left")]);
+    let page = find(&place.history, "level:error milk");
+    let json = page.hits[0].to_json();
+    assert_eq!(json["level"], "error");
+    assert_eq!(json["message"], "no \"milk\" left");
+    assert_eq!(json["call"], "c1");
+    assert_eq!(json["measured"], "2026-01-01T00:00:00Z");
+    assert_eq!(json.get("device"), None);
+}
+
+#[test]
+fn kinds_are_a_filter_beside_the_text() {
+    let at = micros("2026-01-01T00:00:00Z");
+    let place = history_of(&[reading(1, "shop", "f", at, "1"), log_line(2, "shop", "f", "c1", at, "info", "x")]);
+    let of = |kinds: &[Kind]| {
+        let query = Query { kinds: Some(kinds.to_vec()), ..Query::new(default_tenant(), "shop") };
+        seqs(&place.history.search(&query).unwrap())
+    };
+    assert_eq!(of(&[Kind::Log]), [2]);
+    assert_eq!(of(&[Kind::Reading, Kind::Log]), [2, 1]);
+    assert_eq!(of(&[]), Vec::<u64>::new());
+}
+
+#[test]
+fn a_page_has_a_size_and_an_offset_an_end() {
+    let at = micros("2026-01-01T00:00:00Z");
+    let events: Vec<_> = (1..=1_100).map(|seq| reading(seq, "pond", "temp", at, "1")).collect();
+    let place = history_of(&events);
+    let page = place.history.search(&Query { limit: usize::MAX, ..Query::new(default_tenant(), "") }).unwrap();
+    assert_eq!((page.total, page.hits.len()), (1_100, HISTORY_HITS_MAX));
+    let none = place.history.search(&Query { limit: 0, ..Query::new(default_tenant(), "") }).unwrap();
+    assert_eq!((none.total, none.hits.len()), (1_100, 0));
+    let beyond = Query { offset: HISTORY_OFFSET_MAX, ..Query::new(default_tenant(), "") };
+    assert_eq!(place.history.search(&beyond).unwrap().hits, []);
+    let error = place.history.search(&Query { offset: HISTORY_OFFSET_MAX + 1, ..beyond }).unwrap_err();
+    assert!(matches!(error, HistoryError::Offset(_)), "{error}");
+}

@@ -1,0 +1,304 @@
+//! In: a call's imports. Out: entries in the call's list of effects, and answers from the world it was given.
+//! Never: writes anywhere, knows a ledger, decides what a failure means.
+//!
+//! One file per interface of the contract, under the interface's name.
+
+mod clock;
+mod command;
+mod config;
+pub mod fetch;
+mod history;
+mod keyvalue;
+mod log;
+mod publish;
+mod secrets;
+mod state;
+mod stdio;
+
+use crate::model::{
+    AppId, Effects, LogLine, Micros, Release,
+    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX},
+};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
+use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+pub mod bindings {
+    //! Generated from `sdk/wit`.
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit",
+        inline: "
+            package tawi:node;
+            world node {
+                include tawi:app/imports@0.1.0;
+                import wasi:keyvalue/store@0.2.0-draft;
+                import wasi:keyvalue/atomics@0.2.0-draft;
+                import wasi:keyvalue/batch@0.2.0-draft;
+                export tawi:app/event-handler@0.1.0;
+            }
+        ",
+        world: "tawi:node/node",
+        imports: {
+            "tawi:app/history.search": async,
+            "tawi:app/history.count": async,
+            "wasi:keyvalue/store.[drop]bucket": trappable,
+        },
+        exports: { default: async },
+        with: { "wasi:keyvalue/store.bucket": crate::host::keyvalue::Bucket },
+    });
+}
+
+pub use bindings::exports::tawi::app::event_handler;
+pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
+pub(crate) use log::cut;
+
+/// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
+pub trait World: Send + Sync {
+    fn state(&self, key: &str) -> Result<Seen<Option<Bytes>>, String>;
+    /// Entries with `prefix`, after `after`, in byte order, at most `limit`.
+    fn state_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Seen<Vec<(String, Bytes)>>, String>;
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>>;
+    fn config(&self) -> Arc<BTreeMap<String, String>>;
+    fn secrets(&self) -> Arc<BTreeMap<String, String>>;
+}
+
+/// A value, and the moment (in the world's own count of writes) at which it was so.
+#[derive(Debug, Clone)]
+pub struct Seen<T> {
+    pub value: T,
+    pub at: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct HistoryQuery {
+    pub text: String,
+    pub from: Option<Micros>,
+    pub to: Option<Micros>,
+    pub limit: usize,
+    pub offset: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct HistoryPage {
+    pub total: u64,
+    pub events: Vec<crate::model::Event>,
+}
+
+/// What a call read of the state, for the check that nobody wrote it since.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Read {
+    Key(String),
+    Prefix(String),
+}
+
+/// Everything a call has asked for so far.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub effects: Effects,
+    /// The last write of this call by key, for reading its own writes. Survives an early commit.
+    pub own: BTreeMap<String, Option<Bytes>>,
+    /// Each read with the earliest moment it was made at.
+    pub reads: BTreeMap<Read, u64>,
+    pub logs: Vec<LogLine>,
+    log_bytes: usize,
+    /// Lines over the limit, dropped.
+    pub logs_dropped: u64,
+    effect_count: usize,
+    effect_bytes: usize,
+    commands: u32,
+    /// Outbound requests begun; part of the id of each.
+    fetches: u32,
+}
+
+impl Collected {
+    /// Counts one more effect of `bytes` against the call's limits.
+    fn admit(&mut self, bytes: usize) -> Result<(), HostError> {
+        if self.effect_count + 1 > EFFECTS_MAX {
+            return Err(HostError::Limit(format!("a call has at most {EFFECTS_MAX} effects")));
+        }
+        if self.effect_bytes + bytes > EFFECTS_BYTES_MAX {
+            return Err(HostError::Limit(format!("the effects of a call have at most {EFFECTS_BYTES_MAX} bytes")));
+        }
+        self.effect_count += 1;
+        self.effect_bytes += bytes;
+        Ok(())
+    }
+
+    fn read(&mut self, read: Read, at: u64) {
+        self.reads.entry(read).and_modify(|earliest| *earliest = (*earliest).min(at)).or_insert(at);
+    }
+
+    /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
+    pub fn take(&mut self) -> Taken {
+        self.log_bytes = 0;
+        Taken {
+            effects: std::mem::take(&mut self.effects),
+            logs: std::mem::take(&mut self.logs),
+            logs_dropped: std::mem::take(&mut self.logs_dropped),
+            reads: self.reads.clone(),
+        }
+    }
+}
+
+/// What a call asked for up to some moment.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub effects: Effects,
+    pub logs: Vec<LogLine>,
+    pub logs_dropped: u64,
+    pub reads: BTreeMap<Read, u64>,
+}
+
+/// The data of one store: one call.
+pub struct Call {
+    pub id: String,
+    pub app: AppId,
+    pub release: Arc<Release>,
+    /// The wall clock of this attempt: fixed, so that the attempt can be run again.
+    pub now: Micros,
+    pub collected: Arc<Mutex<Collected>>,
+    pub world: Arc<dyn World>,
+    pub memory: MemoryLimit,
+    table: ResourceTable,
+    wasi: Option<WasiCtx>,
+    http: WasiHttpCtx,
+    egress: fetch::Egress,
+}
+
+impl Call {
+    pub fn new(id: String, app: AppId, release: Arc<Release>, now: Micros, world: Arc<dyn World>) -> Call {
+        let collected = Arc::new(Mutex::new(Collected::default()));
+        let memory = MemoryLimit { bytes_max: release.manifest.limits.memory_bytes, refused: None };
+        let egress = fetch::Egress::new(release.clone(), id.clone(), collected.clone());
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Call { id, app, release, now, collected, world, memory, table, wasi: None, http: WasiHttpCtx::new(), egress }
+    }
+}
+
+/// Handles (streams, requests, buckets, …) a call may hold at once, so that host memory stays bounded.
+pub const RESOURCES_MAX: usize = 4_096;
+/// Bytes one call for randomness may ask for.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
+/// Built when the guest first asks: most event handlers never do, and a context costs more than their call.
+impl WasiView for Call {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let ctx = self.wasi.get_or_insert_with(|| {
+            let mut builder = WasiCtx::builder();
+            clock::fix(&mut builder, self.now, &self.id);
+            builder.max_random_size(RANDOM_BYTES_MAX);
+            builder.stdout(stdio::Lines::new("stdout", crate::model::LogLevel::Info, self.now, self.collected.clone()));
+            builder.stderr(stdio::Lines::new("stderr", crate::model::LogLevel::Error, self.now, self.collected.clone()));
+            builder.build()
+        });
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Call {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+    }
+}
+
+/// Refuses memory over the manifest's limit, and remembers that it did: the trap that follows says only `unreachable`.
+#[derive(Debug)]
+pub struct MemoryLimit {
+    bytes_max: usize,
+    pub refused: Option<usize>,
+}
+
+impl wasmtime::ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired <= self.bytes_max;
+        if !granted {
+            self.refused = Some(desired);
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+/// Entries of one table of a guest.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// Names the type of the host's data to the generated bindings.
+struct Tawi;
+
+impl HasData for Tawi {
+    type Data<'a> = &'a mut Call;
+}
+
+/// Everything a guest can ever be linked with. What it was granted is checked at push (`engine::check`) and, for patterns, at each call.
+pub fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    use bindings::{tawi::app, wasi};
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    add_cli_and_filesystem(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    app::types::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    app::publish::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    app::command::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    app::state::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    app::history::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    app::secrets::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    wasi::config::store::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    wasi::logging::logging::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    wasi::keyvalue::store::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    wasi::keyvalue::atomics::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    wasi::keyvalue::batch::add_to_linker::<_, Tawi>(linker, |call| call)
+}
+
+/// What the proxy world leaves out and the standard libraries of every language import all the same: an empty environment, an
+/// empty filesystem, an exit that ends the call.
+fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+    use wasmtime_wasi::{
+        cli::{WasiCli, WasiCliView},
+        filesystem::{WasiFilesystem, WasiFilesystemView},
+        random::WasiRandom,
+    };
+    cli::environment::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    cli::exit::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    cli::terminal_input::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    cli::terminal_output::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    cli::terminal_stdin::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    cli::terminal_stdout::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    cli::terminal_stderr::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
+    random::insecure::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
+    filesystem::types::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)?;
+    filesystem::preopens::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)
+}
+
+/// A value of the contract as one of the model, checked.
+fn value_in(value: HostValue) -> Result<crate::model::Value, HostError> {
+    use crate::model::{Value, limit::VALUE_BYTES_MAX};
+    let value = match value {
+        HostValue::Json(text) => Value::json(&text).ok_or_else(|| HostError::Invalid("the value is not one JSON text".into()))?,
+        HostValue::Bytes(bytes) => Value::Bytes(bytes.into()),
+    };
+    match value.len_bytes() {
+        size if size > VALUE_BYTES_MAX => {
+            Err(HostError::Limit(format!("a value has at most {VALUE_BYTES_MAX} bytes, this one has {size}")))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// A value of the model as one of the contract.
+pub fn value_out(value: &crate::model::Value) -> HostValue {
+    match value {
+        crate::model::Value::Json(text) => HostValue::Json(text.to_string()),
+        crate::model::Value::Bytes(bytes) => HostValue::Bytes(bytes.to_vec()),
+    }
+}
+
+impl bindings::tawi::app::types::Host for Call {}

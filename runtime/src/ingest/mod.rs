@@ -1,0 +1,166 @@
+//! In: what a device sent and who it says it is. Out: the sequences of its readings, once they are durable.
+//! Never: answers before that, knows HTTP's status codes, decides who may send.
+
+pub mod error;
+pub mod parse;
+
+pub use error::{BodyError, BodyErrorKind, IngestError};
+pub use parse::Format;
+
+use crate::{
+    devices::Devices,
+    ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
+    model::{Id, Seq, Tenant},
+    preprocess::{self, Envelope},
+    telemetry::Metrics,
+};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+/// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
+const DURABLE_WAIT: Duration = Duration::from_secs(5);
+
+/// The way of every delivery, whatever door it came by. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest {
+    ledger: Ledger,
+    devices: Devices,
+    metrics: Metrics,
+    /// Whether a device that nobody has heard of may send.
+    auto_register: bool,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Where its readings are in the log, in their order.
+    pub seqs: Vec<Seq>,
+    /// It had been stored before, under the same key.
+    pub duplicate: bool,
+}
+
+/// How a repeat of a delivery is known: by its key, among the deliveries of one device or of none in particular.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepeatKey(String);
+
+impl RepeatKey {
+    pub fn http(device: Option<&Id>, key: &str) -> RepeatKey {
+        // No id is `*`, so the two kinds can't meet.
+        RepeatKey(format!("http:{}:{key}", device.map_or("*", Id::as_str)))
+    }
+}
+
+impl Ingest {
+    pub fn new(ledger: Ledger, devices: Devices, metrics: Metrics, auto_register: bool) -> Ingest {
+        Ingest { ledger, devices, metrics, auto_register }
+    }
+
+    /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them.
+    pub async fn store(&self, envelope: Envelope, repeat: Option<RepeatKey>) -> Result<Stored, IngestError> {
+        if envelope.samples.is_empty() {
+            return Ok(Stored { seqs: Vec::new(), duplicate: false });
+        }
+        self.check_known(&envelope).await?;
+        let (tenant, now) = (envelope.tenant.clone(), envelope.received);
+        let events = preprocess::readings(envelope)?;
+        let count = events.len();
+        let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
+        let started = Instant::now();
+        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
+        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(Op::Append(append))).await.unwrap_or_else(|_| {
+            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
+        })?;
+        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+        match outcome {
+            Outcome::Applied { seqs, .. } => {
+                self.metrics.readings.inc_by(count as u64);
+                Ok(Stored { seqs, duplicate: false })
+            }
+            Outcome::Duplicate { seqs } => Ok(Stored { seqs, duplicate: true }),
+            // An append reads nothing and names no dead letter.
+            other @ (Outcome::Conflict { .. } | Outcome::Missing) => unreachable!("an append came to {other:?}"),
+        }
+    }
+
+    async fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
+        if self.auto_register {
+            return Ok(());
+        }
+        let devices: BTreeSet<Id> = envelope.samples.iter().map(|sample| sample.device.clone()).collect();
+        let (registry, tenant) = (self.devices.clone(), envelope.tenant.clone());
+        let unknown = tokio::task::spawn_blocking(move || first_unknown(&registry, &tenant, devices)).await;
+        match unknown.map_err(|_| IngestError::Stopped)?? {
+            Some(device) => Err(IngestError::UnknownDevice(device)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn first_unknown(registry: &Devices, tenant: &Tenant, devices: BTreeSet<Id>) -> Result<Option<Id>, IngestError> {
+    for device in devices {
+        if !registry.known(tenant, &device)? {
+            return Ok(Some(device));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{LedgerConfig, LedgerOptions},
+        model::{Micros, Value, id::default_tenant},
+        preprocess::Sample,
+    };
+
+    async fn door(dir: &std::path::Path, auto_register: bool) -> Ingest {
+        let config = LedgerConfig::Embedded { dir: dir.join("ledger"), options: LedgerOptions::default() };
+        let (ledger, devices) = (Ledger::open(&config).await.unwrap(), Devices::open(&dir.join("devices")).unwrap());
+        Ingest::new(ledger, devices, Metrics::new(), auto_register)
+    }
+
+    fn delivery(values: &[&str]) -> Envelope {
+        let id = |text| Id::new(text).unwrap();
+        let sample = |v: &&str| Sample { device: id("d1"), sensor: id("t"), measured: None, value: Value::json(v).unwrap() };
+        Envelope { tenant: default_tenant(), received: Micros(1_000_000), samples: values.iter().map(sample).collect() }
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_can_be_read_at_once_and_a_repeat_is_not_stored_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let ingest = door(dir.path(), true).await;
+        let key = RepeatKey::http(Some(&Id::new("d1").unwrap()), "k1");
+        let first = ingest.store(delivery(&["1", "2"]), Some(key.clone())).await.unwrap();
+        assert_eq!(first, Stored { seqs: vec![1, 2], duplicate: false });
+        assert_eq!(ingest.ledger.events(1, 10, usize::MAX).unwrap().len(), 2);
+        let again = ingest.store(delivery(&["1", "2"]), Some(key)).await.unwrap();
+        assert_eq!(again, Stored { seqs: vec![1, 2], duplicate: true });
+        assert_eq!(ingest.metrics.readings.get(), 2);
+        // The same key in a request for many devices is another key.
+        let other = ingest.store(delivery(&["3"]), Some(RepeatKey::http(None, "k1"))).await.unwrap();
+        assert!(!other.duplicate);
+    }
+
+    #[tokio::test]
+    async fn without_auto_register_a_stranger_is_refused_and_nothing_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let ingest = door(dir.path(), false).await;
+        let refused = ingest.store(delivery(&["1"]), None).await;
+        assert!(matches!(refused, Err(IngestError::UnknownDevice(device)) if device.as_str() == "d1"));
+        assert_eq!(*ingest.ledger.head().borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_bad_sample_refuses_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let ingest = door(dir.path(), true).await;
+        let mut envelope = delivery(&["1", "2"]);
+        envelope.samples[1].measured = Some(Micros(i64::MAX));
+        assert!(matches!(ingest.store(envelope, None).await, Err(IngestError::TooFarAhead(e)) if e.index == 1));
+        assert_eq!(*ingest.ledger.head().borrow(), 0);
+    }
+}

@@ -1,0 +1,266 @@
+//! From the text of `tawi.toml` to a checked manifest, or to everything that is wrong with it.
+
+use super::{
+    ATTEMPTS_MAX, Auth, Backoff, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, Limits, MANIFEST_BYTES_MAX,
+    MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Manifest, ManifestError, Order, RETRY_DELAY_MAX, Retry, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger,
+    check_key, quantity,
+    section::{At, Problems, Section},
+};
+use crate::model::{
+    id::{AppId, Id},
+    subject::{Pattern, RESERVED},
+};
+use std::collections::BTreeMap;
+use toml::de::{DeTable, DeValue};
+
+const TOP: &[&str] = &["app", "on", "grant", "limits", "build", "config"];
+const APP: &[&str] = &["name"];
+const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "retry"];
+const RETRY: &[&str] = &["attempts", "backoff", "delay", "delay-max"];
+const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http"];
+const LIMITS: &[&str] = &["memory"];
+const BUILD: &[&str] = &["component", "package"];
+
+impl Manifest {
+    /// Reads and checks `tawi.toml`. The error holds every problem, with line, column and where possible a hint.
+    pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        let problems = Problems::new(text);
+        if text.len() > MANIFEST_BYTES_MAX {
+            problems.add(0..0, format!("the manifest has {} bytes, {MANIFEST_BYTES_MAX} are allowed", text.len()));
+            return problems.or(None);
+        }
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // After a syntax error the rest of the tree is a guess.
+            for error in errors {
+                problems.add(error.span().unwrap_or(0..0), error.message());
+            }
+            return problems.or(None);
+        }
+        let manifest = read(&problems, root.get_ref());
+        problems.or(manifest)
+    }
+}
+
+fn read(problems: &Problems<'_>, root: &DeTable<'_>) -> Option<Manifest> {
+    let top = Section::open(problems, "", TOP, 0..0, root);
+    let app = read_app(problems, &top);
+    let functions = read_functions(problems, &top);
+    let grant = top.table("grant", "[grant]", GRANT).map(|grant| read_grant(&grant)).unwrap_or_default();
+    let limits = top.table("limits", "[limits]", LIMITS).map(|limits| read_limits(problems, &limits)).unwrap_or_default();
+    let build = top.table("build", "[build]", BUILD).map(|build| read_build(problems, &build)).unwrap_or_default();
+    let config = read_config(problems, &top);
+    Some(Manifest { app: app?, functions, grant, limits, build, config })
+}
+
+fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {
+    if !top.has("app") {
+        problems.add_with_hint(0..0, "there is no `[app]`", "add `[app]` and below it `name = \"my-app\"`");
+    }
+    let name = top.table("app", "[app]", APP)?.required("name", "name = \"my-app\"")?;
+    AppId::check_name(name.value).map_err(|message| problems.add(name.span, message)).ok()
+}
+
+fn read_functions(problems: &Problems<'_>, top: &Section<'_>) -> Vec<Function> {
+    let Some(entries) = top.tables("on", "[[on]]", ON) else { return Vec::new() };
+    if entries.is_empty() {
+        let hint = "add `[[on]]` with `name = \"...\"` and `subject = \"reading.>\"` or `http = \"/\"`";
+        problems.add_with_hint(0..0, "there is no `[[on]]`: the app would never run", hint);
+    } else if entries.len() > FUNCTIONS_MAX {
+        problems.add(top.span_of("on"), format!("{} `[[on]]` entries, {FUNCTIONS_MAX} are allowed", entries.len()));
+    }
+    let mut functions: Vec<Function> = Vec::new();
+    for entry in &entries {
+        let Some(function) = read_function(problems, entry) else { continue };
+        if functions.iter().any(|other| other.name == function.name) {
+            problems.add(entry.span_of("name"), format!("two `[[on]]` entries are called `{}`", function.name));
+        }
+        if let Trigger::Http { path, .. } = &function.trigger {
+            let same = |other: &&Function| matches!(&other.trigger, Trigger::Http { path: taken, .. } if taken == path);
+            if let Some(other) = functions.iter().find(same) {
+                problems.add(entry.span_of("http"), format!("`{path}` is served by `{}` already", other.name));
+            }
+        }
+        functions.push(function);
+    }
+    functions
+}
+
+fn read_function(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Function> {
+    let name = entry.required("name", "name = \"...\"");
+    let name = name.and_then(|name| Id::new(name.value).map_err(|e| problems.add(name.span, e.to_string())).ok());
+    let trigger = read_trigger(problems, entry);
+    let timeout = entry.duration("timeout", TIMEOUT_MAX).unwrap_or(TIMEOUT_DEFAULT);
+    let retry = entry.table("retry", "retry", RETRY).map(|retry| read_retry(problems, &retry)).unwrap_or_default();
+    Some(Function { name: name?, trigger: trigger?, timeout, retry })
+}
+
+fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger> {
+    let order = entry.word("order", &[("device", Order::Device), ("none", Order::None)]).unwrap_or(Order::Device);
+    let auth = entry.word("auth", &[("token", Auth::Token), ("public", Auth::Public)]).unwrap_or(Auth::Token);
+    match (entry.has("subject"), entry.has("http")) {
+        (true, true) => {
+            problems.add_with_hint(entry.span_of("http"), "an `[[on]]` entry has either `subject` or `http`", "make it two entries");
+            None
+        }
+        (false, false) => {
+            let hint = "add `subject = \"reading.>\"` or `http = \"/\"`";
+            problems.add_with_hint(entry.span(), "this `[[on]]` entry says not what it is called for", hint);
+            None
+        }
+        (true, false) => {
+            refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
+            let subject = entry.string("subject")?;
+            let subject = Pattern::new(subject.value).map_err(|e| problems.add(subject.span, e.to_string())).ok()?;
+            Some(Trigger::Event { subject, order })
+        }
+        (false, true) => {
+            refuse(problems, entry, &["order", "retry"], "a request is run once, at once; only events (`subject`) have");
+            let path = entry.string("http")?;
+            let path = http_path(path.value).map_err(|message| problems.add(path.span, message)).ok()?;
+            Some(Trigger::Http { path, auth })
+        }
+    }
+}
+
+fn refuse(problems: &Problems<'_>, entry: &Section<'_>, keys: &[&str], why: &str) {
+    for key in keys.iter().filter(|key| entry.has(key)) {
+        problems.add(entry.span_of(key), format!("{why}: `{key}` has no meaning here"));
+    }
+}
+
+/// The path without a `/` at its end, so that one prefix has one name.
+fn http_path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("`{text}` is not a path: it starts with a `/`"));
+    }
+    let path = text.strip_suffix('/').unwrap_or(text);
+    if path.is_empty() {
+        return Ok("/".to_owned());
+    }
+    if let Some(c) = path.chars().find(|c| c.is_control() || c.is_whitespace() || "?#*%\\{}".contains(*c)) {
+        return Err(format!("`{}` can't stand in `{text}`: a path is a plain prefix, without parameters or escapes", c.escape_default()));
+    }
+    match path[1..].split('/').find(|part| matches!(*part, "" | "." | "..")) {
+        Some(part) => Err(format!("`{text}` is not a path: `/{part}/` leads nowhere")),
+        None => Ok(path.to_owned()),
+    }
+}
+
+fn read_retry(problems: &Problems<'_>, retry: &Section<'_>) -> Retry {
+    let default = Retry::default();
+    let delay = retry.duration("delay", RETRY_DELAY_MAX).unwrap_or(default.delay);
+    let delay_max = retry.duration("delay-max", RETRY_DELAY_MAX).unwrap_or(default.delay_max.max(delay));
+    if delay > delay_max {
+        problems.add(retry.span_of("delay-max"), "`delay-max` is less than `delay`");
+    }
+    Retry {
+        attempts_max: retry.integer("attempts", 1..=ATTEMPTS_MAX).unwrap_or(default.attempts_max),
+        backoff: retry.word("backoff", &[("exponential", Backoff::Exponential), ("linear", Backoff::Linear)]).unwrap_or(default.backoff),
+        delay,
+        delay_max,
+    }
+}
+
+fn read_grant(grant: &Section<'_>) -> Grant {
+    Grant {
+        publish: grant.checked("publish", GRANTS_MAX, publish_pattern),
+        command: grant.checked("command", GRANTS_MAX, command_target),
+        state: grant.boolean("state"),
+        history: grant.boolean("history"),
+        config: grant.boolean("config"),
+        secrets: grant.checked("secrets", GRANTS_MAX, |name| check_key(name).map(|()| name.to_owned())),
+        http: grant.checked("http", GRANTS_MAX, outbound_host),
+    }
+}
+
+/// Patterns that begin with a wildcard are fine: the host refuses a reserved subject whatever is granted.
+fn publish_pattern(text: &str) -> Result<Pattern, String> {
+    let first = text.split('.').next().unwrap_or_default();
+    if RESERVED.contains(&first) {
+        return Err(format!("`{text}` can't be granted: only the node itself publishes under `{first}`"));
+    }
+    Pattern::new(text).map_err(|e| e.to_string())
+}
+
+fn command_target(text: &str) -> Result<String, String> {
+    if text != "*" {
+        Id::new(text).map_err(|e| format!("{e}; name a device, or `*` for all"))?;
+    }
+    Ok(text.to_owned())
+}
+
+/// `api.example.com`, `*.example.com`, `[::1]`, each with a port or without.
+fn outbound_host(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| Err(format!("`{text}` is not a host: {why}"));
+    if text.contains("://") || text.contains('/') {
+        return wrong("leave out scheme and path, as in `api.example.com`");
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|n| n > 0 && !port.starts_with('+'))) {
+        return wrong("a port is a number from 1 to 65535");
+    }
+    if let Some(address) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        return if address.parse::<std::net::Ipv6Addr>().is_ok() { Ok(text.to_lowercase()) } else { wrong("not an IPv6 address") };
+    }
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if bare.len() > 253 || !bare.split('.').all(label) {
+        return wrong("letters, digits, hyphens and dots, `*.` only in front, as in `*.example.com:8443`");
+    }
+    Ok(text.to_lowercase())
+}
+
+fn read_limits(problems: &Problems<'_>, limits: &Section<'_>) -> Limits {
+    let Some(text) = limits.string("memory") else { return Limits::default() };
+    match quantity::bytes(text.value) {
+        Ok(bytes) if (MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&bytes) => return Limits { memory_bytes: bytes },
+        Ok(_) => {
+            let (min, max) = (MEMORY_BYTES_MIN >> 20, MEMORY_BYTES_MAX >> 20);
+            problems.add(text.span, format!("`memory` must be from `{min}MiB` to `{max}MiB`"));
+        }
+        Err(message) => problems.add(text.span, message),
+    }
+    Limits::default()
+}
+
+fn read_build(problems: &Problems<'_>, build: &Section<'_>) -> Build {
+    if build.has("component") && build.has("package") {
+        problems.add(build.span_of("package"), "a `component` is deployed as it is: there is no `package` to build");
+    }
+    let inside = |path: At<&str>| {
+        let leaves = path.value.is_empty() || path.value.starts_with('/') || path.value.split('/').any(|part| part == "..");
+        if leaves {
+            problems.add(path.span, format!("`{}` is not a file inside the repository", path.value));
+        }
+        (!leaves).then(|| path.value.to_owned())
+    };
+    Build { component: build.string("component").and_then(inside), package: build.string("package").map(|name| name.value.to_owned()) }
+}
+
+fn read_config(problems: &Problems<'_>, top: &Section<'_>) -> BTreeMap<String, String> {
+    let Some((span, entries)) = top.free_table("config", "[config]") else { return BTreeMap::new() };
+    if entries.len() > CONFIG_ENTRIES_MAX {
+        problems.add(span, format!("`[config]` has {} entries, {CONFIG_ENTRIES_MAX} are allowed", entries.len()));
+    }
+    let mut config = BTreeMap::new();
+    for (key, value) in entries {
+        if let Err(message) = check_key(key.get_ref()) {
+            problems.add(key.span(), message);
+        }
+        match value.get_ref() {
+            DeValue::String(text) => {
+                config.insert(key.get_ref().to_string(), text.to_string());
+            }
+            _ => problems.add_with_hint(value.span(), format!("`{}` must be a string", key.get_ref()), "put it in quotes"),
+        }
+    }
+    config
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

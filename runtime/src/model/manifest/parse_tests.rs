@@ -1,0 +1,183 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use std::time::Duration;
+
+const WHOLE: &str = r#"
+[app]
+name = "fridge-alert"
+
+[[on]]
+name = "alert"
+subject = "reading.*.temp"
+order = "none"
+timeout = "500ms"
+retry = { attempts = 3, backoff = "linear", delay = "2s", delay-max = "1m" }
+
+[[on]]
+name = "status"
+http = "/status/"
+auth = "public"
+
+[grant]
+publish = ["alerts.>"]
+command = ["fan1"]
+state = true
+secrets = ["API_KEY"]
+http = ["API.example.com", "*.example.org:8443"]
+
+[limits]
+memory = "128MiB"
+
+[build]
+package = "fridge"
+
+[config]
+THRESHOLD = "8"
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    Manifest::parse(text).unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+/// The one problem of a manifest that is fine but for `lines` at its end.
+fn problem_with(lines: &str) -> String {
+    let text = format!("[app]\nname = \"a\"\n[[on]]\nname = \"f\"\nsubject = \"reading.>\"\n{lines}");
+    let mut found = problems(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn everything_a_manifest_can_say_is_read() {
+    let manifest = Manifest::parse(WHOLE).unwrap();
+    assert_eq!(manifest.app.as_str(), "fridge-alert");
+    let alert = manifest.function("alert").unwrap();
+    assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None });
+    assert_eq!((alert.timeout, alert.retry.attempts_max), (Duration::from_millis(500), 3));
+    assert_eq!((alert.retry.delay, alert.retry.delay_max), (Duration::from_secs(2), Duration::from_secs(60)));
+    let status = manifest.function("status").unwrap();
+    assert_eq!(status.trigger, Trigger::Http { path: "/status".into(), auth: Auth::Public });
+    assert_eq!(manifest.grant.http, ["api.example.com", "*.example.org:8443"]);
+    assert!(manifest.grant.state && !manifest.grant.history);
+    assert_eq!(manifest.limits.memory_bytes, 128 << 20);
+    assert_eq!(manifest.build.package.as_deref(), Some("fridge"));
+    assert_eq!(manifest.config["THRESHOLD"], "8");
+}
+
+#[test]
+fn what_is_not_said_has_a_default() {
+    let manifest = Manifest::parse("[app]\nname='a'\n[[on]]\nname='f'\nsubject='x.>'\n[[on]]\nname='g'\nhttp='/'").unwrap();
+    assert_eq!(manifest.functions[0].retry, Retry::default());
+    assert_eq!(manifest.functions[0].timeout, TIMEOUT_DEFAULT);
+    assert_eq!(manifest.functions[1].trigger, Trigger::Http { path: "/".into(), auth: Auth::Token });
+    assert_eq!(manifest.grant, Grant::default());
+    assert_eq!(manifest.limits, Limits::default());
+}
+
+#[test]
+fn a_stored_manifest_is_read_back() {
+    let manifest = Manifest::parse(WHOLE).unwrap();
+    let stored = serde_json::to_string(&manifest).unwrap();
+    assert!(stored.contains(r#""timeout_ms":500"#), "{stored}");
+    assert_eq!(serde_json::from_str::<Manifest>(&stored).unwrap(), manifest);
+}
+
+#[test]
+fn a_mistyped_key_is_shown_where_it_stands_with_what_was_meant() {
+    let shown = problem_with("subjet = \"x\"\n");
+    assert_eq!(
+        shown,
+        "tawi.toml:6:1: unknown key `subjet` in `[[on]]`\n  6 | subjet = \"x\"\n    | ^^^^^^\n  hint: did you mean `subject`?"
+    );
+    assert!(problem_with("[grants]\n").contains("did you mean `grant`?"));
+    assert!(problem_with("[zzz]\n").contains("known here: `app`, `on`"));
+    assert!(problem_with("[grant]\nstat = true\n").contains("did you mean `state`?"));
+    assert!(problem_with("order = \"devices\"\n").contains("did you mean `device`?"));
+}
+
+#[test]
+fn a_syntax_error_has_a_line_and_a_column() {
+    let shown = problems("[app]\nname = \"a\n").remove(0);
+    assert!(shown.starts_with("tawi.toml:2:"), "{shown}");
+    let shown = problems("[app]\nname = \"a\"\nname = \"b\"\n").remove(0);
+    assert!(shown.starts_with("tawi.toml:3:1: "), "{shown}");
+}
+
+#[test]
+fn all_mistakes_are_named_at_once_in_the_order_of_their_lines() {
+    let found = problems("[app]\nname = \"A b\"\n[[on]]\nname = \"f\"\n[limits]\nmemory = \"1TB\"\n");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("tawi.toml:2:8: `A b` is not an app name"), "{}", found[0]);
+    assert!(found[1].starts_with("tawi.toml:3:1: this `[[on]]` entry says not"), "{}", found[1]);
+    assert!(found[2].starts_with("tawi.toml:6:10: `1TB` is not a size"), "{}", found[2]);
+}
+
+#[test]
+fn an_empty_manifest_is_told_what_to_add() {
+    let found = problems("").join("\n");
+    assert!(found.contains("there is no `[app]`") && found.contains("there is no `[[on]]`"), "{found}");
+    let found = problems("on = []\n[app]\nname = 'a'").join("\n");
+    assert!(found.contains("there is no `[[on]]`"), "{found}");
+}
+
+#[test]
+fn what_makes_no_sense_together_is_refused() {
+    for (lines, message) in [
+        ("http = \"/\"", "has either `subject` or `http`"),
+        ("auth = \"public\"", "`auth` has no meaning here"),
+        ("[[on]]\nname='g'\nhttp='/'\nretry={attempts=2}", "`retry` has no meaning here"),
+        ("[[on]]\nname='f'\nsubject='a'", "two `[[on]]` entries are called `f`"),
+        ("[[on]]\nname='g'\nhttp='/x'\n[[on]]\nname='h'\nhttp='/x/'", "`/x` is served by `g` already"),
+        ("[build]\ncomponent='a.wasm'\npackage='b'", "there is no `package` to build"),
+        ("retry = { delay = '2s', delay-max = '1s' }", "`delay-max` is less than `delay`"),
+    ] {
+        let shown = problem_with(lines);
+        assert!(shown.contains(message), "{lines}: {shown}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for (lines, message) in [
+        ("timeout = \"301s\"", "at most `5m`"),
+        ("timeout = \"0s\"", "more than nothing"),
+        ("timeout = 10", "must be a string, not an integer"),
+        ("retry = { attempts = 0 }", "from 1 to 100"),
+        ("retry = { attempts = 4294967297 }", "from 1 to 100"),
+        ("[limits]\nmemory = \"1GiB\"", "from `2MiB` to `256MiB`"),
+        ("[[on]]\nname='g'\nhttp='status'", "it starts with a `/`"),
+        ("[[on]]\nname='g'\nhttp='/a/../b'", "leads nowhere"),
+        ("[[on]]\nname='g'\nhttp='/a?b'", "`?` can't stand"),
+        ("[[on]]\nname='g h'\nhttp='/a'", "can't stand in an id"),
+        ("[grant]\npublish = [\"reading.x\"]", "only the node itself publishes under `reading`"),
+        ("[grant]\npublish = [\"a..b\"]", "empty token"),
+        ("[grant]\npublish = \"a\"", "must be a list of strings"),
+        ("[grant]\npublish = [\"a\", \"a\"]", "stands twice"),
+        ("[grant]\nhttp = [\"https://example.com\"]", "leave out scheme and path"),
+        ("[grant]\nhttp = [\"*\"]", "is not a host"),
+        ("[grant]\nhttp = [\"example.com:0\"]", "a port is a number"),
+        ("[grant]\ncommand = [\"a/b\"]", "name a device, or `*`"),
+        ("[grant]\nsecrets = [\"a b\"]", "is not a name"),
+        ("[grant]\nstate = \"yes\"", "must be `true` or `false`"),
+        ("[build]\ncomponent = \"../x.wasm\"", "not a file inside the repository"),
+        ("[config]\nA = 8", "put it in quotes"),
+    ] {
+        let shown = problem_with(lines);
+        assert!(shown.contains(message), "{lines}: {shown}");
+    }
+}
+
+#[test]
+fn a_manifest_of_a_megabyte_is_not_read() {
+    let found = problems(&"#".repeat(1 << 20));
+    assert!(found[0].contains("65536 are allowed"), "{found:?}");
+}
+
+#[test]
+fn the_marks_stand_under_the_mistake_whatever_the_letters() {
+    let shown = problem_with("\t timeout = \"é\" # ü\n");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[1], "  6 | \t timeout = \"é\" # ü");
+    assert_eq!(lines[2], "    | \t           ^^^");
+}

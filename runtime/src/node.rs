@@ -1,0 +1,363 @@
+//! The composition root: the only file that knows every room. `open` binds and reads, `run` owns the loop and its end.
+
+use crate::{
+    clock,
+    config::{LedgerChoice, NodeConfig},
+    deploy::{Reconciler, Store, StoreError, orphans},
+    devices::{Devices, DevicesError},
+    dispatch::{Dispatch, HistorySource},
+    engine::{Engine, EngineError, EngineOptions},
+    history::{History, HistoryError, HistoryOptions, Query},
+    host::{HistoryPage, HistoryQuery},
+    identity::{IdentityError, Tokens},
+    ingest::Ingest,
+    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
+    model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
+    server::{self, ForgetSource, Redeploy, Rooms, run::Runs},
+    shutdown::Tasks,
+    telemetry::Metrics,
+};
+use axum::Router;
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("can't {doing} `{path}`")]
+    Folder { doing: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("another node uses `{0}`; stop it, or choose another folder with --data")]
+    InUse(PathBuf),
+    #[error("can't listen on {addr}; is another node running there? --listen chooses another address")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("can't open the ledger")]
+    Ledger(#[from] LedgerError),
+    #[error("can't open the engine")]
+    Engine(#[from] EngineError),
+    #[error("can't open the releases")]
+    Store(#[from] StoreError),
+    #[error("can't open the history")]
+    History(#[from] HistoryError),
+    #[error("can't open the devices")]
+    Devices(#[from] DevicesError),
+    #[error("can't open the tokens")]
+    Identity(#[from] IdentityError),
+    #[error("can't serve HTTP")]
+    Serve(#[source] std::io::Error),
+}
+
+/// A node with everything open and nothing running.
+pub struct Node {
+    pub config: NodeConfig,
+    pub ledger: Ledger,
+    pub engine: Engine,
+    pub store: Store,
+    pub dispatch: Arc<Dispatch>,
+    pub reconciler: Arc<Reconciler>,
+    pub history: History,
+    pub devices: Devices,
+    pub tokens: Tokens,
+    pub metrics: Metrics,
+    /// The first admin token, shown once; none when there is one already.
+    pub first_token: Option<String>,
+    /// Cancelled when the node begins to stop: long answers end then.
+    pub stopping: CancellationToken,
+    listener: TcpListener,
+    addr: SocketAddr,
+    _lock: std::fs::File,
+}
+
+/// How long requests that run may take to end when the node stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often events that nobody needs any more are dropped from the log, and old partitions from the history.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Binds the port and opens every room of the config. Nothing runs yet.
+    pub async fn open(config: NodeConfig) -> Result<Node, NodeError> {
+        let lock = lock(&config)?;
+        let addr = config.listen;
+        let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
+        let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
+        let tokens = Tokens::open(&config.data)?;
+        let first_token = match config.new_admin_token {
+            true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
+            false => tokens.first_admin(&config.tenant, clock::now())?,
+        };
+        let ledger = Ledger::open(&ledger_config(&config)).await?;
+        let history = History::open(&config.history_dir(), HistoryOptions::default())?;
+        let devices = Devices::open(&config.devices_dir())?;
+        let engine = Engine::open(&EngineOptions { instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX) })?;
+        let store = Store::open(&config.data)?;
+        let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
+        let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
+        let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
+        Ok(Node {
+            config,
+            ledger,
+            engine,
+            store,
+            dispatch,
+            reconciler,
+            history,
+            devices,
+            tokens,
+            metrics,
+            first_token,
+            stopping,
+            listener,
+            addr,
+            _lock: lock,
+        })
+    }
+
+    /// Where the node listens: the port is the real one when the config said 0.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How others reach it, without a slash at the end.
+    pub fn url(&self) -> String {
+        self.config.public_url.clone().unwrap_or_else(|| format!("http://{}", self.addr)).trim_end_matches('/').to_owned()
+    }
+
+    /// What the API works on. `redeploy` and `forget_source` are the builder's.
+    pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
+        let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
+        let unready = move || {
+            let reasons = [
+                (!reconciler.is_ready(), "the apps are not loaded yet"),
+                (!engine.is_ticking(), "the thread that ends endless functions has stopped; restart the node"),
+                (ledger.version(&probe()).is_err(), "the ledger can't be read"),
+                (!ledger.is_connected(), "the NATS server that holds the ledger is away; the node goes on when it is back"),
+            ];
+            reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect()
+        };
+        Arc::new(Rooms {
+            config: self.config.clone(),
+            url: self.url(),
+            started: Instant::now(),
+            ledger: self.ledger.clone(),
+            history: self.history.clone(),
+            devices: self.devices.clone(),
+            store: self.store.clone(),
+            dispatch: self.dispatch.clone(),
+            tokens: self.tokens.clone(),
+            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
+            metrics: self.metrics.clone(),
+            redeploy,
+            forget_source,
+            unready: Arc::new(unready),
+            stopping: self.stopping.clone(),
+        })
+    }
+
+    /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
+    pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Router {
+        let runs = Runs { dispatch: self.dispatch.clone(), tokens: self.tokens.clone(), tenant: self.config.tenant.clone() };
+        let api = server::observed(server::router(rooms).merge(more), self.metrics.clone());
+        server::run::before(api, Arc::new(runs))
+    }
+
+    /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
+    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) -> Result<(), NodeError> {
+        let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
+        let mut tasks = Tasks::default();
+        let projections = CancellationToken::new();
+        tasks.start("history", {
+            let (history, ledger, end) = (history.clone(), ledger.clone(), projections.clone());
+            follow(async move { history.run(ledger, end).await })
+        });
+        tasks.start("devices", {
+            let (devices, ledger, end) = (devices.clone(), ledger.clone(), projections.clone());
+            follow(async move { devices.run(ledger, end).await })
+        });
+        // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
+        if config.ledger == LedgerChoice::Embedded {
+            remove_orphans(&store, &ledger, &config.tenant).await;
+        }
+        reconciler.round().await;
+        let deploys = stop.child_token();
+        let mut control = Tasks::default();
+        control.start("reconcile", {
+            let (reconciler, stop) = (reconciler.clone(), deploys.clone());
+            async move { reconciler.run(stop).await }
+        });
+        control.start("trim", trim(ledger.clone(), history.clone(), devices.clone(), config.clone(), deploys));
+        ready();
+        let served = serve(listener, router, stop, stopping).await;
+        control.join(DRAIN).await;
+        dispatch.stop().await;
+        projections.cancel();
+        tasks.join(DRAIN).await;
+        ledger.close().await;
+        served
+    }
+}
+
+/// An app that nobody has: reading its state's version is the cheapest question to the ledger.
+fn probe() -> AppId {
+    AppId::new(crate::model::id::default_tenant(), crate::model::id::default_tenant())
+}
+
+/// One node a folder: two would each believe that they alone write the ledger.
+fn lock(config: &NodeConfig) -> Result<std::fs::File, NodeError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let path = config.data.clone();
+    let folder = |doing| {
+        let path = path.clone();
+        move |source| NodeError::Folder { doing, path, source }
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(folder("make the folder"))?;
+    let file = std::fs::File::create(path.join("lock")).map_err(folder("write to"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(NodeError::InUse(path)),
+        Err(std::fs::TryLockError::Error(source)) => Err(folder("lock")(source)),
+    }
+}
+
+fn ledger_config(config: &NodeConfig) -> LedgerConfig {
+    let options = LedgerOptions {
+        dedup_window: config.dedup_window,
+        disk_reserve_bytes: config.limits.disk_free_bytes_min,
+        ..LedgerOptions::default()
+    };
+    match &config.ledger {
+        LedgerChoice::Embedded => LedgerConfig::Embedded { dir: config.ledger_dir(), options },
+        LedgerChoice::Jetstream(url) => {
+            let jetstream = JetstreamOptions { tenant: config.tenant.clone(), ..JetstreamOptions::default() };
+            // A folder of its own: the view of a stream is not a ledger, and must not be taken for one.
+            LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
+        }
+    }
+}
+
+fn history_source(history: History) -> HistorySource {
+    Arc::new(move |tenant: Tenant, query: HistoryQuery| {
+        let history = history.clone();
+        Box::pin(async move {
+            let HistoryQuery { text, from, to, limit, offset } = query;
+            let query = Query { from, to, limit, offset, ..Query::new(tenant.clone(), &text) };
+            let page = history.ask(query).await.map_err(|error| crate::telemetry::chain(&error))?;
+            let events = page.hits.into_iter().filter_map(|hit| event(&tenant, hit)).collect();
+            Ok(HistoryPage { total: page.total, events })
+        })
+    })
+}
+
+fn event(tenant: &Tenant, hit: crate::history::Hit) -> Option<Event> {
+    let subject = Subject::new(&hit.subject).ok()?;
+    let body = NewEvent {
+        tenant: tenant.clone(),
+        kind: hit.kind,
+        subject,
+        key: String::new(),
+        device: hit.device,
+        sensor: hit.sensor,
+        measured: hit.measured,
+        received: hit.received,
+        value: hit.value,
+        raw: hit.raw,
+        cause: None,
+    };
+    Some(Event { seq: hit.seq, body })
+}
+
+/// A projection that ends by an error has tried for long: the node says so and serves on without it.
+async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = run.await {
+        tracing::error!(error = crate::telemetry::chain(&error), "a projection stopped");
+    }
+}
+
+/// Apps whose deletion a crash cut short.
+async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
+    let removed = async {
+        for app in orphans(store, ledger, tenant)? {
+            ledger.apply(Op::DeleteApp { app }).await?;
+        }
+        Ok::<(), LedgerError>(())
+    };
+    if let Err(error) = removed.await {
+        tracing::warn!(error = crate::telemetry::chain(&error), "what deleted apps left behind stays until the next start");
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) -> Result<(), NodeError> {
+    use axum::serve::ListenerExt;
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "small answers of a connection may wait");
+        }
+    });
+    let asked = {
+        let (stop, stopping) = (stop.clone(), stopping.clone());
+        async move {
+            stop.cancelled().await;
+            stopping.cancel();
+        }
+    };
+    let serve = axum::serve(listener, router).with_graceful_shutdown(asked).into_future();
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serve => served.map_err(NodeError::Serve),
+        () = overdue => {
+            tracing::warn!("requests that did not end within {DRAIN:?} are cut off");
+            Ok(())
+        }
+    }
+}
+
+async fn trim(ledger: Ledger, history: History, devices: Devices, config: NodeConfig, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TRIM_EVERY) => {}
+        }
+        let now = clock::now();
+        let keep = Micros(now.0 - i64::try_from(config.log_retention.as_micros()).unwrap_or(i64::MAX));
+        let followed = history.position().min(devices.position());
+        match oldest_since(&ledger, keep) {
+            Ok(below) if below.min(followed) > ledger.first() => {
+                if let Err(error) = ledger.trim(below.min(followed)).await {
+                    tracing::warn!(error = crate::telemetry::chain(&error), "old events stay in the log for now");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(error = crate::telemetry::chain(&error), "can't read the log's beginning"),
+        }
+        retain(&history, &config, now).await;
+    }
+}
+
+async fn retain(history: &History, config: &NodeConfig, now: Micros) {
+    let Some(kept) = config.history_retention else { return };
+    let before = Micros(now.0 - i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+    let history = history.clone();
+    match tokio::task::spawn_blocking(move || history.retain(before)).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(dropped)) => tracing::info!(dropped, "old partitions of the history are gone"),
+        Ok(Err(error)) => tracing::warn!(error = crate::telemetry::chain(&error), "old history stays for now"),
+        Err(error) => tracing::error!(%error, "dropping old history panicked"),
+    }
+}
+
+/// The first sequence received at or after `time`, found by halving: the log is in the order of receipt.
+fn oldest_since(ledger: &Ledger, time: Micros) -> Result<Seq, LedgerError> {
+    let (mut low, mut high) = (ledger.first(), *ledger.head().borrow() + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let old = ledger.event(middle)?.is_none_or(|event| event.received < time);
+        (low, high) = if old { (middle + 1, high) } else { (low, middle) };
+    }
+    Ok(low)
+}

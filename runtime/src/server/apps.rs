@@ -1,0 +1,66 @@
+//! Apps: what is deployed, and the end of one.
+
+use super::{AppState, Problem, auth::Caller, event::time, request::Path};
+use crate::{deploy::StoreError, identity::Action, ledger::Op, model::AppId};
+use axum::{Json, extract::State};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// `GET /api/v1/apps`
+pub async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<Value>, Problem> {
+    caller.may(Action::Read)?;
+    let ours = state.store.apps().into_iter().filter(|app| app.tenant == caller.0.tenant);
+    Ok(Json(ours.map(|app| summary(&state, &app)).collect()))
+}
+
+/// `GET /api/v1/apps/{app}`
+pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
+    let app = path.id("app")?;
+    caller.may(Action::Inspect(&app))?;
+    Ok(Json(summary(&state, &known(&state, caller.app(app))?)))
+}
+
+/// `DELETE /api/v1/apps/{app}`: first what is desired, then what runs, then what it knew. A delete that broke off in
+/// between can be repeated: leftovers count as the app.
+pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
+    caller.may(Action::Administer)?;
+    let app = caller.app(path.id("app")?);
+    let (store, desired) = (state.store.clone(), app.clone());
+    match tokio::task::spawn_blocking(move || store.delete_app(&desired)).await? {
+        Err(StoreError::NoApp(_)) if has_leftovers(&state, &app)? => {}
+        done => done?,
+    }
+    state.dispatch.remove(&app).await;
+    state.ledger.apply(Op::DeleteApp { app: app.clone() }).await?;
+    (state.forget_source)(app.clone()).await.map_err(|e| Problem::internal(&e))?;
+    tracing::info!(%app, by = caller.0.name, "app deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn has_leftovers(state: &AppState, app: &AppId) -> Result<bool, Problem> {
+    let consumes = state.ledger.functions()?.iter().any(|(function, _)| function.app == *app);
+    Ok(consumes || !state.ledger.state_entries(app, "", None, 1)?.is_empty() || !state.ledger.dead(Some(app), None, 1)?.is_empty())
+}
+
+/// The app, if the node has heard of it.
+pub fn known(state: &AppState, app: AppId) -> Result<AppId, Problem> {
+    if state.store.apps().contains(&app) {
+        return Ok(app);
+    }
+    Err(Problem::unknown("unknown-app", format!("there is no app `{}`", app.app)).field("app").hint("`tawi apps list` shows what there is"))
+}
+
+fn summary(state: &AppState, app: &AppId) -> Value {
+    let Some(release) = state.store.current(app) else {
+        return json!({ "app": app.app, "release": null });
+    };
+    json!({
+        "app": app.app,
+        "release": release.number,
+        "commit": release.commit,
+        "summary": release.summary,
+        "created": time(release.created),
+        "url": format!("{}/run/{}/", state.url, app.app),
+        "functions": release.manifest.functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
+    })
+}

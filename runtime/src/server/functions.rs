@@ -1,0 +1,45 @@
+//! Functions of an app: their triggers, and how far they are.
+
+use super::{AppState, Problem, apps::known, auth::Caller, metrics::lag, request::Path};
+use crate::{
+    identity::Action,
+    model::{
+        FunctionId,
+        manifest::{Auth, Function, Order, Trigger},
+    },
+};
+use axum::{Json, extract::State};
+use serde_json::{Value, json};
+
+/// Dead letters that are counted per function; an operator with more has another problem.
+const DEAD_COUNTED_MAX: usize = 10_000;
+
+/// `GET /api/v1/apps/{app}/functions`: those of the current release.
+pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
+    let app = path.id("app")?;
+    caller.may(Action::Inspect(&app))?;
+    let app = known(&state, caller.app(app))?;
+    let Some(release) = state.store.current(&app) else { return Ok(Json(json!([]))) };
+    let dead = state.ledger.dead(Some(&app), None, DEAD_COUNTED_MAX)?;
+    let show = |function: &Function| -> Result<Value, Problem> {
+        let mut shown = json!({ "function": function.name, "trigger": words(&function.trigger) });
+        if let Trigger::Event { .. } = function.trigger {
+            let id = FunctionId { app: app.clone(), function: function.name.clone() };
+            let parked = state.ledger.parked(&id)?.len();
+            shown["parked"] = parked.into();
+            shown["lag"] = lag(&state, &id).map_or(Value::Null, |behind| (behind + parked as u64).into());
+            shown["dead"] = dead.iter().filter(|letter| letter.function == id).count().into();
+        }
+        Ok(shown)
+    };
+    Ok(Json(release.manifest.functions.iter().map(show).collect::<Result<_, _>>()?))
+}
+
+fn words(trigger: &Trigger) -> String {
+    match trigger {
+        Trigger::Event { subject, order: Order::Device } => format!("{subject}, in order per device"),
+        Trigger::Event { subject, order: Order::None } => format!("{subject}, in any order"),
+        Trigger::Http { path, auth: Auth::Public } => format!("HTTP {path}, public"),
+        Trigger::Http { path, auth: Auth::Token } => format!("HTTP {path}, with a token"),
+    }
+}

@@ -1,0 +1,90 @@
+//! The errors of the rooms as problems: one place that says which fault is whose.
+
+use super::Problem;
+use crate::{
+    deploy::StoreError,
+    devices::DevicesError,
+    history::{HistoryError, HistoryErrorKind},
+    identity::IdentityError,
+    ingest::{BodyError, BodyErrorKind, IngestError},
+    ledger::{ErrorKind, LedgerError},
+};
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Problem {
+        let mut problem = match error.kind {
+            BodyErrorKind::Malformed => Problem::bad_request(error.to_string()),
+            BodyErrorKind::TooLarge => Problem::too_large(error.to_string()),
+        };
+        problem.line = error.line.and_then(|line| u32::try_from(line).ok());
+        problem.field = error.field.map(Into::into);
+        problem
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Problem {
+        match error.kind() {
+            ErrorKind::Full => Problem::full(error.to_string()),
+            ErrorKind::TooLarge => Problem::too_large(error.to_string()),
+            ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Unknown => Problem::unavailable(error.to_string()),
+            ErrorKind::Storage => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<IngestError> for Problem {
+    fn from(error: IngestError) -> Problem {
+        match error {
+            IngestError::UnknownDevice(_) => Problem::unknown("unknown-device", error.to_string()).field("device"),
+            IngestError::TooFarAhead(ahead) => Problem::bad_request(ahead.to_string()).field("timestamp"),
+            IngestError::Ledger(error) => error.into(),
+            IngestError::Devices(error) => error.into(),
+            IngestError::Stopped => Problem::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match &error {
+            StoreError::NoApp(_) => Problem::unknown("unknown-app", error.to_string()),
+            StoreError::NoRelease { .. } => Problem::unknown("unknown-release", error.to_string()),
+            StoreError::Invalid(_) => Problem::bad_request(error.to_string()),
+            _ if error.is_full() => Problem::full(error.to_string()),
+            _ => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Problem {
+        match error.kind() {
+            HistoryErrorKind::Query => Problem::bad_request(error.to_string()).field("q"),
+            HistoryErrorKind::Storage => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<DevicesError> for Problem {
+    fn from(error: DevicesError) -> Problem {
+        Problem::internal(&error)
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Problem {
+        match error {
+            IdentityError::Name => Problem::bad_request(error.to_string()).field("name"),
+            IdentityError::TooMany | IdentityError::LastAdmin(..) => Problem::conflict(error.to_string()),
+            _ => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for Problem {
+    /// A blocking piece of a request panicked, or the node is stopping.
+    fn from(error: tokio::task::JoinError) -> Problem {
+        Problem::internal(&error)
+    }
+}

@@ -1,0 +1,103 @@
+//! Readings by HTTP: answered with 204 when they are durable, never before.
+
+use super::{
+    AppState, Problem,
+    auth::Caller,
+    request::{Path, idempotency_key, readings_body},
+};
+use crate::{
+    clock,
+    identity::Action,
+    ingest::{Format, RepeatKey, Stored, parse},
+    model::Id,
+    preprocess::{Envelope, Sample},
+};
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// Where the readings are in the log: `17` or `17-42`.
+const SEQUENCE: &str = "tawi-sequence";
+/// Told to who sent the same key before.
+const DUPLICATE: &str = "tawi-duplicate";
+
+/// `POST /api/v2/devices/{device}/sensors/{sensor}/value`
+pub async fn value(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
+    let (device, sensor) = sender(&state, &caller, &path)?;
+    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let format = Format::of(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()));
+    let (measured, value) = refused(&state, parse::value(format, &body))?;
+    let sample = Sample { device: device.clone(), sensor, measured, value };
+    store(&state, caller, vec![sample], Some(&device), &headers).await
+}
+
+/// `POST /api/v2/devices/{device}/sensors/{sensor}/values`
+pub async fn values(
+    State(state): State<AppState>,
+    caller: Caller,
+    path: Path,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<Response, Problem> {
+    let (device, sensor) = sender(&state, &caller, &path)?;
+    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let values = refused(&state, parse::values(&body))?;
+    let sample = |(measured, value)| Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
+    let samples = values.into_iter().map(sample).collect();
+    store(&state, caller, samples, Some(&device), &headers).await
+}
+
+/// `POST /api/v1/readings`
+pub async fn batch(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
+    caller.may(Action::Send)?;
+    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let samples = refused(&state, parse::readings(&body))?;
+    store(&state, caller, samples, None, &headers).await
+}
+
+fn sender(state: &AppState, caller: &Caller, path: &Path) -> Result<(Id, Id), Problem> {
+    caller.may(Action::Send)?;
+    refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))
+}
+
+async fn store(
+    state: &AppState,
+    caller: Caller,
+    samples: Vec<Sample>,
+    device: Option<&Id>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(device, key));
+    let envelope = Envelope { tenant: caller.0.tenant, received: clock::now(), samples };
+    let stored = refused(state, state.ingest.store(envelope, repeat).await)?;
+    Ok(answer(&stored))
+}
+
+/// Counts a refusal under its problem's name.
+fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Result<T, Problem> {
+    result.map_err(|error| {
+        let problem: Problem = error.into();
+        state.metrics.refuse(problem.kind);
+        problem
+    })
+}
+
+fn answer(stored: &Stored) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let sequence = match stored.seqs.as_slice() {
+        [] => return response,
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first}-{last}"),
+    };
+    // Digits and a hyphen are always a header's value.
+    if let Ok(sequence) = HeaderValue::from_str(&sequence) {
+        response.headers_mut().insert(SEQUENCE, sequence);
+    }
+    if stored.duplicate {
+        response.headers_mut().insert(DUPLICATE, HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,134 @@
+//! Parts of a request, with errors that name the part.
+
+use super::{AppState, Problem};
+use crate::model::{Id, Micros, limit::INGEST_BODY_BYTES_MAX};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Query, RawPathParams},
+};
+use bytes::Bytes;
+use http::{HeaderMap, header, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::{fmt::Display, str::FromStr, time::Duration};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A device on a bad link gets this long to send its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// An idempotency key: a UUID, or two.
+const KEY_BYTES_MAX: usize = 255;
+
+/// The named parts of a path, decoded.
+pub struct Path(Vec<(String, String)>);
+
+impl FromRequestParts<AppState> for Path {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Path, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|e| Problem::bad_request(e.body_text()))?;
+        Ok(Path(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+    }
+}
+
+impl Path {
+    pub fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    pub fn id(&self, name: &str) -> Result<Id, Problem> {
+        Id::new(self.text(name)).map_err(|e| Problem::bad_request(e.to_string()).field(name))
+    }
+
+    pub fn number(&self, name: &str) -> Result<u64, Problem> {
+        self.text(name).parse().map_err(|_| Problem::bad_request(format!("`{}` is not a number", self.text(name))).field(name))
+    }
+}
+
+/// The parameters of a query. Each is taken once; what is left over was misspelt.
+pub struct Params(Vec<(String, String)>);
+
+impl FromRequestParts<AppState> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Params, Problem> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|e| Problem::bad_request(e.body_text()))?;
+        Ok(Params(pairs.0))
+    }
+}
+
+impl Params {
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(n, _)| n == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub fn parse<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let wrong = |e: T::Err| Problem::bad_request(format!("`{text}` can't be the parameter `{name}`: {e}")).field(name);
+        text.parse().map(Some).map_err(wrong)
+    }
+
+    /// A number of entries, `default` unless said, `most` at most.
+    pub fn limit(&mut self, default: usize, most: usize) -> Result<usize, Problem> {
+        Ok(self.parse("limit")?.unwrap_or(default).min(most))
+    }
+
+    pub fn time(&mut self, name: &str) -> Result<Option<Micros>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        Micros::parse(&text).map(Some).map_err(|e| Problem::bad_request(e.to_string()).field(name))
+    }
+
+    /// Refuses parameters that nobody asked for.
+    pub fn done(self) -> Result<(), Problem> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::bad_request(format!("there is no parameter `{name}`")).field(name)),
+        }
+    }
+}
+
+/// The whole body, or why not.
+pub async fn body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::too_large(format!("the body has more than {bytes_max} bytes"));
+    if declared(headers).is_some_and(|length| length > bytes_max) {
+        return Err(too_large());
+    }
+    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
+    match read {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::bad_request(format!("the body broke off: {error}"))),
+        Err(_) => Err(Problem::timeout(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))),
+    }
+}
+
+fn declared(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A body of readings and its share of the memory for them, to be held until they are stored.
+pub async fn readings_body(state: &AppState, headers: &HeaderMap, from: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let bytes = declared(headers).unwrap_or(INGEST_BODY_BYTES_MAX).min(INGEST_BODY_BYTES_MAX);
+    let kib = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX);
+    let share = state.bodies.clone().acquire_many_owned(kib).await;
+    let share = share.map_err(|_| Problem::unavailable("the node is stopping"))?;
+    Ok((body(headers, from, INGEST_BODY_BYTES_MAX).await?, share))
+}
+
+/// A small JSON body; what is in it beyond `T` is an error.
+pub async fn json<T: serde::de::DeserializeOwned>(headers: &HeaderMap, from: Body) -> Result<T, Problem> {
+    let bytes = body(headers, from, 256 * 1024).await?;
+    let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
+    serde_json::from_slice(text).map_err(|e| Problem::bad_request(format!("the body is not the JSON expected: {e}")))
+}
+
+/// The client's key for this request, by which a repeat is known.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Ok(Some(key)),
+        _ => {
+            Err(Problem::bad_request(format!("an idempotency key has 1 to {KEY_BYTES_MAX} visible ASCII characters"))
+                .field("idempotency-key"))
+        }
+    }
+}

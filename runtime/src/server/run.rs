@@ -1,0 +1,216 @@
+//! Requests to functions: `/run/APP/…`, and `APP.localhost` by host name.
+
+use super::Problem;
+use crate::{
+    dispatch::{App, Dispatch, HttpFailure},
+    engine::Failure,
+    identity::{Action, Tokens, allow},
+    ledger::ErrorKind,
+    model::{
+        AppId, Id, Tenant,
+        limit::HTTP_BODY_BYTES_MAX,
+        manifest::{Auth, Function, Manifest, Trigger},
+    },
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header},
+    middleware,
+    response::IntoResponse,
+};
+use std::sync::Arc;
+
+/// What the door to functions needs.
+pub struct Runs {
+    pub dispatch: Arc<Dispatch>,
+    pub tokens: Tokens,
+    pub tenant: Tenant,
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Tells a function where its `/` is for the client.
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
+/// The app a request is for, and the path it gets; none when the request is for the node's own API.
+pub fn target<B>(request: &Request<B>) -> Option<(String, String)> {
+    let path = request.uri().path();
+    if let Some(rest) = path.strip_prefix("/run/") {
+        let (app, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        return Some((app.to_owned(), format!("/{rest}")));
+    }
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok())?;
+    let name = host.split(':').next().unwrap_or(host).strip_suffix(".localhost")?;
+    Some((name.to_owned(), path.to_owned()))
+}
+
+/// Requests for functions go to them, by path or by host name; all others to `api`.
+pub fn before(api: Router, runs: Arc<Runs>) -> Router {
+    let choose = move |request: Request<Body>, next: middleware::Next| {
+        let runs = runs.clone();
+        async move {
+            match target(&request) {
+                Some((app, path)) => runs.serve(app, path, request).await,
+                None => next.run(request).await,
+            }
+        }
+    };
+    // A router of its own around it: a layer of the inner one would only see requests that the API has a route for.
+    Router::new().fallback_service(api).layer(middleware::from_fn(choose))
+}
+
+impl Runs {
+    /// Answers a request for a function.
+    pub async fn serve(&self, app: String, path: String, request: Request<Body>) -> Response<Body> {
+        match self.run(app, path, request).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    async fn run(&self, name: String, path: String, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let app = self.app(&name)?;
+        let release = app.loaded.load().release.clone();
+        let function = route(&release.manifest, &path)
+            .ok_or_else(|| Problem::unknown("unknown-path", format!("`{name}` handles no HTTP request at `{path}`")))?
+            .clone();
+        if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
+            self.check(request.headers(), &app.id.app)?;
+            // The token opens the node's door; what is behind it has no business with it.
+            request.headers_mut().remove(header::AUTHORIZATION);
+        }
+        check_length(request.headers())?;
+        let key = idempotency_key(request.headers())?;
+        readdress(&mut request, &name, &path)?;
+        match self.dispatch.serve(app, function, key, request).await {
+            // 101 would hand the connection over to a function that is done with it.
+            Ok(response) if response.status().is_informational() || response.status().as_u16() > 599 => Err(Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "bad-answer",
+                "The function's answer is none",
+                format!("the function answered with the status {}, which ends no request", response.status().as_u16()),
+            )),
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(failure) => Err(problem(&failure)),
+        }
+    }
+
+    fn app(&self, name: &str) -> Result<Arc<App>, Problem> {
+        let unknown = || Problem::unknown("unknown-app", format!("no app `{name}` is live")).hint("push it: git push tawi main");
+        let id = Id::new(name).map_err(|_| unknown())?;
+        self.dispatch.app(&AppId::new(self.tenant.clone(), id)).ok_or_else(unknown)
+    }
+
+    fn check(&self, headers: &HeaderMap, app: &Id) -> Result<(), Problem> {
+        let token = headers.get(header::AUTHORIZATION).ok_or_else(Problem::no_token)?;
+        let shown = token.to_str().ok().and_then(|token| token.strip_prefix("Bearer ").or_else(|| token.strip_prefix("bearer ")));
+        let who = shown.and_then(|shown| self.tokens.check(shown.trim())).ok_or_else(Problem::bad_token)?;
+        match allow(&who, Action::Call(app)) {
+            true => Ok(()),
+            false => Err(Problem::forbidden(format!("a token with the role {} may not {}", who.role, Action::Call(app)))),
+        }
+    }
+}
+
+/// The function whose path is the longest that holds `path`.
+fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Function> {
+    let holds = |prefix: &str| {
+        let bare = prefix.trim_end_matches('/');
+        path.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let handlers = manifest.functions.iter().filter_map(|function| match &function.trigger {
+        Trigger::Http { path, .. } if holds(path) => Some((path.trim_end_matches('/').len(), function)),
+        _ => None,
+    });
+    handlers.max_by_key(|(length, _)| *length).map(|(_, function)| function)
+}
+
+/// What says that it is too long is not read at all; what grows too long is cut off while it streams.
+fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let length =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<usize>().ok());
+    match length {
+        Some(length) if length > HTTP_BODY_BYTES_MAX => {
+            Err(Problem::too_large(format!("a request to a function has at most {HTTP_BODY_BYTES_MAX} bytes, this one has {length}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let printable = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
+    printable.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Problem::bad_request(format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"))
+            .field("Idempotency-Key")
+    })
+}
+
+/// Gives the request the path the function knows, and an authority, which HTTP/1.0 clients leave out.
+fn readdress(request: &mut Request<Body>, app: &str, path: &str) -> Result<(), Problem> {
+    let bad = |what: String| Problem::bad_request(what);
+    let under = request.uri().path().starts_with("/run/");
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let uri: Uri = format!("{path}{query}").parse().map_err(|e| bad(format!("the path can't be handed on: {e}")))?;
+    *request.uri_mut() = uri;
+    let host = HeaderValue::from_str(&format!("{app}.localhost")).map_err(|e| bad(e.to_string()))?;
+    request.headers_mut().entry(header::HOST).or_insert(host);
+    let prefix = if under { HeaderValue::from_str(&format!("/run/{app}")) } else { Ok(HeaderValue::from_static("")) };
+    request.headers_mut().insert(FORWARDED_PREFIX, prefix.map_err(|e| bad(e.to_string()))?);
+    Ok(())
+}
+
+/// For strangers too: what a function panics with is for its log.
+fn problem(failure: &HttpFailure) -> Problem {
+    let detail = match failure {
+        HttpFailure::Call { failure: Failure::Trap(_) | Failure::Retry { .. } | Failure::Reject(_), .. } => {
+            "the function gave up".to_owned()
+        }
+        other => other.to_string(),
+    };
+    match failure {
+        HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", id, detail),
+        HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", id, detail),
+        HttpFailure::Busy | HttpFailure::Stopped => Problem::unavailable(detail),
+        HttpFailure::Conflict => Problem::conflict(detail),
+        HttpFailure::Ledger(error) if error.kind() == ErrorKind::Full => Problem::full(detail),
+        HttpFailure::Ledger(_) => Problem::unavailable(detail),
+    }
+}
+
+/// The id finds the call's log lines.
+fn failed(status: StatusCode, kind: &'static str, id: &str, detail: String) -> Problem {
+    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn target_of(host: &str, path: &str) -> Option<(String, String)> {
+        target(&Request::builder().uri(path).header("host", host).body(()).unwrap())
+    }
+
+    #[test]
+    fn an_app_is_found_by_path_and_by_host_name() {
+        let found = |app: &str, path: &str| Some((app.to_owned(), path.to_owned()));
+        assert_eq!(target_of("localhost:8294", "/run/fridge-alert/status"), found("fridge-alert", "/status"));
+        assert_eq!(target_of("localhost:8294", "/run/fridge-alert"), found("fridge-alert", "/"));
+        assert_eq!(target_of("fridge-alert.localhost:8294", "/status"), found("fridge-alert", "/status"));
+        assert_eq!(target_of("localhost:8294", "/api/v2/devices"), None);
+    }
+
+    #[test]
+    fn the_longest_path_wins_and_ends_at_a_slash() {
+        let manifest =
+            Manifest::parse("[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\n[[on]]\nname = \"status\"\nhttp = \"/status\"\n")
+                .unwrap();
+        let name = |path: &str| route(&manifest, path).map(|function| function.name.to_string());
+        assert_eq!(name("/status").as_deref(), Some("status"));
+        assert_eq!(name("/status/x").as_deref(), Some("status"));
+        assert_eq!(name("/statusx").as_deref(), Some("all"));
+        assert_eq!(name("/").as_deref(), Some("all"));
+    }
+}

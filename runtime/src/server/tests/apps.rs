@@ -1,0 +1,136 @@
+//! Apps, releases, settings, state and dead letters.
+
+use super::Node;
+use crate::{
+    deploy::Draft,
+    ledger::{Commit, DeadLetter, Op},
+    model::{AppId, Digest, FunctionId, Id, Manifest, Micros, NewEvent, Value, Write, id::default_tenant},
+};
+use bytes::Bytes;
+
+const MANIFEST: &str = "[app]\nname = \"fridge\"\n[[on]]\nname = \"warm\"\nsubject = \"reading.*.temp\"\n[config]\nlimit = \"8\"\n";
+
+fn release(node: &Node, summary: &str) {
+    let artifact = node.rooms.store.put_artifact(summary.as_bytes()).unwrap();
+    let (manifest, commit) = (Manifest::parse(MANIFEST).unwrap(), Digest::of(summary.as_bytes()).hex()[..40].to_owned());
+    let draft = Draft { artifact, manifest, commit, summary: summary.into(), created: Micros(1), rollback_of: None };
+    node.rooms.store.add_release(&node.app("fridge"), draft).unwrap();
+}
+
+/// A commit that leaves state and a dead letter behind.
+async fn trouble(node: &Node) -> FunctionId {
+    let id = |text| Id::new(text).unwrap();
+    let app = AppId::new(default_tenant(), id("fridge"));
+    let function = FunctionId { app: app.clone(), function: id("warm") };
+    node.ask("POST", "/api/v2/devices/d/sensors/temp/value", "9").await.is(204);
+    node.rooms.ledger.apply(Op::Register { function: function.clone(), start: 0 }).await.unwrap();
+    let event = NewEvent::reading(&default_tenant(), &id("d"), &id("temp"), Micros(5), Micros(6), Value::Json("9".into()));
+    let letter = DeadLetter {
+        function: function.clone(),
+        seq: 1,
+        event,
+        attempts: 5,
+        error: "trapped".into(),
+        log_tail: vec!["before the end".into()],
+        time: Micros(7),
+        release: 1,
+    };
+    let write = |key: &str, value: &'static [u8]| Write { key: key.into(), value: Some(Bytes::from_static(value)) };
+    let commit = Commit {
+        app,
+        base: Some(0),
+        done: vec![],
+        writes: vec![write("count/d", b"3"), write("note", b"plain"), write("raw", &[0xff])],
+        events: vec![],
+        park: vec![],
+        unpark: vec![],
+        dead: vec![letter],
+        dedup: None,
+    };
+    node.rooms.ledger.apply(Op::Commit(commit)).await.unwrap();
+    function
+}
+
+#[tokio::test]
+async fn releases_are_listed_and_a_rollback_makes_a_new_one() {
+    let node = Node::start().await;
+    node.ask("GET", "/api/v1/apps/fridge/releases", "").await.problem(404);
+    release(&node, "v1");
+    node.ask("POST", "/api/v1/apps/fridge/rollback", "").await.problem(409);
+    release(&node, "v2");
+    let back = node.ask("POST", "/api/v1/apps/fridge/rollback", "{}").await.is(200).json();
+    assert_eq!((back["number"].as_u64(), back["rollback_of"].as_u64()), (Some(3), Some(1)));
+    let releases = node.ask("GET", "/api/v1/apps/fridge/releases", "").await.is(200).json();
+    assert_eq!((&releases[0]["summary"], &releases[0]["current"], &releases[1]["current"]), (&"v1".into(), &true.into(), &false.into()));
+    node.ask("POST", "/api/v1/apps/fridge/rollback", r#"{"to":9}"#).await.problem(404);
+    node.ask("POST", "/api/v1/apps/fridge/rollback", r#"{"two":1}"#).await.problem(400);
+    let apps = node.ask("GET", "/api/v1/apps", "").await.is(200).json();
+    assert_eq!((&apps[0]["app"], &apps[0]["release"], &apps[0]["url"]), (&"fridge".into(), &3.into(), &"http://node/run/fridge/".into()));
+    let functions = node.ask("GET", "/api/v1/apps/fridge/functions", "").await.is(200).json();
+    assert_eq!(functions[0]["trigger"], "reading.*.temp, in order per device");
+}
+
+#[tokio::test]
+async fn settings_go_over_the_manifest_and_secrets_never_come_out() {
+    let node = Node::start().await;
+    release(&node, "v1");
+    node.ask("PUT", "/api/v1/apps/fridge/config/limit", r#"{"value":"9"}"#).await.is(204);
+    let config = node.ask("GET", "/api/v1/apps/fridge/config", "").await.is(200).json();
+    assert_eq!(config, serde_json::json!([{"key": "limit", "value": "9", "source": "set"}]));
+    node.ask("DELETE", "/api/v1/apps/fridge/config/limit", "").await.is(204);
+    let config = node.ask("GET", "/api/v1/apps/fridge/config", "").await.is(200).json();
+    assert_eq!(config, serde_json::json!([{"key": "limit", "value": "8", "source": "manifest"}]));
+    node.ask("PUT", "/api/v1/apps/fridge/secrets/sms-key", r#"{"value":"hush"}"#).await.is(204);
+    let secrets = node.ask("GET", "/api/v1/apps/fridge/secrets", "").await.is(200);
+    assert_eq!(secrets.json(), serde_json::json!([{"key": "sms-key"}]));
+    node.ask("PUT", "/api/v1/apps/Fridge/config/limit", r#"{"value":"9"}"#).await.problem(400);
+    node.ask("PUT", "/api/v1/apps/fridge/config/limit", r#"{"value":9}"#).await.problem(400);
+}
+
+#[tokio::test]
+async fn state_is_shown_by_key_and_in_pages() {
+    let node = Node::start().await;
+    trouble(&node).await;
+    let entry = node.ask("GET", "/api/v1/apps/fridge/state/count/d", "").await.is(200).json();
+    assert_eq!(entry, serde_json::json!({"key": "count/d", "encoding": "json", "value": 3}));
+    let page = node.ask("GET", "/api/v1/apps/fridge/state?limit=2&after=count/d", "").await.is(200).json();
+    assert_eq!((&page[0]["value"], &page[1]["value"]), (&"plain".into(), &"ff".into()));
+    assert_eq!(node.ask("GET", "/api/v1/apps/fridge/state/none", "").await.problem(404).0, "unknown-key");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_shown_whole_replayed_and_dropped() {
+    let node = Node::start().await;
+    trouble(&node).await;
+    let list = node.ask("GET", "/api/v1/dead?app=fridge", "").await.is(200).json();
+    assert_eq!((&list[0]["function"], &list[0]["sequence"], &list[0]["error"]), (&"warm".into(), &1.into(), &"trapped".into()));
+    let letter = node.ask("GET", "/api/v1/apps/fridge/dead/warm/1", "").await.is(200).json();
+    assert_eq!((&letter["event"]["value"], &letter["log_tail"][0]), (&9.into(), &"before the end".into()));
+    node.ask("POST", "/api/v1/apps/fridge/dead/warm/1/replay", "").await.is(204);
+    node.ask("POST", "/api/v1/apps/fridge/dead/warm/1/replay", "").await.problem(404);
+    node.ask("DELETE", "/api/v1/apps/fridge/dead/warm/1", "").await.problem(404);
+    assert_eq!(node.ask("GET", "/api/v1/dead", "").await.is(200).json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_deleted_app_leaves_nothing_and_a_delete_that_broke_off_can_be_repeated() {
+    let node = Node::start().await;
+    node.ask("DELETE", "/api/v1/apps/fridge", "").await.problem(404);
+    release(&node, "v1");
+    let function = trouble(&node).await;
+    // As if the node had stopped after the first step.
+    node.rooms.store.delete_app(&function.app).unwrap();
+    node.ask("DELETE", "/api/v1/apps/fridge", "").await.is(204);
+    assert_eq!(node.rooms.ledger.state(&function.app, "count/d").unwrap(), None);
+    assert_eq!(node.rooms.ledger.dead_count().unwrap(), 0);
+    node.ask("DELETE", "/api/v1/apps/fridge", "").await.problem(404);
+}
+
+#[tokio::test]
+async fn a_redeploy_says_what_it_does_and_how_it_ends() {
+    let node = Node::start().await;
+    node.ask("POST", "/api/v1/apps/fridge/redeploy", "").await.problem(404);
+    release(&node, "v1");
+    let answer = node.ask("POST", "/api/v1/apps/fridge/redeploy", "").await.is(200);
+    assert_eq!(String::from_utf8(answer.body).unwrap(), "{\"line\":\"building\"}\n{\"error\":\"no source\"}\n");
+}

@@ -1,0 +1,83 @@
+//! What a device is answered, and what is stored of it.
+
+use super::Node;
+use crate::model::limit::{INGEST_BODY_BYTES_MAX, VALUE_BYTES_MAX};
+
+const VALUE: &str = "/api/v2/devices/fridge1/sensors/temp/value";
+const VALUES: &str = "/api/v2/devices/fridge1/sensors/temp/values";
+const BATCH: &str = "/api/v1/readings";
+
+#[tokio::test]
+async fn a_204_means_that_the_reading_can_be_read() {
+    let node = Node::start().await;
+    let answer = node.ask("POST", VALUE, r#"{"value":9.50,"timestamp":"2026-01-31T08:30:00+01:00"}"#).await.is(204);
+    assert_eq!(answer.headers["tawi-sequence"], "1");
+    let event = node.rooms.ledger.event(1).unwrap().unwrap();
+    assert_eq!((event.subject.as_str(), event.measured.to_string().as_str()), ("reading.fridge1.temp", "2026-01-31T07:30:00Z"));
+    let device = node.ask("GET", "/api/v2/devices/fridge1", "").await.is(200).json();
+    assert_eq!(device["sensors"][0]["value"]["value"], 9.5);
+    assert_eq!(device["sensors"][0]["value"]["timestamp"], "2026-01-31T07:30:00Z");
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_by_name_and_nothing_of_it_is_stored() {
+    let node = Node::start().await;
+    let large = format!("{{\"value\":\"{}\"}}", "x".repeat(VALUE_BYTES_MAX));
+    let huge = "x".repeat(INGEST_BODY_BYTES_MAX + 1);
+    for (path, body, status, field) in [
+        (VALUE, "{\"value\":", 400, ""),
+        (VALUE, "{\"valeu\":1}", 400, "value"),
+        (VALUE, "{\"value\":1,\"timestamp\":\"yesterday\"}", 400, "timestamp"),
+        (VALUE, "{\"value\":1,\"timestamp\":\"2999-01-01T00:00:00Z\"}", 400, "timestamp"),
+        (VALUE, large.as_str(), 413, "value"),
+        (VALUE, huge.as_str(), 413, ""),
+        (VALUES, "[{\"value\":1},{\"value\":2,\"timestamp\":\"x\"}]", 400, "[1].timestamp"),
+        (VALUES, "{\"value\":1}", 400, ""),
+        (BATCH, "{\"device\":\"d\",\"sensor\":\"s\",\"value\":1}\n{\"device\":\"d\",\"value\":1}", 400, "sensor"),
+        ("/api/v2/devices/a%20b/sensors/temp/value", "1", 400, "device"),
+        ("/api/v2/devices/d/sensors/%2A/value", "1", 400, "sensor"),
+    ] {
+        let (_, named) = node.ask("POST", path, body).await.problem(status);
+        assert_eq!(named, field, "{path} {}", &body[..body.len().min(80)]);
+    }
+    assert_eq!(*node.rooms.ledger.head().borrow(), 0);
+    let page = node.ask("GET", "/metrics", "").await.is(200);
+    let page = String::from_utf8(page.body).unwrap();
+    assert!(page.contains("tawi_ingest_refused_total{reason=\"too-large\"}"), "{page}");
+}
+
+#[tokio::test]
+async fn a_repeat_with_its_key_is_stored_once() {
+    let node = Node::start().await;
+    let key = [("idempotency-key", "a1")];
+    let send = |path| node.ask_as(&node.admin, "POST", path, &key, "[{\"value\":1},{\"value\":2}]");
+    assert_eq!(send(VALUES).await.is(204).headers["tawi-sequence"], "1-2");
+    let again = send(VALUES).await.is(204);
+    assert_eq!((&again.headers["tawi-sequence"], &again.headers["tawi-duplicate"]), (&"1-2".parse().unwrap(), &"true".parse().unwrap()));
+    // Another device may well choose the same key.
+    assert_eq!(send("/api/v2/devices/fridge2/sensors/temp/values").await.is(204).headers["tawi-sequence"], "3-4");
+    let empty = [("idempotency-key", "")];
+    let (_, field) = node.ask_as(&node.admin, "POST", VALUE, &empty, "1").await.problem(400);
+    assert_eq!(field, "idempotency-key");
+}
+
+#[tokio::test]
+async fn a_batch_spans_devices_and_formats_are_told_apart() {
+    let node = Node::start().await;
+    let lines = "{\"device\":\"d1\",\"sensor\":\"t\",\"value\":1}\n{\"device\":\"d2\",\"sensor\":\"t\",\"value\":\"2\"}\n";
+    assert_eq!(node.ask("POST", BATCH, lines).await.is(204).headers["tawi-sequence"], "1-2");
+    node.ask_as(&node.admin, "POST", VALUE, &[("content-type", "text/plain;charset=utf-8")], "quite warm").await.is(204);
+    node.ask_as(&node.admin, "POST", VALUE, &[("content-type", "application/octet-stream")], "\u{1}").await.is(204);
+    let sensor = node.ask("GET", "/api/v2/devices/fridge1/sensors/temp", "").await.is(200).json();
+    assert_eq!(sensor["value"]["value"], serde_json::json!({"bytes": "01"}));
+    let devices = node.ask("GET", "/api/v2/devices?limit=2&offset=1", "").await.is(200).json();
+    assert_eq!(devices.as_array().unwrap().iter().map(|d| d["id"].as_str().unwrap()).collect::<Vec<_>>(), ["d2", "fridge1"]);
+    node.ask("GET", "/api/v2/devices/d1/sensors/none", "").await.problem(404);
+}
+
+#[tokio::test]
+async fn without_auto_register_a_stranger_is_unknown() {
+    let node = Node::with(|config| config.auto_register = false).await;
+    let (kind, field) = node.ask("POST", VALUE, "1").await.problem(404);
+    assert_eq!((kind.as_str(), field.as_str()), ("unknown-device", "device"));
+}

@@ -1,0 +1,142 @@
+//! The API asked in the process, on a real ledger in a folder of its own.
+
+mod apps;
+mod backup;
+mod ingest;
+mod live;
+mod who;
+
+use super::{Progress, Rooms, observed, router};
+use crate::{
+    config::NodeConfig,
+    deploy::Store,
+    devices::Devices,
+    dispatch::Dispatch,
+    engine::{Engine, EngineOptions},
+    history::{History, HistoryOptions},
+    identity::{Role, Tokens},
+    ingest::Ingest,
+    ledger::{Ledger, LedgerConfig, LedgerOptions},
+    model::{AppId, Id, Micros, id::default_tenant},
+    telemetry::Metrics,
+};
+use axum::{Router, body::Body};
+use futures::{FutureExt, StreamExt, stream};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::{sync::Arc, time::Instant};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+/// A node's rooms behind its API.
+pub struct Node {
+    pub dir: TempDir,
+    pub rooms: Arc<Rooms>,
+    router: Router,
+    pub admin: String,
+}
+
+impl Node {
+    pub async fn start() -> Node {
+        Node::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut NodeConfig)) -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = NodeConfig::new(dir.path());
+        change(&mut config);
+        let ledger = LedgerConfig::Embedded { dir: config.ledger_dir(), options: LedgerOptions::default() };
+        let ledger = Ledger::open(&ledger).await.unwrap();
+        let history = History::open(&config.history_dir(), HistoryOptions::default()).unwrap();
+        let devices = Devices::open(&config.devices_dir()).unwrap();
+        let tokens = Tokens::open(dir.path()).unwrap();
+        let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
+        let metrics = Metrics::new();
+        let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
+        let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
+        let rooms = Arc::new(Rooms {
+            url: "http://node".to_owned(),
+            started: Instant::now(),
+            store: Store::open(dir.path()).unwrap(),
+            dispatch: Arc::new(Dispatch::new(engine, ledger.clone(), no_history)),
+            ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
+            redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
+            forget_source: Arc::new(|_| async { Ok(()) }.boxed()),
+            unready: Arc::new(Vec::new),
+            stopping: CancellationToken::new(),
+            config,
+            ledger,
+            history,
+            devices,
+            tokens,
+            metrics: metrics.clone(),
+        });
+        Node { dir, router: observed(router(rooms.clone()), metrics), rooms, admin }
+    }
+
+    /// A token with this role.
+    pub fn token(&self, role: Role) -> String {
+        self.rooms.tokens.create(&default_tenant(), "test", role, Micros(1)).unwrap().1
+    }
+
+    pub fn app(&self, name: &str) -> AppId {
+        AppId::new(default_tenant(), Id::new(name).unwrap())
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// A request of the admin's, answered whole.
+    pub async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.ask_as(&self.admin, method, path, &[], body).await
+    }
+
+    pub async fn ask_as(&self, token: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, body) = self.send(request.body(Body::from(body.to_owned())).unwrap()).await.into_parts();
+        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes().to_vec() }
+    }
+
+    /// Lets history take everything that is in the log.
+    pub fn index(&self) {
+        let events = self.rooms.ledger.events(self.rooms.history.next(), usize::MAX, usize::MAX).unwrap();
+        self.rooms.history.index(&events).unwrap();
+        self.rooms.history.commit().unwrap();
+    }
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn is(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// A problem with this status; its name and field.
+    #[track_caller]
+    pub fn problem(self, status: u16) -> (String, String) {
+        let answer = self.is(status);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let problem = answer.json();
+        assert_eq!(problem["status"], status);
+        let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+        (text("type").trim_start_matches("urn:tawi:problem:").to_owned(), text("field"))
+    }
+}

@@ -1,0 +1,198 @@
+//! From an event in the log to its effects in the log: real engine, real guests, real embedded ledger.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use support::{Floor, app, function, reading};
+use tawi_runtime::model::Kind;
+
+const ALERT: &str = r#"
+[app]
+name = "threshold-alert"
+[[on]]
+name = "alert"
+subject = "reading.>"
+[grant]
+publish = ["alerts.>"]
+config = true
+[config]
+threshold = "8"
+"#;
+
+const AVERAGE: &str = r#"
+[app]
+name = "daily-average"
+[[on]]
+name = "count"
+subject = "reading.>"
+order = "ORDER"
+[grant]
+state = true
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readings_above_the_threshold_become_alerts_in_the_log() {
+    let floor = Floor::open().await;
+    floor.deploy("threshold-alert", ALERT).await;
+    floor.append(vec![reading("fridge1", "temp", "9.5"), reading("fridge1", "temp", "3"), reading("fridge2", "temp", "\"8.5\"")]).await;
+    let alerts = floor.events(Kind::Message, 2).await;
+    floor.settled(&function("threshold-alert", "alert")).await;
+    let mut subjects: Vec<&str> = alerts.iter().map(|event| event.subject.as_str()).collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["alerts.fridge1.temp", "alerts.fridge2.temp"]);
+    assert_eq!(floor.all(Kind::Message).len(), 2);
+    let cause = alerts[0].cause.as_ref().unwrap();
+    assert_eq!((cause.app.as_str(), cause.function.as_str()), ("threshold-alert", "alert"));
+}
+
+/// Eight devices write one key: calls run in parallel, and yet the count is exact.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_key_counts_every_event_once() {
+    for order in ["device", "none"] {
+        let floor = Floor::open().await;
+        floor.deploy("daily-average", &AVERAGE.replace("ORDER", order)).await;
+        for round in 0..10 {
+            // One device id in eight spellings would be eight lines; the key in the state is the device's, so share the device.
+            let device = if order == "none" { "hot".to_owned() } else { format!("d{}", round % 2) };
+            floor.append((0..100).map(|_| reading(&device, "temp", "1")).collect()).await;
+        }
+        floor.settled(&function("daily-average", "count")).await;
+        let entries = floor.ledger.state_entries(&app("daily-average"), "day/", None, 100).unwrap();
+        let counts: u64 =
+            entries.iter().map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).unwrap()["count"].as_u64().unwrap()).sum();
+        assert_eq!(counts, 1_000, "order {order}: {entries:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_goes_on_where_the_last_commit_was() {
+    let mut floor = Floor::open().await;
+    floor.deploy("daily-average", &AVERAGE.replace("ORDER", "device")).await;
+    for _ in 0..3 {
+        floor.append((0..200).map(|n| reading(&format!("d{}", n % 7), "temp", "2")).collect()).await;
+        // Somewhere in the middle of the work.
+        floor = Floor::open_in(floor.crash().await).await;
+        floor.reconciler.round().await;
+    }
+    floor.settled(&function("daily-average", "count")).await;
+    let entries = floor.ledger.state_entries(&app("daily-average"), "", None, 100).unwrap();
+    let sums: BTreeMap<String, f64> = entries
+        .iter()
+        .map(|(key, value)| (key.clone(), serde_json::from_slice::<serde_json::Value>(value).unwrap()["sum"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(sums.values().sum::<f64>(), 1_200.0, "{sums:?}");
+}
+
+const ECHO: &str = r#"
+[app]
+name = "probe-event"
+[[on]]
+name = "readings"
+subject = "reading.*.event"
+retry = { attempts = 3, backoff = "linear", delay = "20ms" }
+[grant]
+publish = ["probe.echo.>"]
+"#;
+
+/// A retry holds up its own device, in order, and nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_parks_only_its_own_key() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-event", ECHO).await;
+    let again = r#"{"then":"retry","until":3,"after_ms":50}"#;
+    floor
+        .append(vec![
+            reading("slow", "event", again),
+            reading("slow", "event", "1"),
+            reading("slow", "event", "2"),
+            reading("quick", "event", "3"),
+        ])
+        .await;
+    let echoes = floor.events(Kind::Message, 4).await;
+    let seen: Vec<(String, u64, u64)> = echoes
+        .iter()
+        .map(|event| {
+            let json = event.value.to_json();
+            (json["device"].as_str().unwrap().to_owned(), json["sequence"].as_u64().unwrap(), json["attempt"].as_u64().unwrap())
+        })
+        .collect();
+    let slow: Vec<&(String, u64, u64)> = seen.iter().filter(|(device, ..)| device == "slow").collect();
+    assert_eq!(slow.iter().map(|(_, seq, attempt)| (*seq, *attempt)).collect::<Vec<_>>(), [(1, 3), (2, 1), (3, 1)]);
+    assert_eq!(seen[0].0, "quick", "the other device did not wait: {seen:?}");
+    assert!(floor.ledger.parked(&function("probe-event", "readings")).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parked_events_survive_a_restart_in_order() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-event", ECHO).await;
+    let again = r#"{"then":"retry","until":2,"after_ms":300}"#;
+    floor.append(vec![reading("d", "event", again), reading("d", "event", "1")]).await;
+    floor.settled(&function("probe-event", "readings")).await;
+    assert_eq!(floor.ledger.parked(&function("probe-event", "readings")).unwrap().len(), 2);
+    let floor = Floor::open_in(floor.crash().await).await;
+    floor.reconciler.round().await;
+    let echoes = floor.events(Kind::Message, 2).await;
+    let sequences: Vec<u64> = echoes.iter().map(|event| event.value.to_json()["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_attempt_and_a_reject_end_in_the_dead_letters_and_replay_once() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-event", ECHO).await;
+    floor
+        .append(vec![
+            reading("a", "event", r#"{"then":"trap"}"#),
+            reading("b", "event", r#"{"then":"reject"}"#),
+            reading("a", "event", "7"),
+        ])
+        .await;
+    floor.events(Kind::Message, 1).await;
+    let id = function("probe-event", "readings");
+    floor.settled(&id).await;
+    let dead = floor.ledger.dead(Some(&app("probe-event")), None, 10).unwrap();
+    let about: Vec<(u64, u32)> = dead.iter().map(|letter| (letter.seq, letter.attempts)).collect();
+    assert_eq!(about, [(1, 3), (2, 1)], "{dead:?}");
+    assert!(dead[0].error.contains("trapped"), "{}", dead[0].error);
+    assert!(dead[1].error.contains("as told"), "{}", dead[1].error);
+    // The effects of failed attempts were dropped, their log lines were not.
+    assert_eq!(floor.all(Kind::Message).len(), 1);
+    assert!(floor.all(Kind::Log).len() >= 4);
+
+    let replay = tawi_runtime::ledger::Op::ReplayDead { function: id.clone(), seq: 2, now: tawi_runtime::clock::now() };
+    floor.ledger.apply(replay).await.unwrap();
+    floor.dispatch.consumer(&id).unwrap().refresh();
+    // It is rejected again, and is a dead letter again.
+    let mut head = floor.ledger.head();
+    while floor.ledger.dead_count().unwrap() < 2 {
+        head.changed().await.unwrap();
+    }
+    assert!(floor.ledger.parked(&id).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn misbehaving_functions_end_alone() {
+    let floor = Floor::open().await;
+    for name in ["bad-loop", "bad-memory", "bad-output", "bad-trap"] {
+        let manifest = format!(
+            "[app]\nname = \"{name}\"\n[[on]]\nname = \"event\"\nsubject = \"reading.*.bad\"\ntimeout = \"300ms\"\nretry = {{ attempts = 1 }}\n[limits]\nmemory = \"16MiB\"\n"
+        );
+        floor.deploy(name, &manifest).await;
+    }
+    floor.deploy("threshold-alert", ALERT).await;
+    floor.append(vec![reading("x", "bad", "1"), reading("fridge", "temp", "9")]).await;
+    floor.events(Kind::Message, 1).await;
+    let mut head = floor.ledger.head();
+    while floor.ledger.dead_count().unwrap() < 4 {
+        head.changed().await.unwrap();
+    }
+    let why = |name: &str| floor.ledger.dead(Some(&app(name)), None, 1).unwrap()[0].error.clone();
+    assert!(why("bad-loop").contains("timeout"), "{}", why("bad-loop"));
+    assert!(why("bad-memory").contains("memory"), "{}", why("bad-memory"));
+    assert!(why("bad-output").contains("timeout"), "{}", why("bad-output"));
+    assert!(why("bad-trap").contains("trapped"), "{}", why("bad-trap"));
+    let lines = floor.all(Kind::Log).iter().filter(|event| event.subject.as_str().starts_with("log.bad-output")).count();
+    assert!(lines <= tawi_runtime::model::limit::LOG_LINES_MAX + 2, "{lines}");
+}

@@ -1,0 +1,136 @@
+//! A node without doors: embedded ledger, engine, dispatch, in a temporary folder.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tawi_runtime::{
+    clock,
+    deploy::{Draft, Reconciler, Store},
+    dispatch::Dispatch,
+    engine::{Engine, EngineOptions},
+    host::HistoryPage,
+    ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op, Outcome},
+    model::{AppId, Event, FunctionId, Id, Kind, Manifest, NewEvent, Seq, Value, id::default_tenant},
+};
+
+pub struct Floor {
+    pub dir: tempfile::TempDir,
+    pub ledger: Ledger,
+    pub store: Store,
+    pub engine: Engine,
+    pub dispatch: Arc<Dispatch>,
+    pub reconciler: Arc<Reconciler>,
+}
+
+/// A component that `functions/build` made.
+pub fn guest(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../functions/target/guests").join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run functions/build first (make test does)", path.display()))
+}
+
+pub fn app(name: &str) -> AppId {
+    AppId::new(default_tenant(), Id::new(name).unwrap())
+}
+
+pub fn function(app_name: &str, name: &str) -> FunctionId {
+    FunctionId { app: app(app_name), function: Id::new(name).unwrap() }
+}
+
+pub fn reading(device: &str, sensor: &str, value: &str) -> NewEvent {
+    let (device, sensor) = (Id::new(device).unwrap(), Id::new(sensor).unwrap());
+    let now = clock::now();
+    NewEvent::reading(&default_tenant(), &device, &sensor, now, now, Value::json(value).unwrap())
+}
+
+impl Floor {
+    pub async fn open() -> Floor {
+        Floor::open_in(tempfile::tempdir().unwrap()).await
+    }
+
+    pub async fn open_in(dir: tempfile::TempDir) -> Floor {
+        let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        let ledger = Ledger::open(&config).await.unwrap();
+        let engine = Engine::open(&EngineOptions { instances_max: 32 }).unwrap();
+        let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
+        let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
+        let store = Store::open(&dir.path().join("deploy")).unwrap();
+        let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
+        Floor { dir, ledger, store, engine, dispatch, reconciler }
+    }
+
+    /// Deploys a guest with this manifest; live when it returns.
+    pub async fn deploy(&self, guest_name: &str, manifest: &str) -> u64 {
+        let manifest = Manifest::parse(manifest).unwrap();
+        let id = AppId::new(default_tenant(), manifest.app.clone());
+        let component = guest(guest_name);
+        self.engine.verify(&component, &manifest).unwrap();
+        let artifact = self.store.put_artifact(&component).unwrap();
+        let draft = Draft { artifact, manifest, commit: "0".repeat(40), summary: "test".into(), created: clock::now(), rollback_of: None };
+        let number = self.store.add_release(&id, draft).unwrap().number;
+        self.reconciler.round().await;
+        assert_eq!(self.reconciler.failing(&id), None);
+        number
+    }
+
+    pub async fn append(&self, events: Vec<NewEvent>) -> Vec<Seq> {
+        let op = Op::Append(Append { tenant: default_tenant(), events, dedup: None, intake: None });
+        match self.ledger.apply(op).await.unwrap() {
+            Outcome::Applied { seqs, .. } => seqs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everything in the log of one kind, once there are `count` of them.
+    pub async fn events(&self, kind: Kind, count: usize) -> Vec<Arc<Event>> {
+        let mut head = self.ledger.head();
+        let mut last = 0;
+        let wait = async {
+            loop {
+                head.mark_unchanged();
+                let found = self.all(kind);
+                last = found.len();
+                if found.len() >= count {
+                    return found;
+                }
+                head.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(60), wait).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited for {count} events of {kind:?}, saw {last}"),
+        }
+    }
+
+    pub fn all(&self, kind: Kind) -> Vec<Arc<Event>> {
+        let mut from = 1;
+        let mut found = Vec::new();
+        loop {
+            let page = self.ledger.events(from, 10_000, 64 << 20).unwrap();
+            let Some(last) = page.last() else { return found };
+            from = last.seq + 1;
+            found.extend(page.into_iter().filter(|event| event.kind == kind));
+        }
+    }
+
+    /// Waits until a function has durably settled everything in the log.
+    pub async fn settled(&self, id: &FunctionId) {
+        let wait = async {
+            loop {
+                let head = *self.ledger.head().borrow();
+                let shared = self.dispatch.consumer(id).unwrap();
+                if shared.scanned() >= head && shared.open() == 0 {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the function settles what is in the log");
+    }
+
+    /// Stops as a crash would: without a word to the ledger. The folder stays.
+    pub async fn crash(self) -> tempfile::TempDir {
+        let Floor { dir, ledger, dispatch, .. } = self;
+        dispatch.stop().await;
+        ledger.close().await;
+        dir
+    }
+}

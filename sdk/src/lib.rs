@@ -1,0 +1,75 @@
+//! Write functions for Tawi, the serverless platform for IoT.
+//!
+//! An app is one crate: a function for events, a function for HTTP requests, or both, and a `tawi.toml` that says what reaches
+//! them and what they may do. `git push` builds and runs it.
+//!
+//! ```
+//! use tawi::{Event, config, json, publish};
+//!
+//! #[tawi::event]
+//! fn alert(event: Event) -> tawi::Result {
+//!     let reading = event.reading()?;
+//!     let threshold = config::get::<f64>("threshold")?.unwrap_or(8.0);
+//!     match event.number() {
+//!         Some(value) if value > threshold => {
+//!             publish(&format!("alerts.{}", reading.device), &json!({ "value": value, "measured": reading.measured }))
+//!         }
+//!         _ => Ok(()),
+//!     }
+//! }
+//!
+//! # fn main() -> tawi::Result {
+//! // A unit test needs no node: off wasm every capability goes to a fake host.
+//! let host = tawi::testing::Host::new();
+//! host.config("threshold", "9");
+//! host.run(alert, host.event("reading.fridge1.temp", 9.5))?;
+//! assert_eq!(host.published()[0].subject, "alerts.fridge1");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a call promises
+//!
+//! [`publish`](mod@publish), [`command`] and [`state`] only *list* what is to be done. It is done, all of it and once, when the
+//! handler returns `Ok`, and none of it when it returns an error, traps, or runs out of time. Then the event is tried again as the
+//! manifest says, and put with the dead letters in the end. Reads of state see the writes of the same call, and the calls of an app
+//! act as if they had run one after another. [`http::fetch`] alone happens at once and is not undone.
+//!
+//! # Modules
+//!
+//! One per capability, named as its line under `[grant]` in `tawi.toml` and its file in the contract (`wit/`):
+//! [`publish`](mod@publish), [`command`], [`state`], [`history`], [`config`], [`secrets`], [`http`](mod@http), and [`log`], which is
+//! always granted. [`testing`] is the fake host.
+
+#![warn(missing_docs)]
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod bindings;
+pub mod command;
+pub mod config;
+mod error;
+pub mod event;
+pub mod history;
+mod host;
+pub mod http;
+mod limit;
+pub mod log;
+pub mod publish;
+pub mod secrets;
+pub mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+mod time;
+mod value;
+
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, Reading};
+pub use publish::publish;
+/// Any JSON, where no type of your own says more.
+pub use serde_json::Value as Json;
+pub use serde_json::json;
+pub use tawi_macros::{event, http};
+pub use time::{TimeError, Timestamp};
+pub use value::Value;
