@@ -192,7 +192,10 @@ impl Node {
         ready();
         let served = serve(listener, router, stop, stopping).await;
         control.join(DRAIN).await;
-        dispatch.stop().await;
+        // Calls that can't be committed now, because the server is away say, run again after the next start.
+        if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {
+            tracing::warn!("calls that were not committed within {DRAIN:?} are given up");
+        }
         projections.cancel();
         tasks.join(DRAIN).await;
         ledger.close().await;

@@ -3,7 +3,7 @@
 use super::{
     App, Context,
     lane::Fold,
-    parking::{Parking, line},
+    parking::Parking,
     run::{Ended, Item, ParkedItem, Ran, Runner},
     stats::Stats,
     tracker::Tracker,
@@ -129,7 +129,7 @@ impl Consumer {
             queues: HashMap::new(),
             ready: VecDeque::new(),
             busy: HashSet::new(),
-            parking: Parking::default(),
+            parking: Parking::new(order),
             queued_bytes: 0,
             epoch: 0,
             reset: true,
@@ -204,7 +204,7 @@ impl Consumer {
         self.ready.clear();
         self.queued_bytes = 0;
         self.flushed = position.through;
-        self.parking = Parking::default();
+        self.parking = Parking::new(self.order);
         parked.into_iter().for_each(|parked| self.parking.park(parked));
         self.epoch = epoch;
         self.reset = false;
@@ -253,7 +253,7 @@ impl Consumer {
     fn take_new_parked(&mut self) {
         match self.context.ledger.parked(&self.shared.id) {
             Ok(parked) => {
-                let new = parked.into_iter().filter(|parked| parked.replay && !self.parking.knows(&line(parked), parked.seq));
+                let new = parked.into_iter().filter(|parked| parked.replay && !self.parking.knows(&self.parking.line(parked), parked.seq));
                 let new: Vec<Parked> = new.collect();
                 new.into_iter().for_each(|parked| self.parking.park(parked));
             }
@@ -322,7 +322,7 @@ impl Consumer {
 
     fn start_due(&mut self) {
         for parked in self.parking.due(clock::now(), |line| self.busy.contains(line) || self.queues.contains_key(line)) {
-            let line = line(&parked);
+            let line = self.parking.line(&parked);
             let event = Arc::new(Event { seq: parked.seq, body: parked.event });
             let item = Item { event, attempts: parked.attempts, parked: Some(ParkedItem { replay: parked.replay }) };
             self.queues.insert(line.clone(), VecDeque::from([item]));

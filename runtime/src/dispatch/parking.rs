@@ -2,29 +2,35 @@
 
 use crate::{
     ledger::Parked,
-    model::{Micros, Seq},
+    model::{Micros, Seq, manifest::Order},
 };
 use std::collections::{BTreeMap, HashMap};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Parking {
+    order: Order,
     keys: HashMap<String, BTreeMap<Seq, Parked>>,
     bytes: usize,
 }
 
-/// The line an event waits in: its key's, or one of its own for a replayed dead letter.
-pub fn line(parked: &Parked) -> String {
-    match parked.replay {
-        true => format!("\u{0}{}", parked.seq),
-        false => parked.event.key.clone(),
-    }
-}
-
 impl Parking {
+    pub fn new(order: Order) -> Parking {
+        Parking { order, keys: HashMap::new(), bytes: 0 }
+    }
+
+    /// The line an event waits in: its key's; one of its own without order, and for a replayed dead letter.
+    pub fn line(&self, parked: &Parked) -> String {
+        match (parked.replay, self.order) {
+            (true, _) => format!("\u{0}{}", parked.seq),
+            (false, Order::Device) => parked.event.key.clone(),
+            (false, Order::None) => format!("\u{1}{}", parked.seq),
+        }
+    }
+
     /// Adds an event, or replaces what is known of it.
     pub fn park(&mut self, parked: Parked) {
         let size = parked.event.size_bytes();
-        let old = self.keys.entry(line(&parked)).or_default().insert(parked.seq, parked);
+        let old = self.keys.entry(self.line(&parked)).or_default().insert(parked.seq, parked);
         self.bytes = self.bytes + size - old.map_or(0, |old| old.event.size_bytes());
     }
 
