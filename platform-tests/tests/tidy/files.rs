@@ -11,7 +11,7 @@ use tawi_platform_tests::repo;
 const FOLDERS: [&str; 6] = ["runtime", "builder", "cli", "platform-tests", "sdk", "functions"];
 
 /// Files that may pause: between two looks at a fact, or until a request of the load is due.
-const MAY_SLEEP: [&str; 2] = ["platform-tests/src/wait.rs", "platform-tests/src/load.rs"];
+const MAY_SLEEP: [&str; 3] = ["platform-tests/src/wait.rs", "platform-tests/src/load.rs", "runtime/src/ledger/tests/nats.rs"];
 
 fn all_sources() -> Vec<Source> {
     FOLDERS.iter().flat_map(|f| sources(f)).collect()
