@@ -4,7 +4,7 @@ use crate::{Client, wait::SOON};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -57,10 +57,7 @@ impl Stream {
 
     /// The next event, or none when the time is up or the node has gone.
     pub fn next_seen(&self, wait: Duration) -> Option<Seen> {
-        match self.events.recv_timeout(wait) {
-            Ok(seen) => Some(seen),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.events.recv_timeout(wait).ok()
     }
 
     /// The next `count` events, in the order in which they came.

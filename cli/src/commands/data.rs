@@ -44,7 +44,11 @@ pub fn history(context: &Context, what: History) -> Done {
         return if context.global.json { Ok(out::json(&answer)?) } else { Ok(out::line(&answer["total"].to_string())?) };
     }
     query.extend([("limit", Some(what.limit.to_string())), ("offset", Some(what.offset.to_string()))]);
-    context.show(client.get(&path("/api/v1/history", &query))?, |page: Page| {
+    let mut answer: Value = client.get(&path("/api/v1/history", &query))?;
+    if context.global.json {
+        return Ok(out::json(&answer["hits"].take())?);
+    }
+    context.show(answer, |page: Page| {
         let shown = page.hits.len();
         let mut table = Table::new(["MEASURED", "KIND", "SEQUENCE", "SUBJECT", "VALUE"]).right(&[2]);
         for hit in page.hits {

@@ -37,7 +37,7 @@ pub fn run(context: &Context, command: Tokens) -> Done {
                 return Ok(out::json(&answer)?);
             }
             // The secret alone on standard output: `TAWI_TOKEN=$(tawi tokens create …)`.
-            out::line(answer["token"].as_str().unwrap_or_default())?;
+            out::line(answer["secret"].as_str().unwrap_or_default())?;
             eprintln!("this is the only time it is shown; its id is {}", answer["id"].as_str().unwrap_or_default());
             Ok(())
         }

@@ -142,12 +142,11 @@ impl Consumer {
         let mut head = self.context.ledger.head();
         while !(self.stop.is_cancelled() && self.busy.is_empty()) {
             self.take_reports();
-            if self.reset && self.busy.is_empty() && !self.stop.is_cancelled() {
-                if let Err(error) = self.reload() {
-                    tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
+            let begin = self.reset && self.busy.is_empty() && !self.stop.is_cancelled();
+            if begin && let Err(error) = self.reload() {
+                tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
             }
             let more = self.go_on(&mut head);
             self.wait(&mut head, more).await;

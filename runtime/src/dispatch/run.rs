@@ -69,7 +69,7 @@ impl Runner {
     pub async fn run(&self, permit: &Permit, line: String, items: Vec<Item>) -> Ran {
         let mut ran = Ran { line, ended: Ended::Through, unparked: Vec::new(), rest: Vec::new() };
         let mut items = items.into_iter();
-        while let Some(item) = items.next() {
+        for item in items.by_ref() {
             match self.one(permit, &item).await {
                 Next::Settled if item.parked.is_some() => ran.unparked.push(item.event.seq),
                 Next::Settled => {}

@@ -57,7 +57,7 @@ pub async fn create(
     tracing::info!(token = token.id, role = %token.role, by = caller.0.name, "token created");
     let mut shown = show(&token);
     // Here and nowhere else.
-    shown["token"] = secret.into();
+    shown["secret"] = secret.into();
     Ok((StatusCode::CREATED, Json(shown)))
 }
 

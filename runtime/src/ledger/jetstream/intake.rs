@@ -18,7 +18,7 @@ use async_nats::jetstream::{
 };
 use futures::{FutureExt, StreamExt};
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// Messages of one append.
 const BATCH_MESSAGES_MAX: usize = 1_000;
@@ -44,6 +44,7 @@ pub(super) struct Intake {
     queue: Arc<Queue>,
     tenant: Tenant,
     keep: Duration,
+    connected: watch::Receiver<bool>,
 }
 
 /// Full, it refuses: an outsider without an acknowledgement knows that nothing was taken. What was taken in stays for the
@@ -60,7 +61,14 @@ pub(super) fn config(options: &JetstreamOptions) -> Config {
 }
 
 impl Intake {
-    pub(super) fn new(context: Context, info: &Info, view: Arc<View>, queue: Arc<Queue>, options: &JetstreamOptions) -> Intake {
+    pub(super) fn new(
+        context: Context,
+        info: &Info,
+        view: Arc<View>,
+        queue: Arc<Queue>,
+        options: &JetstreamOptions,
+        connected: watch::Receiver<bool>,
+    ) -> Intake {
         Intake {
             context,
             stream: info.config.name.clone(),
@@ -69,12 +77,19 @@ impl Intake {
             queue,
             tenant: options.tenant.clone(),
             keep: options.duplicate_window,
+            connected,
         }
     }
 
     pub(super) async fn run(self) {
+        let mut connected = self.connected.clone();
         loop {
-            match self.follow().await {
+            let followed = tokio::select! {
+                followed = self.follow() => followed,
+                // A server that was restarted has forgotten the consumer.
+                _ = connected.changed() => Ok(()),
+            };
+            match followed {
                 Ok(()) => {}
                 Err(LedgerError::Closed) => return,
                 Err(error) => tracing::warn!(%error, "intake from nats-server pauses"),

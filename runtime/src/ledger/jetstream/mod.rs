@@ -226,18 +226,18 @@ pub(super) async fn open(
         view: view.clone(),
         flights,
         rules: options.rules(),
-        connected,
+        connected: connected.clone(),
         number: 1,
     };
     opened.publisher = Some(tokio::spawn(Publisher::new(parts).run(jobs, notes)));
     if jetstream.intake {
         let info = stream(&context, intake::config(jetstream)).await?;
-        let intake = intake::Intake::new(context.clone(), &info, view.clone(), queue, jetstream);
+        let intake = intake::Intake::new(context.clone(), &info, view.clone(), queue, jetstream, connected.clone());
         opened.others.push(tokio::spawn(intake.run()));
     }
     if jetstream.relay {
         stream(&context, relay::config(jetstream)).await?;
-        let relay = relay::Relay::new(context, view.clone(), jetstream.tenant.clone(), relayed);
+        let relay = relay::Relay::new(context, view.clone(), jetstream.tenant.clone(), relayed, connected);
         opened.others.push(tokio::spawn(relay.run()));
     }
     Ok(Opened { jetstream: opened, view })

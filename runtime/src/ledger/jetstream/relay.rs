@@ -21,6 +21,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// Events read from the log at once.
 const READ_EVENTS_MAX: usize = 256;
@@ -53,20 +54,33 @@ pub(super) struct Relay {
     tenant: Tenant,
     /// What was published up to; the log keeps what comes after it.
     relayed: Arc<AtomicU64>,
+    connected: watch::Receiver<bool>,
 }
 
 /// Why the relay has to begin again.
 struct Stopped(String);
 
 impl Relay {
-    pub(super) fn new(context: Context, view: Arc<View>, tenant: Tenant, relayed: Arc<AtomicU64>) -> Relay {
+    pub(super) fn new(
+        context: Context,
+        view: Arc<View>,
+        tenant: Tenant,
+        relayed: Arc<AtomicU64>,
+        connected: watch::Receiver<bool>,
+    ) -> Relay {
         relayed.store(0, Ordering::Release);
-        Relay { context, view, tenant, relayed }
+        Relay { context, view, tenant, relayed, connected }
     }
 
     pub(super) async fn run(self) {
+        let mut connected = self.connected.clone();
         loop {
-            let Err(Stopped(reason)) = self.relay().await else { return };
+            let stopped = tokio::select! {
+                stopped = self.relay() => stopped,
+                // What was on its way is known sooner from the stream than from acknowledgements that may never come.
+                _ = connected.changed() => Err(Stopped("the connection was made anew".to_owned())),
+            };
+            let Err(Stopped(reason)) = stopped else { return };
             tracing::debug!(reason, "the relay to outsiders pauses");
             tokio::time::sleep(RETRY_DELAY).await;
         }

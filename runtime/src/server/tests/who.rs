@@ -47,7 +47,7 @@ async fn a_deploy_token_sees_its_app_alone() {
 async fn tokens_are_made_listed_and_revoked() {
     let node = Node::start().await;
     let made = node.ask("POST", "/api/v1/tokens", r#"{"name":"ci","role":"deploy","app":"mine"}"#).await.is(201).json();
-    let secret = made["token"].as_str().unwrap().to_owned();
+    let secret = made["secret"].as_str().unwrap().to_owned();
     node.ask_as(&secret, "GET", "/api/v1/status", &[], "").await.is(200);
     let list = node.ask("GET", "/api/v1/tokens", "").await.is(200);
     assert!(!String::from_utf8(list.body.clone()).unwrap().contains(&secret));
