@@ -10,7 +10,6 @@ use tawi_platform_tests::repo;
 /// Everything that holds Rust of ours.
 const FOLDERS: [&str; 6] = ["runtime", "builder", "cli", "platform-tests", "sdk", "functions"];
 
-/// Files that may pause: between two looks at a fact, or until a request of the load is due.
 /// The helpers that wait for a fact, the load that keeps a pace, and faults that strike at a moment which a seed chose.
 const MAY_SLEEP: [&str; 4] = [
     "platform-tests/src/wait.rs",
