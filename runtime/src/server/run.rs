@@ -1,10 +1,14 @@
 //! Requests to functions: `/run/APP/…`, and `APP.localhost` by host name.
 
-use super::Problem;
+use super::{
+    Problem,
+    auth::{Caller, identify},
+    request::idempotency_key,
+};
 use crate::{
     dispatch::{App, Dispatch, HttpFailure},
     engine::Failure,
-    identity::{Action, Tokens, allow},
+    identity::{Action, Tokens},
     ledger::ErrorKind,
     model::{
         AppId, Id, Tenant,
@@ -28,10 +32,8 @@ pub struct Runs {
     pub tenant: Tenant,
 }
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Tells a function where its `/` is for the client.
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 
 /// The app a request is for, and the path it gets; none when the request is for the node's own API.
 pub fn target<B>(request: &Request<B>) -> Option<(String, String)> {
@@ -77,11 +79,12 @@ impl Runs {
             .clone();
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
             self.check(request.headers(), &app.id.app)?;
-            // The token opens the node's door; what is behind it has no business with it.
+        }
+        // A token opens the node's door; what is behind it has no business with it, on a public route either.
+        if identify(request.headers(), &self.tokens).is_ok() {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
-        check_length(request.headers())?;
-        let key = idempotency_key(request.headers())?;
+        let key = idempotency_key(request.headers())?.map(str::to_owned);
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {
             // 101 would hand the connection over to a function that is done with it.
@@ -102,14 +105,13 @@ impl Runs {
         self.dispatch.app(&AppId::new(self.tenant.clone(), id)).ok_or_else(unknown)
     }
 
+    /// A token of another tenant is nobody here.
     fn check(&self, headers: &HeaderMap, app: &Id) -> Result<(), Problem> {
-        let token = headers.get(header::AUTHORIZATION).ok_or_else(Problem::no_token)?;
-        let shown = token.to_str().ok().and_then(|token| token.strip_prefix("Bearer ").or_else(|| token.strip_prefix("bearer ")));
-        let who = shown.and_then(|shown| self.tokens.check(shown.trim())).ok_or_else(Problem::bad_token)?;
-        match allow(&who, Action::Call(app)) {
-            true => Ok(()),
-            false => Err(Problem::forbidden(format!("a token with the role {} may not {}", who.role, Action::Call(app)))),
+        let who = identify(headers, &self.tokens)?;
+        if who.tenant != self.tenant {
+            return Err(Problem::bad_token());
         }
+        Caller(who).may(Action::Call(app))
     }
 }
 
@@ -136,15 +138,6 @@ fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let printable = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
-    printable.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        Problem::bad_request(format!("an idempotency key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"))
-            .field("Idempotency-Key")
-    })
 }
 
 /// Gives the request the path the function knows, and an authority, which HTTP/1.0 clients leave out.
