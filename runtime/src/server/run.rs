@@ -84,6 +84,7 @@ impl Runs {
         if identify(request.headers(), &self.tokens).is_ok() {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
+        check_length(request.headers())?;
         let key = idempotency_key(request.headers())?.map(str::to_owned);
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {

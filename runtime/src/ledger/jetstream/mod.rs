@@ -71,6 +71,14 @@ pub(super) struct Opened {
     pub view: Arc<View>,
 }
 
+/// Where a test may stop the process: batches of commits are told from all others.
+fn fault_point(subject: &str) -> &'static str {
+    match subject.contains(".commit.") {
+        true => "commit",
+        false => "append",
+    }
+}
+
 fn away(doing: &str, error: &dyn std::fmt::Display) -> LedgerError {
     LedgerError::Unavailable(format!("failed to {doing}: {error}"))
 }

@@ -230,6 +230,7 @@ impl Publisher {
             message = message.expected_last_subject_sequence(fence);
         }
         self.flights.depart(number, flight);
+        crate::fault::point(super::fault_point(&subject));
         match self.context.send_publish(subject, message).await {
             Ok(ack) => self.acks.push(async move { (number, ack.await.map(drop)) }.boxed()),
             // It never left.
