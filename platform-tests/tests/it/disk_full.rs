@@ -62,7 +62,10 @@ fn a_full_disk_is_a_507_and_when_there_is_room_it_goes_on() {
 
     fs::remove_file(filler).unwrap();
     wait_until("readings to be taken again", LATER, || match client.post(path, "{\"value\":1}").status {
-        204 => Ok(taken += 1),
+        204 => {
+            taken += 1;
+            Ok(())
+        }
         status => Err(status),
     });
     wait_for("all that were taken", LATER, || node.state("probe-state", "count/d"), |n| *n == Some(taken.to_string()));

@@ -115,7 +115,10 @@ fn a_cable_that_is_pulled_again_and_again_loses_nothing() {
             }
         }
         wait_until("a reading to be taken", LATER, || match client.post("/api/v2/devices/d/sensors/state/value", "{\"value\":0}").status {
-            204 => Ok(acknowledged += 1),
+            204 => {
+                acknowledged += 1;
+                Ok(())
+            }
             status => {
                 unknown += 1;
                 Err(status)

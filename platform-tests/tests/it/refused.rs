@@ -2,10 +2,13 @@
 
 use tawi_platform_tests::{App, Node, app::set};
 
+/// What is wrong, how it is made so, and words of the answer.
+type Case<'a> = (&'a str, &'a dyn Fn(&App), &'a [&'a str]);
+
 #[test]
 fn a_repository_that_is_no_app_is_refused_with_a_hint() {
     let node = Node::start();
-    let cases: [(&str, &dyn Fn(&App), &[&str]); 9] = [
+    let cases: [Case; 9] = [
         ("without a manifest", &|app| drop(app.git(&["rm", "--quiet", "tawi.toml"]).ok()), &["tawi.toml"]),
         ("a syntax error, with line and column", &|app| app.write("tawi.toml", "[app]\nname = \n"), &["tawi.toml", "2"]),
         ("a key with a typing error", &|app| app.replace("tawi.toml", "auth", "auht"), &["auht", "auth"]),

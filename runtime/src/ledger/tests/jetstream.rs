@@ -432,9 +432,8 @@ async fn outsiders_are_told_of_everything_in_order_and_once() {
         for n in round * 20..round * 20 + 20 {
             let op = Commit { events: vec![reading(n), message("alerts.d", n)], ..commit("a", None) };
             let appended = loop {
-                match ledger.apply(Op::Commit(Commit { ..op.clone() })).await {
-                    Ok(Outcome::Applied { seqs, .. }) => break seqs,
-                    Ok(_) | Err(_) => {}
+                if let Ok(Outcome::Applied { seqs, .. }) = ledger.apply(Op::Commit(Commit { ..op.clone() })).await {
+                    break seqs;
                 }
             };
             expected.extend(appended);
