@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
 };
-use tawi_platform_tests::{App, Node};
+use tawi_platform_tests::{App, Node, wait::SOON, wait_for};
 
 fn node_with(function: &str) -> (Node, App) {
     let node = Node::start();
@@ -84,10 +84,9 @@ fn a_trap_is_a_500_with_an_id_that_finds_the_log_line() {
     let problem = node.client().get(&app.run_path("/trap")).problem(500);
     let id = problem["id"].as_str().unwrap_or_else(|| panic!("no id in {problem}")).to_owned();
     assert!(!problem.to_string().contains("as told"), "what a function panics with is not for strangers: {problem}");
-    let line = node.wait_for_log("probe-http", &id);
-    assert!(
-        line["message"].as_str().unwrap().contains("as told") || node.logs("probe-http").iter().any(|l| l.to_string().contains("as told"))
-    );
+    let lines = wait_for("the call's lines", SOON, || node.history(&format!("kind:log AND call:\"{id}\"")), |lines| !lines.is_empty());
+    assert!(lines.iter().any(|line| line.to_string().contains("panicked")), "{lines:?}");
+    assert!(node.logs("probe-http").iter().any(|line| line.to_string().contains("as told")));
 }
 
 /// Effects before the head are committed before the head is sent; later ones when the handler returns.
