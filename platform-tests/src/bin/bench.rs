@@ -1,6 +1,6 @@
 //! The figures of `make bench`: each is measured on a node of its own, from outside, with the load generator on the same machine.
 //!
-//!     bench [NAME …]      those whose name holds one of the words; without words, all
+//! `bench [NAME …]` runs those whose name holds one of the words; without words, all.
 
 use serde_json::Value;
 use std::{

@@ -84,14 +84,9 @@ fn a_trap_is_a_500_with_an_id_that_finds_the_log_line() {
     let problem = node.client().get(&app.run_path("/trap")).problem(500);
     let id = problem["id"].as_str().unwrap_or_else(|| panic!("no id in {problem}")).to_owned();
     assert!(!problem.to_string().contains("as told"), "what a function panics with is not for strangers: {problem}");
-    wait_for(
-        "the call's own words in its log",
-        SOON,
-        || node.logs("probe-http"),
-        |lines| {
-            lines.iter().any(|line| line["call"].as_str() == Some(&id) && line["message"].as_str().is_some_and(|m| m.contains("as told")))
-        },
-    );
+    let lines = wait_for("the call's lines", SOON, || node.history(&format!("kind:log AND call:\"{id}\"")), |lines| !lines.is_empty());
+    assert!(lines.iter().any(|line| line.to_string().contains("panicked")), "{lines:?}");
+    assert!(node.logs("probe-http").iter().any(|line| line.to_string().contains("as told")));
 }
 
 /// Effects before the head are committed before the head is sent; later ones when the handler returns.
