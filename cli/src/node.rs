@@ -13,7 +13,7 @@ use tawi_runtime::{
     server::{ForgetSource, Progress, Redeploy},
     telemetry,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// What the node knows once it serves.
@@ -106,8 +106,10 @@ fn redeploy(builder: Builder) -> Redeploy {
             }
         };
         let lines = futures::stream::unfold(said, |mut said| async { said.recv().await.map(|line| (Progress::Line(line), said)) });
-        // The lines end when the build does, and the build goes on only while somebody listens.
-        futures::stream::select(lines, build.into_stream()).boxed()
+        // Polled as one with the lines: the build goes on only while somebody listens. Its end comes after the last line.
+        let (done, end) = oneshot::channel();
+        let drive = build.map(|end| done.send(end)).into_stream().filter_map(|_| async { None });
+        futures::stream::select(lines, drive).chain(end.into_stream().filter_map(|end| async { end.ok() })).boxed()
     })
 }
 

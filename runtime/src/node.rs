@@ -123,7 +123,12 @@ impl Node {
 
     /// How others reach it, without a slash at the end.
     pub fn url(&self) -> String {
-        self.config.public_url.clone().unwrap_or_else(|| format!("http://{}", self.addr)).trim_end_matches('/').to_owned()
+        // Every address is no address that anybody can ask.
+        let here = match self.addr.ip().is_unspecified() {
+            true => SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.addr.port())),
+            false => self.addr,
+        };
+        self.config.public_url.clone().unwrap_or_else(|| format!("http://{here}")).trim_end_matches('/').to_owned()
     }
 
     /// What the API works on. `redeploy` and `forget_source` are the builder's.

@@ -167,8 +167,6 @@ impl Applier {
         tables.set_meta(tables::STREAM, applied)?;
         let changed = tables.finish()?;
         txn.commit().map_err(|e| LedgerError::storage("write the view", e.into()))?;
-        // Stored by the server, applied here, and nobody has been told.
-        group.iter().for_each(|message| crate::fault::point(super::fault_point(&message.subject)));
         Ok(Written { changed, ends, applied, ops })
     }
 

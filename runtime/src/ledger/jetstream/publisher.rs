@@ -230,9 +230,18 @@ impl Publisher {
             message = message.expected_last_subject_sequence(fence);
         }
         self.flights.depart(number, flight);
-        crate::fault::point(super::fault_point(&subject));
+        let kind = super::fault_point(&subject);
+        crate::fault::point(kind);
         match self.context.send_publish(subject, message).await {
-            Ok(ack) => self.acks.push(async move { (number, ack.await.map(drop)) }.boxed()),
+            Ok(ack) => {
+                let stored = async move {
+                    let stored = ack.await.map(drop);
+                    // In the server, and nobody here knows it.
+                    crate::fault::point(kind);
+                    (number, stored)
+                };
+                self.acks.push(stored.boxed());
+            }
             // It never left.
             Err(error) if error.kind() == PublishErrorKind::Other => self.refuse(number, &error),
             Err(error) => self.acked(number, Err(error)),
