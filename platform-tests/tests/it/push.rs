@@ -178,12 +178,12 @@ fn a_pusher_who_goes_away_cancels_the_build() {
     app.write("build.rs", format!("fn main() {{ std::fs::write({mark:?}, \"\").unwrap(); loop {{ std::thread::park(); }} }}"));
     app.commit("never built");
     app.set_remote(&node, node.token());
-    // In a group of its own, as in a terminal: Ctrl-C reaches git and the helper that has the connection.
+    // In a group of its own, as in a terminal: the end of one is the end of the helper that has the connection.
     let mut push = app.git_command().args(["push", "tawi", "main"]).stderr(std::process::Stdio::null()).process_group(0).spawn().unwrap();
     // Only what this node started: other tests build too.
     let building = || node.descendants().iter().any(|args| args.contains("cargo") || args.contains("build-script"));
     wait_for("the build to run", tawi_platform_tests::wait::LATER, building, |is| *is);
-    killpg(Pid::from_raw(i32::try_from(push.id()).unwrap()), Signal::SIGINT).unwrap();
+    killpg(Pid::from_raw(i32::try_from(push.id()).unwrap()), Signal::SIGTERM).unwrap();
     push.wait().unwrap();
     wait_for("the build to be stopped", SOON, building, |is| !*is);
     assert!(node.tawi(&["apps", "list", "--json"]).ok().rows().iter().all(|app| app["release"].is_null()));
