@@ -1,6 +1,8 @@
 //! The ledger in a stream of nats-server: durable there, applied to a view here.
 //!
-//!     submit -> publisher -> stream -> follower -> applier -> view -> answer
+//! ```text
+//! submit -> publisher -> stream -> follower -> applier -> view -> answer
+//! ```
 //!
 //! The order of the stream is the order of the ledger, for every node that follows it.
 
