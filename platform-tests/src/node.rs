@@ -210,26 +210,28 @@ impl Node {
     /// Starts a node that has ended, on the data it left, and waits until it serves.
     #[track_caller]
     pub fn start_again(&mut self) {
+        if let Err(status) = self.start_or_end() {
+            panic!("the node ended with {status} before it served\n{}", tail(&self.log()));
+        }
+    }
+
+    /// [`Node::start_again`] for a node that may die while it starts: then, how.
+    #[track_caller]
+    pub fn start_or_end(&mut self) -> Result<(), ExitStatus> {
         let ready_file = self.spawn();
-        let child = self.child.as_mut().unwrap();
-        let mut ended = None;
+        let mut child = self.child.take().unwrap();
         let ready = wait_until("the node to serve", LATER, || {
             if let Some(text) = fs::read_to_string(&ready_file).ok().filter(|t| t.ends_with('\n')) {
-                return Ok(serde_json::from_str::<Ready>(&text).map_err(|e| format!("ready file `{text}`: {e}")));
+                return Ok(Ok(text));
             }
-            ended = ended.or(child.try_wait().unwrap());
-            match ended {
-                Some(status) => Ok(Err(format!("the node ended with {status} before it served"))),
-                None => Err("no ready file yet"),
-            }
+            child.try_wait().unwrap().map(Err).ok_or("no ready file yet")
         });
-        match ready {
-            Ok(ready) => {
-                let token = ready.token.clone().or(self.ready.token.take());
-                self.ready = Ready { token, ..ready };
-            }
-            Err(why) => panic!("{why}\n{}", tail(&self.log())),
-        }
+        let text = ready?;
+        let ready: Ready = serde_json::from_str(&text).unwrap_or_else(|e| panic!("ready file `{text}`: {e}"));
+        let token = ready.token.clone().or(self.ready.token.take());
+        self.ready = Ready { token, ..ready };
+        self.child = Some(child);
+        Ok(())
     }
 
     /// Starts the process and does not wait: for nodes that are meant to refuse. Answers with the ready file's path.

@@ -7,6 +7,7 @@
 use serde_json::json;
 use std::{
     collections::BTreeSet,
+    os::unix::process::ExitStatusExt,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -194,10 +195,17 @@ fn live_and_die(node: &mut Node, proxy: &Proxy, acknowledged: &AtomicU64, seed: 
         if let End::Point(point, n) = &end {
             node.set_env("TAWI_FAULT", Some(&format!("{point}:{n}")));
         }
-        node.start_again();
-        proxy.mend(node.authority().parse().unwrap());
+        let started = node.start_or_end();
+        match started {
+            Ok(()) => proxy.mend(node.authority().parse().unwrap()),
+            // It came to the point with what the last life had left to do.
+            Err(status) => {
+                assert!(status.signal().is_some() && matches!(end, End::Point(..)), "the node ended with {status} while it started")
+            }
+        }
         let start = Instant::now();
         match end {
+            End::Point(..) if started.is_err() => {}
             End::Point(point, _) => {
                 let status = node.wait_for_end();
                 assert!(!status.success(), "the node ended well at `{point}`");
