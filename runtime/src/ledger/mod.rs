@@ -2,14 +2,16 @@
 //! Never: runs a function, knows HTTP, decides a retry.
 //!
 //! Log and state are one thing. Every change is an [`Op`], applied by one pure function (`tables.rs`) to one redb file, the
-//! *view* (`view.rs`). `embedded` makes the file itself durable; `jetstream` makes the operations durable in a stream of
-//! nats-server and applies them from there, so that the view can always be made again. Whoever reads sees the view.
+//! *view* (`view.rs`). What is durable first are the operations: `embedded` writes them to a journal beside the view,
+//! `jetstream` to a stream of nats-server. They are applied from there, so that the view can always be brought up to date.
+//! Whoever reads sees the view.
 
 mod backup;
 mod disk;
 mod embedded;
 mod error;
 mod jetstream;
+mod journal;
 pub mod op;
 mod queue;
 mod record;
@@ -58,7 +60,7 @@ enum Writer {
 
 #[derive(Debug, Clone)]
 pub enum LedgerConfig {
-    /// One redb file under `dir`.
+    /// A journal and a view under `dir`.
     Embedded { dir: PathBuf, options: LedgerOptions },
     /// A view under `dir` of what is in the nats-server at `url`.
     Jetstream { dir: PathBuf, url: String, options: LedgerOptions, jetstream: JetstreamOptions },
@@ -135,18 +137,18 @@ impl Ledger {
                 let disk = disk::FileDisk::new(dir, options.cache_bytes)?;
                 let options = options.clone();
                 // A repair may read for seconds.
-                let opened = tokio::task::spawn_blocking(move || Ledger::embedded(Box::new(disk), &options)).await;
+                let opened = tokio::task::spawn_blocking(move || Ledger::embedded(Arc::new(disk), &options)).await;
                 opened.unwrap_or(Err(LedgerError::Unknown))
             }
             LedgerConfig::Jetstream { dir, url, options, jetstream } => {
                 let disk = disk::FileDisk::new(dir, options.cache_bytes)?;
-                Ledger::jetstream(Box::new(disk), dir, url, options, jetstream).await
+                Ledger::jetstream(Arc::new(disk), dir, url, options, jetstream).await
             }
         }
     }
 
     async fn jetstream(
-        disk: Box<dyn disk::Disk>,
+        disk: Arc<dyn disk::Disk>,
         dir: &Path,
         url: &str,
         options: &LedgerOptions,
@@ -161,11 +163,11 @@ impl Ledger {
         Ok(Ledger(Arc::new(Inner { view: opened.view, queue, writer, relayed })))
     }
 
-    fn embedded(disk: Box<dyn disk::Disk>, options: &LedgerOptions) -> Result<Ledger, LedgerError> {
-        let view = Arc::new(view::View::open(disk)?);
+    fn embedded(disk: Arc<dyn disk::Disk>, options: &LedgerOptions) -> Result<Ledger, LedgerError> {
+        let view = Arc::new(view::View::open(disk.clone())?);
         let (queue, receiver) = queue::queue();
-        let writer = embedded::Writer { view: view.clone(), rules: options.rules(), reserve_bytes: options.disk_reserve_bytes };
-        let writer = Mutex::new(Some(Writer::Embedded(writer.spawn(receiver)?)));
+        let writer = embedded::open(disk, view.clone(), options.rules(), options.disk_reserve_bytes, receiver)?;
+        let writer = Mutex::new(Some(Writer::Embedded(writer)));
         Ok(Ledger(Arc::new(Inner { view, queue: Arc::new(queue), writer, relayed: None })))
     }
 

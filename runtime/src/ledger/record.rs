@@ -13,10 +13,14 @@ const END: u8 = 0;
 /// Writes a record into `buffer`, which is used again and again by one writer.
 pub(super) fn encode<'b>(buffer: &'b mut Vec<u8>, record: &impl Serialize) -> Result<&'b [u8], LedgerError> {
     buffer.clear();
-    buffer.push(RECORD_VERSION);
-    let taken = std::mem::take(buffer);
-    *buffer = postcard::to_extend(record, taken).map_err(|e| LedgerError::Format(format!("what it is to write: {e}")))?;
+    *buffer = encode_behind(std::mem::take(buffer), record)?;
     Ok(buffer)
+}
+
+/// Writes a record behind what `buffer` holds.
+pub(super) fn encode_behind(mut buffer: Vec<u8>, record: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
+    buffer.push(RECORD_VERSION);
+    postcard::to_extend(record, buffer).map_err(|e| LedgerError::Format(format!("what it is to write: {e}")))
 }
 
 /// `what` names the record when it can't be read.

@@ -36,7 +36,7 @@ pub(super) const FORMAT: &str = "format";
 pub(super) const NEXT: &str = "next";
 /// The oldest event that was not trimmed.
 pub(super) const FIRST: &str = "first";
-/// Groups written: tells after a failed write whether it took place.
+/// The last group of the journal that was applied (embedded).
 pub(super) const GROUP: &str = "group";
 /// The last message of the operations' stream that was applied (jetstream).
 pub(super) const STREAM: &str = "stream";
@@ -68,7 +68,6 @@ pub(super) struct Changed {
     pub events: Vec<Arc<Event>>,
     pub next: Seq,
     pub first: Seq,
-    pub group: u64,
 }
 
 pub(super) struct Tables<'t> {
@@ -86,7 +85,6 @@ pub(super) struct Tables<'t> {
     fences: Table<'t, &'static str, u64>,
     next: Seq,
     first: Seq,
-    group: u64,
     events: Vec<Arc<Event>>,
     buffer: Vec<u8>,
 }
@@ -101,7 +99,7 @@ impl<'t> Tables<'t> {
     pub(super) fn open(txn: &'t WriteTransaction) -> Result<Tables<'t>, LedgerError> {
         let meta = txn.open_table(META).map_err(failed)?;
         let number = |key: &str| Ok::<_, LedgerError>(meta.get(key).map_err(failed)?.map(|n| n.value()));
-        let (next, first, group) = (number(NEXT)?.unwrap_or(1), number(FIRST)?.unwrap_or(1), number(GROUP)?.unwrap_or(0));
+        let (next, first) = (number(NEXT)?.unwrap_or(1), number(FIRST)?.unwrap_or(1));
         Ok(Tables {
             meta,
             log: txn.open_table(LOG).map_err(failed)?,
@@ -117,7 +115,6 @@ impl<'t> Tables<'t> {
             fences: txn.open_table(FENCES).map_err(failed)?,
             next,
             first,
-            group: group + 1,
             events: Vec::new(),
             buffer: Vec::new(),
         })
@@ -125,10 +122,10 @@ impl<'t> Tables<'t> {
 
     /// Writes the counters; what it returns holds once the transaction is committed.
     pub(super) fn finish(mut self) -> Result<Changed, LedgerError> {
-        for (key, value) in [(NEXT, self.next), (FIRST, self.first), (GROUP, self.group)] {
+        for (key, value) in [(NEXT, self.next), (FIRST, self.first)] {
             self.meta.insert(key, value).map_err(failed)?;
         }
-        Ok(Changed { events: self.events, next: self.next, first: self.first, group: self.group })
+        Ok(Changed { events: self.events, next: self.next, first: self.first })
     }
 
     pub(super) fn meta(&self, key: &str) -> Result<Option<u64>, LedgerError> {

@@ -18,7 +18,7 @@ use std::sync::{
 use tokio::sync::watch;
 
 pub(super) struct View {
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
     /// None once closed, and while it is opened again after a failed write. Only these two take the write lock: redb
     /// refuses a second opening while the first is alive, so readers have to be kept out in between.
     database: RwLock<Option<Database>>,
@@ -37,7 +37,7 @@ fn failed<E: Into<redb::Error>>(error: E) -> LedgerError {
 }
 
 impl View {
-    pub(super) fn open(disk: Box<dyn Disk>) -> Result<View, LedgerError> {
+    pub(super) fn open(disk: Arc<dyn Disk>) -> Result<View, LedgerError> {
         let database = disk.open()?;
         let changed = prepare(&database)?;
         Ok(View {
@@ -51,18 +51,16 @@ impl View {
         })
     }
 
-    /// Lets go of the database and opens it again, as redb demands after an I/O error. Says how many groups it holds.
-    pub(super) fn reopen(&self) -> Result<u64, LedgerError> {
+    /// Lets go of the database and opens it again, as redb demands after an I/O error: it is as it was last made durable.
+    pub(super) fn reopen(&self) -> Result<(), LedgerError> {
         let mut place = self.database.write();
         if self.closed.load(Ordering::Acquire) {
             return Err(LedgerError::Closed);
         }
         // Dropped before the other is opened: the file is locked by whoever has it open.
         drop(place.take());
-        let database = self.disk.open()?;
-        let group = meta(&database.begin_read().map_err(failed)?, tables::GROUP)?;
-        *place = Some(database);
-        Ok(group)
+        *place = Some(self.disk.open()?);
+        Ok(())
     }
 
     /// Drops the database, so that its file can be opened by another; every read fails from here on.
@@ -130,6 +128,11 @@ impl View {
     /// The last message of the operations' stream that was applied.
     pub(super) fn applied(&self) -> Result<u64, LedgerError> {
         self.read_anyway(|txn| meta(txn, tables::STREAM))
+    }
+
+    /// The last group of the journal that was applied.
+    pub(super) fn group(&self) -> Result<u64, LedgerError> {
+        self.read_anyway(|txn| meta(txn, tables::GROUP))
     }
 
     /// Binds the view to the stream that was made at this time; says which one it is bound to.

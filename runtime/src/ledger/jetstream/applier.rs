@@ -194,7 +194,7 @@ impl Applier {
         self.view.hide(true);
         let mut delay = REOPEN_DELAY;
         while !self.stop.load(Ordering::Acquire) {
-            match self.view.reopen().and_then(|_| self.view.applied()) {
+            match self.view.reopen().and_then(|()| self.view.applied()) {
                 Ok(applied) => {
                     self.flights.progress.send_modify(|progress| progress.applied = applied);
                     self.start.send_modify(|start| *start = Start { number: start.number + 1, sequence: applied + 1 });

@@ -1,9 +1,9 @@
 //! A disk that forgets: what was not synced when the power goes is lost, kept or torn, as the seed decides. It can be full.
 
-use super::super::disk::Disk;
+use super::super::disk::{Disk, Segment};
 use super::*;
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{Error, ErrorKind as Io},
 };
 
@@ -34,24 +34,37 @@ enum Change {
     Len(u64),
 }
 
-#[derive(Debug)]
-struct State {
+/// One file.
+#[derive(Debug, Default)]
+struct Bytes {
     /// What is certain to be there after a power cut.
     synced: Vec<u8>,
     /// What a process reads now.
     current: Vec<u8>,
     unsynced: Vec<Change>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The database is file 0, segments go by their number.
+    files: BTreeMap<u64, Bytes>,
+    /// Removed, which a power cut may undo.
+    removed: BTreeMap<u64, Bytes>,
     dice: Dice,
     /// Operations until the power goes.
     countdown: Option<u64>,
     /// A handle of an earlier power-up is dead.
     boot: u64,
-    blocks: HashSet<u64>,
+    blocks: HashSet<(u64, u64)>,
     blocks_max: u64,
     locked: bool,
-    /// Syncs until one fails, whose writes a process sees all the same.
+    /// Syncs until one fails.
     sync_fails_in: Option<u64>,
+    /// Reads of the database that fail once a sync has.
+    then_reads_fail: u64,
 }
+
+const DATABASE: u64 = 0;
 
 #[derive(Debug, Clone)]
 pub(super) struct SimDisk(Arc<Mutex<State>>, watch::Sender<bool>);
@@ -60,6 +73,7 @@ pub(super) struct SimDisk(Arc<Mutex<State>>, watch::Sender<bool>);
 struct Handle {
     disk: SimDisk,
     boot: u64,
+    file: u64,
 }
 
 fn apply(bytes: &mut Vec<u8>, change: &Change) {
@@ -75,13 +89,40 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
     }
 }
 
+impl Bytes {
+    /// What a power cut leaves of it.
+    fn survive(&mut self, dice: &mut Dice) {
+        let changes = std::mem::take(&mut self.unsynced);
+        let mode = dice.below(3);
+        let keep = dice.below(changes.len() as u64 + 1) as usize;
+        for (n, mut change) in changes.into_iter().enumerate() {
+            let (kept, torn) = match mode {
+                0 => (false, false),
+                // In order up to a point, the last one torn.
+                1 => (n < keep, n + 1 == keep),
+                // In any order, each perhaps torn.
+                _ => (dice.below(2) == 0, dice.below(4) == 0),
+            };
+            if let Change::Write(_, data) = &mut change
+                && torn
+            {
+                let sectors = data.len().div_ceil(SECTOR) as u64;
+                data.truncate(dice.below(sectors.max(1)) as usize * SECTOR);
+            }
+            if kept {
+                apply(&mut self.synced, &change);
+            }
+        }
+        self.current = self.synced.clone();
+    }
+}
+
 impl SimDisk {
     /// With an empty database on it: that one appears whole or not at all is the doing of `FileDisk::create`.
     pub(super) fn new(seed: u64) -> SimDisk {
         let state = State {
-            synced: Vec::new(),
-            current: Vec::new(),
-            unsynced: Vec::new(),
+            files: BTreeMap::from([(DATABASE, Bytes::default())]),
+            removed: BTreeMap::new(),
             dice: Dice::new(seed),
             countdown: None,
             boot: 0,
@@ -89,6 +130,7 @@ impl SimDisk {
             blocks_max: u64::MAX,
             locked: false,
             sync_fails_in: None,
+            then_reads_fail: 0,
         };
         let disk = SimDisk(Arc::new(Mutex::new(state)), watch::channel(false).0);
         drop(disk.open().unwrap());
@@ -111,53 +153,59 @@ impl SimDisk {
         state.countdown = None;
         state.locked = false;
         self.1.send_replace(false);
-        let changes = std::mem::take(&mut state.unsynced);
-        let mut bytes = std::mem::take(&mut state.synced);
-        let mode = state.dice.below(3);
-        let keep = state.dice.below(changes.len() as u64 + 1) as usize;
-        for (n, mut change) in changes.into_iter().enumerate() {
-            let (kept, torn) = match mode {
-                0 => (false, false),
-                // In order up to a point, the last one torn.
-                1 => (n < keep, n + 1 == keep),
-                // In any order, each perhaps torn.
-                _ => (state.dice.below(2) == 0, state.dice.below(4) == 0),
-            };
-            if let Change::Write(_, data) = &mut change
-                && torn
-            {
-                let sectors = data.len().div_ceil(SECTOR) as u64;
-                data.truncate(state.dice.below(sectors.max(1)) as usize * SECTOR);
-            }
-            if kept {
-                apply(&mut bytes, &change);
+        let State { files, removed, dice, .. } = &mut *state;
+        for (name, file) in std::mem::take(removed) {
+            if dice.below(2) == 0 {
+                files.entry(name).or_insert(file);
             }
         }
-        state.current = bytes.clone();
-        state.synced = bytes;
+        for file in files.values_mut() {
+            file.survive(dice);
+        }
     }
 
     pub(super) fn fail_a_sync_after(&self, syncs: u64) {
         self.0.lock().sync_fails_in = Some(syncs);
     }
 
+    /// And so many reads of the database when it has.
+    pub(super) fn then_fail_reads(&self, reads: u64) {
+        self.0.lock().then_reads_fail = reads;
+    }
+
     pub(super) fn set_room(&self, blocks: u64) {
         let mut state = self.0.lock();
         state.blocks_max = state.blocks.len() as u64 + blocks;
     }
+
+    /// Counts down, and fails for ever once the power is gone.
+    fn tick<T>(&self, boot: u64, act: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+        let mut state = self.0.lock();
+        if state.boot != boot || state.countdown == Some(0) {
+            return Err(Error::other("no power"));
+        }
+        if let Some(left) = &mut state.countdown {
+            *left -= 1;
+            self.1.send_replace(*left == 0);
+        }
+        act(&mut state)
+    }
+}
+
+fn failed(error: Error) -> LedgerError {
+    LedgerError::file("use", Path::new("simulated"), error)
 }
 
 impl Disk for SimDisk {
     fn open(&self) -> Result<redb::Database, LedgerError> {
         let mut state = self.0.lock();
-        let dead = || LedgerError::storage("open the ledger's file", redb::Error::Io(Error::other("no power")));
         if state.countdown == Some(0) {
-            return Err(dead());
+            return Err(failed(Error::other("no power")));
         }
         assert!(!std::mem::replace(&mut state.locked, true), "opened twice");
         let boot = state.boot;
         drop(state);
-        let handle = Handle { disk: self.clone(), boot };
+        let handle = Handle { disk: self.clone(), boot, file: DATABASE };
         let mut builder = redb::Database::builder();
         builder.set_cache_size(1024 * 1024);
         builder.create_with_backend(handle).map_err(|e| LedgerError::storage("open the ledger's file", e.into()))
@@ -167,78 +215,168 @@ impl Disk for SimDisk {
         let state = self.0.lock();
         Ok((state.blocks_max.saturating_sub(state.blocks.len() as u64)).saturating_mul(BLOCK))
     }
+
+    fn segments(&self) -> Result<Vec<u64>, LedgerError> {
+        Ok(self.0.lock().files.keys().copied().filter(|name| *name != DATABASE).collect())
+    }
+
+    fn segment(&self, number: u64) -> Result<Arc<dyn Segment>, LedgerError> {
+        let state = self.0.lock();
+        if !state.files.contains_key(&number) {
+            return Err(failed(Error::from(Io::NotFound)));
+        }
+        Ok(Arc::new(Handle { disk: self.clone(), boot: state.boot, file: number }))
+    }
+
+    /// That it appears whole or not at all is the doing of `FileDisk`.
+    fn make_segment(&self, number: u64, bytes: u64) -> Result<Arc<dyn Segment>, LedgerError> {
+        let boot = self.0.lock().boot;
+        let made = self.tick(boot, |state| {
+            let blocks = bytes.div_ceil(BLOCK);
+            if state.blocks.len() as u64 + blocks > state.blocks_max {
+                return Err(Error::from(Io::StorageFull));
+            }
+            state.blocks.extend((0..blocks).map(|block| (number, block)));
+            let zeros = vec![0; bytes as usize];
+            state.files.insert(number, Bytes { synced: zeros.clone(), current: zeros, unsynced: Vec::new() });
+            Ok(())
+        });
+        made.map_err(failed)?;
+        self.segment(number)
+    }
+
+    fn rename_segment(&self, from: u64, to: u64) -> Result<Arc<dyn Segment>, LedgerError> {
+        let boot = self.0.lock().boot;
+        let renamed = self.tick(boot, |state| {
+            let file = state.files.remove(&from).ok_or(Error::from(Io::NotFound))?;
+            state.files.insert(to, file);
+            let blocks: Vec<_> = state.blocks.extract_if(|(name, _)| *name == from).map(|(_, block)| (to, block)).collect();
+            state.blocks.extend(blocks);
+            Ok(())
+        });
+        renamed.map_err(failed)?;
+        self.segment(to)
+    }
+
+    fn remove_segment(&self, number: u64) -> Result<(), LedgerError> {
+        let boot = self.0.lock().boot;
+        let removed = self.tick(boot, |state| {
+            let file = state.files.remove(&number).ok_or(Error::from(Io::NotFound))?;
+            state.blocks.retain(|(name, _)| *name != number);
+            state.removed.insert(number, file);
+            Ok(())
+        });
+        removed.map_err(failed)
+    }
 }
 
 impl Handle {
-    /// Counts down, and fails for ever once the power is gone.
-    fn tick<T>(&self, act: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
-        let mut state = self.disk.0.lock();
-        if state.boot != self.boot || state.countdown == Some(0) {
-            return Err(Error::other("no power"));
-        }
-        if let Some(left) = &mut state.countdown {
-            *left -= 1;
-            self.disk.1.send_replace(*left == 0);
-        }
-        act(&mut state)
+    fn file<T>(&self, act: impl FnOnce(&Bytes) -> Result<T, Error>) -> Result<T, Error> {
+        let state = self.disk.0.lock();
+        let file = state.files.get(&self.file).or_else(|| state.removed.get(&self.file));
+        act(file.ok_or_else(|| Error::from(Io::NotFound))?)
+    }
+
+    fn change(&self, blocks: std::ops::Range<u64>, change: Change) -> Result<(), Error> {
+        self.disk.tick(self.boot, |state| {
+            let blocks: Vec<_> = blocks.map(|block| (self.file, block)).filter(|block| !state.blocks.contains(block)).collect();
+            if state.blocks.len() as u64 + blocks.len() as u64 > state.blocks_max {
+                return Err(Error::from(Io::StorageFull));
+            }
+            state.blocks.extend(blocks);
+            if let Change::Len(len) = &change {
+                state.blocks.retain(|(file, block)| *file != self.file || block * BLOCK < *len);
+            }
+            let file = state.files.get_mut(&self.file).ok_or(Error::from(Io::NotFound))?;
+            apply(&mut file.current, &change);
+            file.unsynced.push(change);
+            Ok(())
+        })
+    }
+
+    fn put(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        let blocks = offset / BLOCK..(offset + data.len() as u64).div_ceil(BLOCK);
+        self.change(blocks, Change::Write(offset, data.to_vec()))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.disk.tick(self.boot, |state| {
+            let file = state.files.get_mut(&self.file).ok_or(Error::from(Io::NotFound))?;
+            if state.sync_fails_in == Some(0) {
+                state.sync_fails_in = None;
+                // The kernel has let go of what it could not write, and will not try again; it may have written some.
+                // (What redb does then is redb's.)
+                if self.file != DATABASE && state.dice.below(2) == 0 {
+                    file.unsynced.clear();
+                }
+                return Err(Error::other("a bad sector"));
+            }
+            state.sync_fails_in = state.sync_fails_in.map(|left| left - 1);
+            for change in std::mem::take(&mut file.unsynced) {
+                apply(&mut file.synced, &change);
+            }
+            Ok(())
+        })
     }
 }
 
 impl redb::StorageBackend for Handle {
     fn len(&self) -> Result<u64, Error> {
-        Ok(self.disk.0.lock().current.len() as u64)
+        self.file(|file| Ok(file.current.len() as u64))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
-        let state = self.disk.0.lock();
-        let found = state.current.get(offset as usize..offset as usize + out.len());
-        out.copy_from_slice(found.ok_or_else(|| Error::from(Io::UnexpectedEof))?);
-        Ok(())
+        let mut state = self.disk.0.lock();
+        if self.file == DATABASE && state.sync_fails_in.is_none() && state.then_reads_fail > 0 {
+            state.then_reads_fail -= 1;
+            return Err(Error::other("a bad sector"));
+        }
+        drop(state);
+        self.file(|file| {
+            let found = file.current.get(offset as usize..offset as usize + out.len());
+            out.copy_from_slice(found.ok_or_else(|| Error::from(Io::UnexpectedEof))?);
+            Ok(())
+        })
     }
 
     fn set_len(&self, len: u64) -> Result<(), Error> {
-        self.tick(|state| {
-            state.blocks.retain(|block| block * BLOCK < len);
-            apply(&mut state.current, &Change::Len(len));
-            state.unsynced.push(Change::Len(len));
-            Ok(())
-        })
+        self.change(0..0, Change::Len(len))
     }
 
     fn sync_data(&self) -> Result<(), Error> {
-        self.tick(|state| {
-            if state.sync_fails_in == Some(0) {
-                state.sync_fails_in = None;
-                return Err(Error::other("a bad sector"));
-            }
-            state.sync_fails_in = state.sync_fails_in.map(|left| left - 1);
-            for change in std::mem::take(&mut state.unsynced) {
-                apply(&mut state.synced, &change);
-            }
-            Ok(())
-        })
+        self.flush()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        self.tick(|state| {
-            let blocks = offset / BLOCK..(offset + data.len() as u64).div_ceil(BLOCK);
-            let new = blocks.clone().filter(|block| !state.blocks.contains(block)).count() as u64;
-            if state.blocks.len() as u64 + new > state.blocks_max {
-                return Err(Error::from(Io::StorageFull));
-            }
-            state.blocks.extend(blocks);
-            let change = Change::Write(offset, data.to_vec());
-            apply(&mut state.current, &change);
-            state.unsynced.push(change);
-            Ok(())
-        })
+        self.put(offset, data)
     }
+}
 
-    fn close(&self) -> Result<(), Error> {
+/// As the lock of a file goes with its handle.
+impl Drop for Handle {
+    fn drop(&mut self) {
         let mut state = self.disk.0.lock();
-        if state.boot == self.boot {
+        if self.file == DATABASE && state.boot == self.boot {
             state.locked = false;
         }
-        Ok(())
+    }
+}
+
+impl Segment for Handle {
+    fn len(&self) -> Result<u64, LedgerError> {
+        self.file(|file| Ok(file.current.len() as u64)).map_err(failed)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), LedgerError> {
+        redb::StorageBackend::read(self, offset, into).map_err(failed)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), LedgerError> {
+        assert!(offset + bytes.len() as u64 <= Segment::len(self)?, "a segment keeps its length");
+        self.put(offset, bytes).map_err(failed)
+    }
+
+    fn sync(&self) -> Result<(), LedgerError> {
+        self.flush().map_err(failed)
     }
 }
