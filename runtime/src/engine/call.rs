@@ -3,7 +3,7 @@
 use super::{Engine, EngineError, Loaded, Permit, TICK};
 use crate::{
     host::{Call, Collected, World, event_handler, value_out},
-    model::{Event, Micros, manifest::Function},
+    model::{Event, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
 };
 use std::{
     sync::Arc,
@@ -68,6 +68,8 @@ impl Engine {
     pub(super) fn store(&self, call: Call, timeout: Duration) -> Store<Call> {
         let mut store = Store::new(&self.wasm, call);
         store.limiter(|call| &mut call.memory);
+        // Bounds what is lifted out of the guest, arguments and results alike, each call anew; more is a trap.
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_epoch_deadline(1);
         let end = Instant::now() + timeout;
         store.epoch_deadline_callback(move |_| match Instant::now() < end {
@@ -89,6 +91,8 @@ impl Engine {
 /// Bytes of a failure's reason that are kept.
 const REASON_BYTES_MAX: usize = 2_048;
 const TIMED_OUT: &str = "the call's time is over";
+/// What wasmtime says of a host call over [`HOSTCALL_BYTES_MAX`].
+const TOO_MUCH: &str = "fuel allocated for hostcalls";
 
 async fn run(loaded: &Loaded, attempt: &Attempt<'_>, store: &mut Store<Call>) -> wasmtime::Result<Result<(), event_handler::Failure>> {
     let indices = loaded.event.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no event handler"))?;
@@ -132,6 +136,9 @@ pub(super) fn failure(trap: &wasmtime::Error, call: &Call, timeout: Duration) ->
     let text = format!("{trap:#}");
     if text.contains(TIMED_OUT) {
         return Failure::Timeout(timeout);
+    }
+    if text.contains(TOO_MUCH) {
+        return Failure::Trap(format!("more than {HOSTCALL_BYTES_MAX} bytes were handed over in one host call"));
     }
     match call.memory.refused {
         Some(bytes) => Failure::Memory(bytes),

@@ -17,12 +17,15 @@ mod stdio;
 
 use crate::model::{
     AppId, Effects, LogLine, Micros, Release,
-    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX},
+    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX, READS_BYTES_MAX, READS_MAX},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -45,6 +48,8 @@ pub mod bindings {
         imports: {
             "tawi:app/history.search": async,
             "tawi:app/history.count": async,
+            "tawi:app/state.entries": async,
+            "wasi:keyvalue/store.[method]bucket.list-keys": async,
             "wasi:keyvalue/store.[drop]bucket": trappable,
         },
         exports: { default: async },
@@ -95,6 +100,14 @@ pub enum Read {
     Prefix(String),
 }
 
+impl Read {
+    fn len_bytes(&self) -> usize {
+        match self {
+            Read::Key(text) | Read::Prefix(text) => text.len(),
+        }
+    }
+}
+
 /// Everything a call has asked for so far.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -103,6 +116,7 @@ pub struct Collected {
     pub own: BTreeMap<String, Option<Bytes>>,
     /// Each read with the earliest moment it was made at.
     pub reads: BTreeMap<Read, u64>,
+    read_bytes: usize,
     pub logs: Vec<LogLine>,
     log_bytes: usize,
     /// Lines over the limit, dropped.
@@ -128,8 +142,29 @@ impl Collected {
         Ok(())
     }
 
+    /// Whether one more read can be remembered. Asked before it is made: a read that is not remembered can't be checked.
+    fn admit_read(&self, read: &Read) -> Result<(), HostError> {
+        if self.reads.contains_key(read) {
+            return Ok(());
+        }
+        if self.reads.len() + 1 > READS_MAX {
+            return Err(HostError::Limit(format!("a call reads at most {READS_MAX} keys and prefixes of its state")));
+        }
+        if self.read_bytes + read.len_bytes() > READS_BYTES_MAX {
+            return Err(HostError::Limit(format!("the keys and prefixes that a call reads have at most {READS_BYTES_MAX} bytes")));
+        }
+        Ok(())
+    }
+
     fn read(&mut self, read: Read, at: u64) {
-        self.reads.entry(read).and_modify(|earliest| *earliest = (*earliest).min(at)).or_insert(at);
+        let size = read.len_bytes();
+        match self.reads.entry(read) {
+            Entry::Occupied(mut earliest) => *earliest.get_mut() = at.min(*earliest.get()),
+            Entry::Vacant(new) => {
+                new.insert(at);
+                self.read_bytes += size;
+            }
+        }
     }
 
     /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
@@ -164,6 +199,8 @@ pub struct Call {
     pub world: Arc<dyn World>,
     pub memory: MemoryLimit,
     table: ResourceTable,
+    /// The last page of keys that ended early: its cursor and its last key.
+    listed: Option<(u64, String)>,
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     egress: fetch::Egress,
@@ -176,7 +213,7 @@ impl Call {
         let egress = fetch::Egress::new(release.clone(), id.clone(), collected.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Call { id, app, release, now, collected, world, memory, table, wasi: None, http: WasiHttpCtx::new(), egress }
+        Call { id, app, release, now, collected, world, memory, table, listed: None, wasi: None, http: WasiHttpCtx::new(), egress }
     }
 }
 
