@@ -92,7 +92,10 @@ impl Node {
         let ledger = Ledger::open(&ledger_config(&config)).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
-        let engine = Engine::open(&EngineOptions { instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX) })?;
+        let engine = Engine::open(&EngineOptions {
+            instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
+            guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
+        })?;
         let store = Store::open(&config.data)?;
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));

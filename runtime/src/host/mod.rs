@@ -10,6 +10,7 @@ pub mod fetch;
 mod history;
 mod keyvalue;
 mod log;
+mod memory;
 mod publish;
 mod secrets;
 mod state;
@@ -60,6 +61,7 @@ pub mod bindings {
 pub use bindings::exports::tawi::app::event_handler;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub(crate) use log::cut;
+pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {
@@ -188,6 +190,12 @@ pub struct Taken {
     pub reads: BTreeMap<Read, u64>,
 }
 
+/// What all calls of a node have in common.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub memory: MemoryBudget,
+}
+
 /// The data of one store: one call.
 pub struct Call {
     pub id: String,
@@ -197,7 +205,7 @@ pub struct Call {
     pub now: Micros,
     pub collected: Arc<Mutex<Collected>>,
     pub world: Arc<dyn World>,
-    pub memory: MemoryLimit,
+    pub memory: CallMemory,
     table: ResourceTable,
     /// The last page of keys that ended early: its cursor and its last key.
     listed: Option<(u64, String)>,
@@ -207,9 +215,9 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new(id: String, app: AppId, release: Arc<Release>, now: Micros, world: Arc<dyn World>) -> Call {
+    pub fn new(id: String, app: AppId, release: Arc<Release>, now: Micros, world: Arc<dyn World>, shared: &Shared) -> Call {
         let collected = Arc::new(Mutex::new(Collected::default()));
-        let memory = MemoryLimit { bytes_max: release.manifest.limits.memory_bytes, refused: None };
+        let memory = CallMemory::new(release.manifest.limits.memory_bytes, shared.memory.clone());
         let egress = fetch::Egress::new(release.clone(), id.clone(), collected.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
@@ -242,30 +250,6 @@ impl WasiHttpView for Call {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
     }
 }
-
-/// Refuses memory over the manifest's limit, and remembers that it did: the trap that follows says only `unreachable`.
-#[derive(Debug)]
-pub struct MemoryLimit {
-    bytes_max: usize,
-    pub refused: Option<usize>,
-}
-
-impl wasmtime::ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = desired <= self.bytes_max;
-        if !granted {
-            self.refused = Some(desired);
-        }
-        Ok(granted)
-    }
-
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
-    }
-}
-
-/// Entries of one table of a guest.
-pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// Names the type of the host's data to the generated bindings.
 struct Tawi;

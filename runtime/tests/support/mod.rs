@@ -49,7 +49,7 @@ impl Floor {
     pub async fn open_in(dir: tempfile::TempDir) -> Floor {
         let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
         let ledger = Ledger::open(&config).await.unwrap();
-        let engine = Engine::open(&EngineOptions { instances_max: 32 }).unwrap();
+        let engine = Engine::open(&EngineOptions { instances_max: 32, ..EngineOptions::default() }).unwrap();
         let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
         let store = Store::open(&dir.path().join("deploy")).unwrap();

@@ -54,7 +54,7 @@ impl Node {
         let tokens = Tokens::open(dir.path()).unwrap();
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
         let metrics = Metrics::new();
-        let engine = Engine::open(&EngineOptions { instances_max: 2 }).unwrap();
+        let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
