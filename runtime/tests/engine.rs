@@ -11,7 +11,7 @@ const MIB: usize = 1 << 20;
 const MANIFEST: &str = "[app]\nname = \"odd\"\n[[on]]\nname = \"f\"\nsubject = \"reading.>\"\n[limits]\nmemory = \"4MiB\"\n";
 
 fn engine(guest_memory_bytes_max: Option<usize>) -> Engine {
-    Engine::open(&EngineOptions { instances_max: 4, guest_memory_bytes_max }).unwrap()
+    Engine::open(&EngineOptions { instances_max: 4, guest_memory_bytes_max, ..EngineOptions::default() }).unwrap()
 }
 
 /// A component whose core modules are these, each instantiated once; the last one exports what handles events.

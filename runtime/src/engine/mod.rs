@@ -12,7 +12,7 @@ pub use check::Exports;
 pub use http::{Head, HttpCall, Responded};
 
 use crate::{
-    host::{self, Call, MemoryBudget, event_handler},
+    host::{self, Call, MemoryBudget, NodeSecret, event_handler},
     model::{AppId, Manifest, Release},
 };
 use std::{
@@ -33,11 +33,13 @@ pub struct EngineOptions {
     pub instances_max: u32,
     /// Memory of all instances together; none: derived from the machine's.
     pub guest_memory_bytes_max: Option<usize>,
+    /// What the randomness of calls is made from.
+    pub secret: NodeSecret,
 }
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { instances_max: 128, guest_memory_bytes_max: None }
+        EngineOptions { instances_max: 128, guest_memory_bytes_max: None, secret: NodeSecret::default() }
     }
 }
 
@@ -98,7 +100,7 @@ impl Engine {
             linker: Arc::new(linker),
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             ticker: Arc::new(ticker),
-            shared: host::Shared { memory: MemoryBudget::new(memory) },
+            shared: host::Shared { memory: MemoryBudget::new(memory), secret: options.secret.clone() },
             instances_max: options.instances_max,
         })
     }

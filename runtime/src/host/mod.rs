@@ -60,6 +60,7 @@ pub mod bindings {
 
 pub use bindings::exports::tawi::app::event_handler;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
+pub use clock::NodeSecret;
 pub(crate) use log::cut;
 pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
 
@@ -194,6 +195,7 @@ pub struct Taken {
 #[derive(Debug, Clone)]
 pub struct Shared {
     pub memory: MemoryBudget,
+    pub secret: NodeSecret,
 }
 
 /// The data of one store: one call.
@@ -206,6 +208,7 @@ pub struct Call {
     pub collected: Arc<Mutex<Collected>>,
     pub world: Arc<dyn World>,
     pub memory: CallMemory,
+    secret: NodeSecret,
     table: ResourceTable,
     /// The last page of keys that ended early: its cursor and its last key.
     listed: Option<(u64, String)>,
@@ -221,7 +224,21 @@ impl Call {
         let egress = fetch::Egress::new(release.clone(), id.clone(), collected.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Call { id, app, release, now, collected, world, memory, table, listed: None, wasi: None, http: WasiHttpCtx::new(), egress }
+        Call {
+            id,
+            app,
+            release,
+            now,
+            collected,
+            world,
+            memory,
+            secret: shared.secret.clone(),
+            table,
+            listed: None,
+            wasi: None,
+            http: WasiHttpCtx::new(),
+            egress,
+        }
     }
 }
 
@@ -235,7 +252,8 @@ impl WasiView for Call {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.wasi.get_or_insert_with(|| {
             let mut builder = WasiCtx::builder();
-            clock::fix(&mut builder, self.now, &self.id);
+            // Functions of two apps may have one name and one event.
+            clock::fix(&mut builder, self.now, &format!("{}/{}", self.app, self.id), &self.secret);
             builder.max_random_size(RANDOM_BYTES_MAX);
             builder.stdout(stdio::Lines::new("stdout", crate::model::LogLevel::Info, self.now, self.collected.clone()));
             builder.stderr(stdio::Lines::new("stderr", crate::model::LogLevel::Error, self.now, self.collected.clone()));

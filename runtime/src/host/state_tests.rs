@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::{
-    Call, HistoryPage, HistoryQuery, HostError, MemoryBudget, Seen, Shared, World,
+    Call, HistoryPage, HistoryQuery, HostError, MemoryBudget, NodeSecret, Seen, Shared, World,
     bindings::{
         tawi::app::state::Host,
         wasi::keyvalue::{batch, store, store::HostBucket},
@@ -57,7 +57,7 @@ fn call(world: Arc<Kept>) -> Call {
     let manifest = Manifest::parse("[app]\nname='a'\n[[on]]\nname='f'\nsubject='reading.>'\n[grant]\nstate=true").unwrap();
     let (artifact, created) = (Digest::of(b""), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
-    let shared = Shared { memory: MemoryBudget::new(1 << 30) };
+    let shared = Shared { memory: MemoryBudget::new(1 << 30), secret: NodeSecret::default() };
     Call::new("call".into(), AppId::new(default_tenant(), Id::new("a").unwrap()), Arc::new(release), Micros(0), world, &shared)
 }
 

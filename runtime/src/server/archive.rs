@@ -25,7 +25,7 @@ const FORMAT: u32 = 1;
 /// Copied as they are. In each folder files go before folders, so that what names something is copied before it: a
 /// release before its artifact, a ref before its objects. What is made meanwhile is then only more than is named.
 const FOLDERS: [&str; 3] = ["apps", "git", "artifacts"];
-const TOKENS: &str = "tokens.json";
+const FILES: [&str; 2] = ["tokens.json", "secret.json"];
 /// Made again from what is there: an engine's compiled artifacts, and files that take another one's place.
 const LEFT_OUT: [&str; 3] = [".cwasm", ".lock", ".tmp"];
 const TEMPORARY: [&str; 3] = [".new-", ".tmp", ".backup-"];
@@ -108,7 +108,9 @@ impl Copy {
         for name in ["ledger", "history", "devices"] {
             append(&mut tar, &self.copied.path().join(name), Path::new(name))?;
         }
-        append(&mut tar, &self.data.join(TOKENS), Path::new(TOKENS))?;
+        for name in FILES {
+            append(&mut tar, &self.data.join(name), Path::new(name))?;
+        }
         for name in FOLDERS {
             append(&mut tar, &self.data.join(name), Path::new(name))?;
         }
