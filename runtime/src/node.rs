@@ -156,6 +156,7 @@ impl Node {
             devices: self.devices.clone(),
             store: self.store.clone(),
             dispatch: self.dispatch.clone(),
+            reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
             metrics: self.metrics.clone(),

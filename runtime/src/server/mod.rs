@@ -37,8 +37,16 @@ pub use problem::Problem;
 pub use redeploy::Progress;
 
 use crate::{
-    config::NodeConfig, deploy::Store, devices::Devices, dispatch::Dispatch, history::History, identity::Tokens, ingest::Ingest,
-    ledger::Ledger, model::AppId, telemetry::Metrics,
+    config::NodeConfig,
+    deploy::{Reconciler, Store},
+    devices::Devices,
+    dispatch::Dispatch,
+    history::History,
+    identity::Tokens,
+    ingest::Ingest,
+    ledger::Ledger,
+    model::AppId,
+    telemetry::Metrics,
 };
 use axum::{
     Router, middleware,
@@ -67,6 +75,7 @@ pub struct Rooms {
     pub devices: Devices,
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
+    pub reconciler: Arc<Reconciler>,
     pub tokens: Tokens,
     pub ingest: Ingest,
     pub metrics: Metrics,
