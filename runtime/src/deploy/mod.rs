@@ -8,4 +8,4 @@ pub mod store;
 
 pub use prepare::try_out;
 pub use reconcile::{DeployError, Reconciler, Trouble, orphans};
-pub use store::{Draft, Store, StoreError};
+pub use store::{Draft, Hold, Store, StoreError};

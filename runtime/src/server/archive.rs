@@ -5,6 +5,7 @@
 
 use crate::{
     clock,
+    deploy::{Hold, Store},
     devices::{Devices, DevicesError},
     history::{History, HistoryError},
     ledger::{Ledger, LedgerError},
@@ -73,12 +74,14 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Archi
 /// A consistent copy of what changes by itself, beside the node's data until it is written out.
 pub struct Copy {
     data: PathBuf,
+    /// A release that was copied has its artifact still when the artifacts are.
+    _hold: Hold,
     copied: TempDir,
 }
 
 impl Copy {
     /// Blocks for about as long as writing the ledger takes.
-    pub fn take(data: &Path, ledger: &Ledger, history: &History, devices: &Devices) -> Result<Copy, ArchiveError> {
+    pub fn take(data: &Path, store: &Store, ledger: &Ledger, history: &History, devices: &Devices) -> Result<Copy, ArchiveError> {
         // On the same disk, for the links.
         let copied = tempfile::Builder::new()
             .prefix(".backup-")
@@ -95,7 +98,7 @@ impl Copy {
         let from = data.join("history");
         history.at_rest(|| link(&from, &to))?.map_err(io_error("copy", &from))?;
         ledger.backup(&place("ledger")?.join(Ledger::FILE))?;
-        Ok(Copy { data: data.to_owned(), copied })
+        Ok(Copy { data: data.to_owned(), _hold: store.hold(), copied })
     }
 
     /// Writes the archive. Blocks.
