@@ -4,7 +4,7 @@ use crate::{
     error::BuildError,
     limit::{BuildLimits, GIT_OUTPUT_BYTES_MAX, MAIN, PUSH_BYTES_MAX},
     log::Log,
-    process::{self, Ended, Limit, Stderr, Stdout},
+    process::{self, Ended, Hold, Limit, Stderr, Stdout},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -140,7 +140,7 @@ impl Commit<'_> {
     async fn ask(&self, command: &mut Command) -> Result<Vec<u8>, BuildError> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let stdout = Stdout::Capture(&mut out, GIT_OUTPUT_BYTES_MAX);
-        let ended = process::run(command, self.limits, self.deadline, self.log, stdout, Stderr::Capture(&mut err)).await;
+        let ended = process::run(command, Hold::Group, self.limits, self.deadline, self.log, stdout, Stderr::Capture(&mut err)).await;
         match ended.map_err(|e| BuildError::node("run `git`", e))? {
             Ended::Exited(status) if status.success() => Ok(out),
             Ended::Exited(_) => Err(BuildError::new(format!("git could not read the commit: {}", String::from_utf8_lossy(&err).trim()))),
