@@ -126,6 +126,18 @@ impl Floor {
         tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the function settles what is in the log");
     }
 
+    /// Waits until a function says that it has parked so many.
+    pub async fn counts_parked(&self, id: &FunctionId, count: usize) {
+        let wait = async {
+            while self.dispatch.consumer(id).unwrap().parked() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait)
+            .await
+            .unwrap_or_else(|_| panic!("the function never had {count} events parked"));
+    }
+
     /// Stops as a crash would: without a word to the ledger. The folder stays.
     pub async fn crash(self) -> tempfile::TempDir {
         let Floor { dir, ledger, dispatch, .. } = self;
