@@ -5,21 +5,27 @@
 
 #[path = "floor/bare.rs"]
 mod bare;
+#[path = "floor/plain.rs"]
+mod plain;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use bare::Bare;
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 use support::{Floor, app, function, guest, reading};
-use tawi_platform_tests::results::{Figure, Results};
+use tawi_platform_tests::{
+    Nats,
+    results::{Figure, Results},
+};
 use tawi_runtime::{
     clock,
     engine::Attempt,
     host::{HistoryPage, HistoryQuery, Seen, World},
-    ledger::{Append, Op},
+    ledger::{Append, JetstreamOptions, LedgerConfig, LedgerOptions, Op},
     model::{Event, NewEvent, id::default_tenant},
 };
 use tokio::runtime;
@@ -44,7 +50,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 3] = [("call", call), ("event", event), ("hot", hot)];
+const ALL: [Bench; 4] = [("call", call), ("event", event), ("hot", hot), ("jetstream", jetstream)];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -174,12 +180,18 @@ fn bare_on_two_cores() -> f64 {
     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
 }
 
-/// Readings a second through the embedded ledger and a function, from the first append until all is settled durably.
-fn through(manifest: &str, names: &[&str]) -> f64 {
+fn embedded(dir: &Path) -> LedgerConfig {
+    LedgerConfig::Embedded { dir: dir.join("ledger"), options: LedgerOptions::default() }
+}
+
+/// Readings a second through a ledger and a function, from the first append until all is settled durably.
+fn through(ledger: impl FnOnce(&Path) -> LedgerConfig, manifest: &str, names: &[&str]) -> f64 {
     const EVENTS: usize = 150_000;
     const BATCH: usize = 500;
     two_cores().block_on(async {
-        let floor = Floor::open().await;
+        let dir = tempfile::tempdir().unwrap();
+        let config = ledger(dir.path());
+        let floor = Floor::open_on(dir, config).await;
         floor.deploy(GUEST, manifest).await;
         let begin = Instant::now();
         for from in (0..EVENTS).step_by(BATCH) {
@@ -197,7 +209,7 @@ fn through(manifest: &str, names: &[&str]) -> f64 {
 
 /// One state write and one message for each event, everything durable.
 fn event(results: &mut Results) {
-    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(MANIFEST, &["own"]), bare_on_two_cores())).collect();
+    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores())).collect();
     let note = spread(&pairs);
     let (ours, theirs) = median(pairs);
     let figure = Figure::at_least("event through the embedded ledger, two cores", ours, "1/s", 0.4);
@@ -208,9 +220,25 @@ fn event(results: &mut Results) {
 /// Every call reads and writes the same key.
 fn hot(results: &mut Results) {
     let manifest = MANIFEST.replace("\"own\"", "\"hot\"");
-    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(&manifest, &["hot"]), through(MANIFEST, &["own"]))).collect();
+    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, &manifest, &["hot"]), through(embedded, MANIFEST, &["own"]))).collect();
     let note = spread(&pairs);
     let (ours, theirs) = median(pairs);
     let figure = Figure::at_least("one key that every call reads and writes", ours, "1/s", 0.5);
     results.add(figure.beside("the same with keys of their own", theirs).note(note));
+}
+
+/// The same over a nats-server beside it, and what a plain consumer makes of one.
+fn jetstream(results: &mut Results) {
+    let ours = || {
+        let nats = Nats::start();
+        let (options, jetstream) = (LedgerOptions::default(), JetstreamOptions::default());
+        let ledger = |dir: &Path| LedgerConfig::Jetstream { dir: dir.join("ledger"), url: nats.url(), options, jetstream };
+        through(ledger, MANIFEST, &["own"])
+    };
+    let theirs = || two_cores().block_on(plain::events_a_second(&Nats::start().url(), 30_000));
+    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (ours(), theirs())).collect();
+    let note = spread(&pairs);
+    let (ours, theirs) = median(pairs);
+    let figure = Figure::at_least("event through JetStream, two cores", ours, "1/s", 2.0);
+    results.add(figure.beside("a durable pull consumer that publishes one message each", theirs).note(note));
 }

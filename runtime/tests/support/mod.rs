@@ -48,6 +48,10 @@ impl Floor {
 
     pub async fn open_in(dir: tempfile::TempDir) -> Floor {
         let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        Floor::open_on(dir, config).await
+    }
+
+    pub async fn open_on(dir: tempfile::TempDir, config: LedgerConfig) -> Floor {
         let ledger = Ledger::open(&config).await.unwrap();
         let engine = Engine::open(&EngineOptions { instances_max: 32 }).unwrap();
         let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
