@@ -5,6 +5,8 @@
 
 #[path = "floor/bare.rs"]
 mod bare;
+#[path = "floor/many.rs"]
+mod many;
 #[path = "floor/plain.rs"]
 mod plain;
 #[path = "../tests/support/mod.rs"]
@@ -50,7 +52,15 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 4] = [("call", call), ("event", event), ("hot", hot), ("jetstream", jetstream)];
+const ALL: [Bench; 7] = [
+    ("call", call),
+    ("event", event),
+    ("hot", hot),
+    ("jetstream", jetstream),
+    ("fanout", many::fan_out),
+    ("releases", many::releases),
+    ("burst", many::burst),
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -160,9 +170,9 @@ fn call(results: &mut Results) {
 }
 
 /// Calls of the bare loop on two threads.
-fn bare_on_two_cores() -> f64 {
+fn bare_on_two_cores(name: &str) -> f64 {
     let floor = one_core().block_on(Floor::open());
-    let bare = Arc::new(Bare::new(floor.engine.wasm(), &guest(GUEST)));
+    let bare = Arc::new(Bare::new(floor.engine.wasm(), &guest(name)));
     let event = Event { seq: 7, body: reading("device1", "temp", "21.5") };
     let threads: Vec<_> = (0..2)
         .map(|_| {
@@ -209,7 +219,7 @@ fn through(ledger: impl FnOnce(&Path) -> LedgerConfig, manifest: &str, names: &[
 
 /// One state write and one message for each event, everything durable.
 fn event(results: &mut Results) {
-    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores())).collect();
+    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores(GUEST))).collect();
     let note = spread(&pairs);
     let (ours, theirs) = median(pairs);
     let figure = Figure::at_least("event through the embedded ledger, two cores", ours, "1/s", 0.4);
