@@ -1,7 +1,7 @@
 //! Many of something: functions on one stream, releases, events at once.
 
 use super::{
-    GUEST, MANIFEST, bare_on_two_cores, median, readings, spread,
+    GUEST, MANIFEST, bare_on_two_cores, median, readings, settled, spread,
     support::{Floor, app, function, guest, reading},
     two_cores,
 };
@@ -47,7 +47,7 @@ pub fn fan_out(results: &mut Results) {
             let begin = Instant::now();
             append(&floor, EVENTS, 100).await;
             for id in &all {
-                floor.settled(id).await;
+                settled(&floor, id).await;
             }
             let took = begin.elapsed();
             floor.crash().await;
@@ -72,7 +72,7 @@ pub fn releases(results: &mut Results) {
             let manifest = format!("[app]\nname = \"{name}\"\n[[on]]\nname = \"on\"\nsubject = \"reading.{name}.>\"\n");
             floor.deploy_component(&distinct(&component, n), &manifest).await;
             floor.append(vec![reading(&name, "temp", "1")]).await;
-            floor.settled(&function(&name, "on")).await;
+            settled(&floor, &function(&name, "on")).await;
         };
         // One first: what the first costs is the node's.
         deploy(0).await;
@@ -104,7 +104,7 @@ pub fn burst(results: &mut Results) {
         let floor = Floor::open().await;
         floor.deploy(GUEST, MANIFEST).await;
         append(&floor, STEADY, 500).await;
-        floor.settled(&function(GUEST, "own")).await;
+        settled(&floor, &function(GUEST, "own")).await;
         let before = resident_bytes();
         let mut most = before;
         for _ in 0..100 {
