@@ -82,6 +82,10 @@ pub enum IngestError {
     Ledger(#[from] LedgerError),
     #[error("can't tell whether the device is registered")]
     Devices(#[from] DevicesError),
+    #[error("this idempotency key was used for other readings, which are stored; these are not")]
+    KeyReused,
+    #[error("this idempotency key was used, and the log no longer has what it was used for: whether this is the same can't be told")]
+    KeyForgotten,
     #[error("the node is stopping")]
     Stopped,
 }

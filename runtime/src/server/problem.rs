@@ -76,6 +76,10 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", "That does not go together", detail)
     }
 
+    pub fn key_reused(detail: impl Into<Box<str>>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used before", detail)
+    }
+
     pub fn full(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::INSUFFICIENT_STORAGE, "full", "The node's disk is full", detail).retry_after(30)
     }

@@ -40,6 +40,9 @@ impl From<IngestError> for Problem {
             IngestError::TooFarAhead(ahead) => Problem::bad_request(ahead.to_string()).field("timestamp"),
             IngestError::Ledger(error) => error.into(),
             IngestError::Devices(error) => error.into(),
+            IngestError::KeyReused | IngestError::KeyForgotten => Problem::key_reused(error.to_string())
+                .field("idempotency-key")
+                .hint("a new key for each new request, the same for each repeat of it"),
             IngestError::Stopped => Problem::unavailable(error.to_string()),
         }
     }

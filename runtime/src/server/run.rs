@@ -11,7 +11,7 @@ use crate::{
     identity::{Action, Tokens},
     ledger::ErrorKind,
     model::{
-        AppId, Id, Tenant,
+        AppId, Digest, Id, Tenant,
         limit::HTTP_BODY_BYTES_MAX,
         manifest::{Auth, Function, Manifest, Trigger},
     },
@@ -32,6 +32,8 @@ pub struct Runs {
     pub tenant: Tenant,
 }
 
+/// Hex digits of a call's key: 128 bits, so that nobody finds two requests with one.
+const CALL_KEY_DIGITS: usize = 32;
 /// Tells a function where its `/` is for the client.
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
@@ -80,12 +82,14 @@ impl Runs {
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
             self.check(request.headers(), &app.id.app)?;
         }
+        let who = identify(request.headers(), &self.tokens).ok();
         // A token opens the node's door; what is behind it has no business with it, on a public route either.
-        if identify(request.headers(), &self.tokens).is_ok() {
+        if who.is_some() {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
         check_length(request.headers())?;
-        let key = idempotency_key(request.headers())?.map(str::to_owned);
+        let key = idempotency_key(request.headers())?;
+        let key = key.map(|key| call_key(who.as_ref().map(|who| who.token.as_str()), request.method(), &path, request.uri().query(), key));
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {
             // 101 would hand the connection over to a function that is done with it.
@@ -127,6 +131,13 @@ fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Function> {
         _ => None,
     });
     handlers.max_by_key(|(length, _)| *length).map(|(_, function)| function)
+}
+
+/// What a client's key comes to: a repeat is one from the same token, to the same target. Who shows no token is nobody in
+/// particular, as all of them are. Hashed, because it is part of ids, and a query can be long.
+fn call_key(token: Option<&str>, method: &http::Method, path: &str, query: Option<&str>, key: &str) -> String {
+    let parts = serde_json::json!([token, method.as_str(), path, query, key]).to_string();
+    Digest::of(parts.as_bytes()).hex()[..CALL_KEY_DIGITS].to_owned()
 }
 
 /// What says that it is too long is not read at all; what grows too long is cut off while it streams.
@@ -194,6 +205,23 @@ mod tests {
         assert_eq!(target_of("localhost:8294", "/run/fridge-alert"), found("fridge-alert", "/"));
         assert_eq!(target_of("fridge-alert.localhost:8294", "/status"), found("fridge-alert", "/status"));
         assert_eq!(target_of("localhost:8294", "/api/v2/devices"), None);
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_token_and_its_target() {
+        let key = |token, method, path, query, key| call_key(token, &method, path, query, key);
+        let mine = key(Some("t1"), http::Method::POST, "/order", None, "k");
+        assert_eq!(mine, key(Some("t1"), http::Method::POST, "/order", None, "k"));
+        assert_eq!(mine.len(), CALL_KEY_DIGITS);
+        for other in [
+            key(None, http::Method::POST, "/order", None, "k"),
+            key(Some("t2"), http::Method::POST, "/order", None, "k"),
+            key(Some("t1"), http::Method::PUT, "/order", None, "k"),
+            key(Some("t1"), http::Method::POST, "/orders", None, "k"),
+            key(Some("t1"), http::Method::POST, "/order", Some("n=2"), "k"),
+        ] {
+            assert_ne!(mine, other);
+        }
     }
 
     #[test]
