@@ -8,6 +8,18 @@ pub const SUBJECT_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// One HTTP request with readings: a WAZIUP gateway sends up to 1 MiB, or 30,000 values.
 pub const INGEST_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A body of readings that counts as small: a few hundred readings of one sensor.
+pub const BODY_SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Small bodies in memory at a time: 512 of the largest, many thousands of the usual size.
+pub const BODIES_SMALL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The other bodies in memory at a time: 24 of the largest. Who comes on top waits, or is told when to come back.
+pub const BODIES_LARGE_BYTES_MAX: usize = 96 * 1024 * 1024;
+/// How long all of a body may take: 4 MiB over a link of 600 kbit/s.
+pub const BODY_SECONDS_MAX: u64 = 60;
+/// How long a body may stand still, so that it can't keep its memory for nothing.
+pub const BODY_IDLE_SECONDS_MAX: u64 = 10;
+/// How long a body waits for memory: less than clients wait for an answer.
+pub const BODY_ROOM_SECONDS_MAX: u64 = 5;
 /// Readings in one request.
 pub const INGEST_READINGS_MAX: usize = 30_000;
 /// One key of an app's state.

@@ -3,13 +3,13 @@
 use super::{
     AppState, Problem,
     auth::Caller,
-    request::{Path, idempotency_key, readings_body},
+    request::{Path, idempotency_key},
 };
 use crate::{
     clock,
     identity::Action,
     ingest::{Format, RepeatKey, Stored, parse},
-    model::Id,
+    model::{Id, limit::INGEST_BODY_BYTES_MAX},
     preprocess::{Envelope, Sample},
 };
 use axum::{
@@ -27,7 +27,7 @@ const DUPLICATE: &str = "tawi-duplicate";
 /// `POST /api/v2/devices/{device}/sensors/{sensor}/value`
 pub async fn value(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let format = Format::of(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()));
     let (measured, value) = refused(&state, parse::value(format, &body))?;
     let sample = Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
@@ -44,7 +44,7 @@ pub async fn values(
     from: Body,
 ) -> Result<Response, Problem> {
     let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let values = refused(&state, parse::values(&body))?;
     let sample = |(measured, value)| Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
     let samples = values.into_iter().map(sample).collect();
@@ -54,7 +54,7 @@ pub async fn values(
 /// `POST /api/v1/readings`
 pub async fn batch(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     caller.may(Action::Send)?;
-    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let samples = refused(&state, parse::readings(&body))?;
     store(&state, caller, samples, &["readings"], &headers).await
 }

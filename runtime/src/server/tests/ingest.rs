@@ -3,6 +3,9 @@
 use super::Node;
 use crate::identity::Role;
 use crate::model::limit::{INGEST_BODY_BYTES_MAX, VALUE_BYTES_MAX};
+use axum::body::Body;
+use futures::StreamExt;
+use http::Request;
 
 const VALUE: &str = "/api/v2/devices/fridge1/sensors/temp/value";
 const VALUES: &str = "/api/v2/devices/fridge1/sensors/temp/values";
@@ -79,6 +82,23 @@ async fn a_key_that_is_used_for_other_readings_is_refused_and_nothing_stored() {
     }
     assert_eq!(*node.rooms.ledger.head().borrow(), 1);
     send(r#"[{"device":"d1","sensor":"t","value":1}]"#).await.is(204);
+}
+
+#[tokio::test]
+async fn requests_that_send_nothing_hold_up_nobody() {
+    let node = Node::start().await;
+    let silent = || {
+        let body = Body::from_stream(futures::stream::pending::<Result<&'static str, std::io::Error>>());
+        let request = Request::builder().method("POST").uri(BATCH).header("authorization", format!("Bearer {}", node.admin));
+        node.send(request.body(body).unwrap())
+    };
+    let mut silent: futures::stream::FuturesUnordered<_> = (0..64).map(|_| silent()).collect();
+    tokio::select! {
+        // They are all on their way before the one that has something to say.
+        biased;
+        answer = silent.next() => panic!("a request without a body's end was answered: {answer:?}"),
+        answer = node.ask("POST", BATCH, r#"[{"device":"d1","sensor":"t","value":1}]"#) => answer.is(204),
+    };
 }
 
 #[tokio::test]
