@@ -49,14 +49,14 @@ pub async fn run(config: NodeConfig, announce: impl FnOnce(Started) -> Done + Se
             abandon.cancel();
         }
     };
-    let served = node.run(router, ready, stop.clone()).await;
+    node.run(router, ready, stop.clone()).await;
     stop.cancel();
     match hooks.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(error = telemetry::chain(&error), "the builder stopped early"),
         Err(error) => tracing::error!(%error, "the builder panicked"),
     }
-    served.map_err(|e| failed("the node stopped", &e))
+    Ok(())
 }
 
 fn options(node: &Node) -> std::io::Result<BuilderOptions> {

@@ -13,7 +13,7 @@ use crate::{
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
-    server::{self, ForgetSource, Redeploy, Rooms, run::Runs},
+    server::{self, ForgetSource, Redeploy, Rooms, listen::Doorway, run::Runs},
     shutdown::Tasks,
     telemetry::Metrics,
 };
@@ -47,8 +47,6 @@ pub enum NodeError {
     Devices(#[from] DevicesError),
     #[error("can't open the tokens")]
     Identity(#[from] IdentityError),
-    #[error("can't serve HTTP")]
-    Serve(#[source] std::io::Error),
 }
 
 /// A node with everything open and nothing running.
@@ -81,6 +79,7 @@ impl Node {
     /// Binds the port and opens every room of the config. Nothing runs yet.
     pub async fn open(config: NodeConfig) -> Result<Node, NodeError> {
         let lock = lock(&config)?;
+        server::listen::allow_many_files();
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
@@ -170,7 +169,7 @@ impl Node {
     }
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
-    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) -> Result<(), NodeError> {
+    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
         let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
@@ -195,7 +194,7 @@ impl Node {
         });
         control.start("trim", trim(ledger.clone(), history.clone(), devices.clone(), config.clone(), deploys));
         ready();
-        let served = serve(listener, router, stop, stopping).await;
+        serve(listener, router, stop, stopping).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {
@@ -204,7 +203,6 @@ impl Node {
         projections.cancel();
         tasks.join(DRAIN).await;
         ledger.close().await;
-        served
     }
 }
 
@@ -297,31 +295,16 @@ async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) -> Result<(), NodeError> {
-    use axum::serve::ListenerExt;
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "small answers of a connection may wait");
-        }
-    });
-    let asked = {
-        let (stop, stopping) = (stop.clone(), stopping.clone());
-        async move {
-            stop.cancelled().await;
-            stopping.cancel();
-        }
-    };
-    let serve = axum::serve(listener, router).with_graceful_shutdown(asked).into_future();
+/// Until the requests under way when `stop` came have ended, for [`DRAIN`] at most.
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) {
     let overdue = async {
         stop.cancelled().await;
+        stopping.cancel();
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = serve => served.map_err(NodeError::Serve),
-        () = overdue => {
-            tracing::warn!("requests that did not end within {DRAIN:?} are cut off");
-            Ok(())
-        }
+        () = server::listen::serve(listener, router, Doorway::default(), stop.clone()) => {}
+        () = overdue => tracing::warn!("requests that did not end within {DRAIN:?} are cut off"),
     }
 }
 

@@ -52,3 +52,9 @@ pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;
 /// The body of a request to a function.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections at a time, each some 20 KiB and a file descriptor. Who comes on top waits.
+pub const CONNECTIONS_MAX: usize = 2_048;
+/// How long a connection may take to send a request's head, and be silent between two requests.
+pub const HEAD_SECONDS_MAX: u64 = 30;
+/// A request's head, and what of a body is read at a time.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;

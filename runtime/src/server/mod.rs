@@ -14,6 +14,7 @@ mod event;
 mod functions;
 mod health;
 mod history;
+pub mod listen;
 mod logs;
 mod metrics;
 mod observe;
