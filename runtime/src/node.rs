@@ -133,6 +133,7 @@ impl Node {
     /// What the API works on. `redeploy` and `forget_source` are the builder's.
     pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
         let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
+        let projections = [("history", self.history.standing().clone()), ("devices", self.devices.standing().clone())];
         let unready = move || {
             let reasons = [
                 (!reconciler.is_ready(), "the apps are not loaded yet"),
@@ -140,7 +141,10 @@ impl Node {
                 (ledger.version(&probe()).is_err(), "the ledger can't be read"),
                 (!ledger.is_connected(), "the NATS server that holds the ledger is away; the node goes on when it is back"),
             ];
-            reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect()
+            let reasons = reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned());
+            let troubles = projections.iter().filter_map(|(name, standing)| Some((name, standing.trouble()?)));
+            let troubles = troubles.map(|(name, why)| format!("the projection `{name}` does not follow the log, and tries again: {why}"));
+            reasons.chain(troubles).collect()
         };
         Arc::new(Rooms {
             config: self.config.clone(),
@@ -275,10 +279,13 @@ fn event(tenant: &Tenant, hit: crate::history::Hit) -> Option<Event> {
     Some(Event { seq: hit.seq, body })
 }
 
-/// A projection that ends by an error has tried for long: the node says so and serves on without it.
+/// A projection ends with the node, whatever happens on the way; an error is that its last commit failed.
 async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result<(), E>>) {
     if let Err(error) = run.await {
-        tracing::error!(error = crate::telemetry::chain(&error), "a projection stopped");
+        tracing::error!(
+            error = crate::telemetry::chain(&error),
+            "a projection stopped with something not committed; it is read from the log again"
+        );
     }
 }
 
@@ -351,4 +358,27 @@ fn oldest_since(ledger: &Ledger, time: Micros) -> Result<Seq, LedgerError> {
         (low, high) = if old { (middle + 1, high) } else { (low, middle) };
     }
     Ok(low)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+
+    #[tokio::test]
+    async fn a_projection_that_fails_is_why_the_node_is_not_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = NodeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..NodeConfig::new(dir.path()) };
+        let node = Node::open(config).await.unwrap();
+        node.reconciler.round().await;
+        let redeploy: Redeploy = Arc::new(|_| futures::stream::empty().boxed());
+        let unready = node.rooms(redeploy, Arc::new(|_| async { Ok(()) }.boxed())).unready.clone();
+        assert_eq!(unready(), Vec::<String>::new());
+        node.history.standing().fails("it panicked".to_owned());
+        let reasons = unready();
+        assert!(reasons.len() == 1 && reasons[0].contains("`history`") && reasons[0].contains("it panicked"), "{reasons:?}");
+        node.history.standing().is_well();
+        assert_eq!(unready(), Vec::<String>::new());
+    }
 }

@@ -24,7 +24,10 @@ pub use query::QueryError;
 pub use schema::Hit;
 pub use search::{Page, Query};
 
-use crate::model::{Event, Micros, Seq};
+use crate::{
+    model::{Event, Micros, Seq},
+    telemetry::Standing,
+};
 use disk::{Disk, Folder};
 use parking_lot::Mutex;
 use partition::Partitions;
@@ -55,6 +58,7 @@ pub struct History {
     partitions: Arc<Partitions>,
     writers: Arc<Mutex<Writers>>,
     position: Arc<watch::Sender<Seq>>,
+    standing: Standing,
 }
 
 impl History {
@@ -68,7 +72,13 @@ impl History {
         let partitions = Arc::new(Partitions::open(disk.clone())?);
         let writers = Writers::new(disk, partitions.clone(), options.clone())?;
         let (position, _) = watch::channel(writers.stored());
-        Ok(History { options, partitions, writers: Arc::new(Mutex::new(writers)), position: Arc::new(position) })
+        Ok(History {
+            options,
+            partitions,
+            writers: Arc::new(Mutex::new(writers)),
+            position: Arc::new(position),
+            standing: Standing::default(),
+        })
     }
 
     /// Takes events in ascending order of sequence; what was taken before is skipped. Blocks.
@@ -100,6 +110,11 @@ impl History {
     /// The first event that [`History::index`] has not had.
     pub fn next(&self) -> Seq {
         self.writers.lock().processed() + 1
+    }
+
+    /// Whether following the ledger fails, and at what.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Answers a question. Blocks; [`History::ask`] does not.
