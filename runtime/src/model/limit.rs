@@ -46,6 +46,14 @@ pub const HISTORY_OFFSET_MAX: usize = 100_000;
 pub const QUERY_BYTES_MAX: usize = 4 * 1024;
 /// Parentheses and `NOT`s inside each other in a query: it is parsed by recursion, on a small stack.
 pub const QUERY_DEPTH_MAX: usize = 32;
+/// Conditions in a query, each a list of documents to be merged with the others in every partition.
+pub const QUERY_CONDITIONS_MAX: usize = 256;
+/// Questions to the history that are answered at a time: each takes a thread and reads the disk.
+pub const SEARCHES_MAX: usize = 8;
+/// How long a question waits for others to be answered.
+pub const SEARCH_WAIT_SECONDS_MAX: u64 = 5;
+/// How long a question may take: after this, no further partition is looked into.
+pub const SEARCH_SECONDS_MAX: u64 = 10;
 /// A request body that a conflicting HTTP call can be run on again.
 pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How far ahead of the node's clock a measured time may be and still be stored as a time; later ones are refused as garbage.

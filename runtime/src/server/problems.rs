@@ -64,6 +64,8 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Problem {
         match error.kind() {
             HistoryErrorKind::Query => Problem::bad_request(error.to_string()).field("q"),
+            HistoryErrorKind::Busy => Problem::unavailable(error.to_string()),
+            HistoryErrorKind::Slow => Problem::too_slow(error.to_string()).hint("narrow it with `from` and `to`, or name a device"),
             HistoryErrorKind::Storage => Problem::internal(&error),
         }
     }
