@@ -4,7 +4,8 @@
 pub mod error;
 pub mod parse;
 
-pub use error::{BodyError, BodyErrorKind, IngestError};
+pub use crate::model::payload::{BodyError, BodyErrorKind};
+pub use error::IngestError;
 pub use parse::Format;
 
 use crate::{
