@@ -23,6 +23,7 @@ use axum::{
     middleware,
     response::IntoResponse,
 };
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 /// What the door to functions needs.
@@ -76,7 +77,10 @@ impl Runs {
     async fn run(&self, name: String, path: String, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
         let app = self.app(&name)?;
         let release = app.loaded.load().release.clone();
-        let function = route(&release.manifest, &path)
+        let plain = plain(&path).ok_or_else(|| {
+            Problem::bad_request(format!("`{path}` has a `.` or `..` in it, which functions may read in different ways")).field("path")
+        })?;
+        let function = route(&release.manifest, &plain)
             .ok_or_else(|| Problem::unknown("unknown-path", format!("`{name}` handles no HTTP request at `{path}`")))?
             .clone();
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
@@ -100,7 +104,7 @@ impl Runs {
                 format!("the function answered with the status {}, which ends no request", response.status().as_u16()),
             )),
             Ok(response) => Ok(response.map(Body::new)),
-            Err(failure) => Err(problem(&failure)),
+            Err(failure) => Err(problem(&name, &failure)),
         }
     }
 
@@ -120,17 +124,31 @@ impl Runs {
     }
 }
 
-/// The function whose path is the longest that holds `path`.
+/// A path as whoever reads it most freely would: decoded, with one slash where there are many. Who may pass is decided on
+/// this one, so that there is no other way to write a path behind which a token is wanted. None: it says where to go by dots,
+/// which browsers resolve before they send.
+fn plain(path: &str) -> Option<String> {
+    let path = percent_decode_str(path).decode_utf8_lossy();
+    let mut plain = String::with_capacity(path.len());
+    for segment in path.split(['/', '\\']).filter(|segment| !segment.is_empty()) {
+        if segment == "." || segment == ".." {
+            return None;
+        }
+        plain.push('/');
+        plain.push_str(segment);
+    }
+    Some(plain)
+}
+
+/// The function whose path is the longest that holds `path`, which is a [`plain`] one.
 fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Function> {
-    let holds = |prefix: &str| {
-        let bare = prefix.trim_end_matches('/');
-        path.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let held = |function: &'a Function| {
+        let Trigger::Http { path: prefix, .. } = &function.trigger else { return None };
+        let prefix = plain(prefix)?;
+        let rest = path.strip_prefix(prefix.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len(), function))
     };
-    let handlers = manifest.functions.iter().filter_map(|function| match &function.trigger {
-        Trigger::Http { path, .. } if holds(path) => Some((path.trim_end_matches('/').len(), function)),
-        _ => None,
-    });
-    handlers.max_by_key(|(length, _)| *length).map(|(_, function)| function)
+    manifest.functions.iter().filter_map(held).max_by_key(|(length, _)| *length).map(|(_, function)| function)
 }
 
 /// What a client's key comes to: a repeat is one from the same token, to the same target. Who shows no token is nobody in
@@ -167,7 +185,7 @@ fn readdress(request: &mut Request<Body>, app: &str, path: &str) -> Result<(), P
 }
 
 /// For strangers too: what a function panics with is for its log.
-fn problem(failure: &HttpFailure) -> Problem {
+fn problem(app: &str, failure: &HttpFailure) -> Problem {
     let detail = match failure {
         HttpFailure::Call { failure: Failure::Trap(_) | Failure::Retry { .. } | Failure::Reject(_), .. } => {
             "the function gave up".to_owned()
@@ -175,8 +193,8 @@ fn problem(failure: &HttpFailure) -> Problem {
         other => other.to_string(),
     };
     match failure {
-        HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", id, detail),
-        HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", id, detail),
+        HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", app, id, detail),
+        HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", app, id, detail),
         HttpFailure::Busy | HttpFailure::Stopped => Problem::unavailable(detail),
         HttpFailure::Conflict => Problem::conflict(detail),
         HttpFailure::Ledger(error) if error.kind() == ErrorKind::Full => Problem::full(detail),
@@ -185,8 +203,8 @@ fn problem(failure: &HttpFailure) -> Problem {
 }
 
 /// The id finds the call's log lines.
-fn failed(status: StatusCode, kind: &'static str, id: &str, detail: String) -> Problem {
-    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
+fn failed(status: StatusCode, kind: &'static str, app: &str, id: &str, detail: String) -> Problem {
+    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi logs {app} --call {id}"))
 }
 
 #[cfg(test)]
@@ -205,6 +223,21 @@ mod tests {
         assert_eq!(target_of("localhost:8294", "/run/fridge-alert"), found("fridge-alert", "/"));
         assert_eq!(target_of("fridge-alert.localhost:8294", "/status"), found("fridge-alert", "/status"));
         assert_eq!(target_of("localhost:8294", "/api/v2/devices"), None);
+    }
+
+    #[test]
+    fn there_is_one_way_to_a_path_with_a_token_however_it_is_written() {
+        let manifest =
+            "[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\nauth = \"public\"\n[[on]]\nname = \"admin\"\nhttp = \"/admin\"\n";
+        let manifest = Manifest::parse(manifest).unwrap();
+        for path in ["/admin", "/admin/x", "/%61dmin", "//admin", "/%2Fadmin//x", "/\\admin", "/%5cadmin", "/admin%2fx"] {
+            let function = route(&manifest, &plain(path).unwrap()).unwrap();
+            assert_eq!(function.name.as_str(), "admin", "{path}");
+        }
+        for path in ["/x/../admin", "/./admin", "/%2e%2e/admin", "/x/.%2E/admin"] {
+            assert_eq!(plain(path), None, "{path}");
+        }
+        assert_eq!(route(&manifest, &plain("/administer/..x").unwrap()).unwrap().name.as_str(), "all");
     }
 
     #[test]
@@ -229,7 +262,7 @@ mod tests {
         let manifest =
             Manifest::parse("[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\n[[on]]\nname = \"status\"\nhttp = \"/status\"\n")
                 .unwrap();
-        let name = |path: &str| route(&manifest, path).map(|function| function.name.to_string());
+        let name = |path: &str| route(&manifest, &plain(path).unwrap()).map(|function| function.name.to_string());
         assert_eq!(name("/status").as_deref(), Some("status"));
         assert_eq!(name("/status/x").as_deref(), Some("status"));
         assert_eq!(name("/statusx").as_deref(), Some("all"));
