@@ -166,6 +166,9 @@ pub struct Logs {
     /// Only this function
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
+    /// Only this call, by the id that an error names
+    #[arg(long, value_name = "ID")]
+    pub call: Option<String>,
     /// At most this many old lines
     #[arg(long, short = 'n', default_value_t = 100)]
     pub limit: u32,
@@ -210,6 +213,9 @@ pub enum Dead {
         app: Option<String>,
         #[arg(long, short = 'n', default_value_t = 100)]
         limit: u32,
+        /// Those after this one, for the next page
+        #[arg(long, value_name = "APP/FUNCTION/SEQUENCE")]
+        after: Option<String>,
     },
     /// One dead letter with its event, error and last log lines
     Show(Letter),

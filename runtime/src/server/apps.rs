@@ -1,6 +1,11 @@
 //! Apps: what is deployed, and the end of one.
 
-use super::{AppState, Problem, auth::Caller, event::time, request::Path};
+use super::{
+    AppState, Problem,
+    auth::Caller,
+    event::time,
+    request::{Path, blocking},
+};
 use crate::{deploy::StoreError, identity::Action, ledger::Op, model::AppId};
 use axum::{Json, extract::State};
 use http::StatusCode;
@@ -27,7 +32,12 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -
     let app = caller.app(path.id("app")?);
     let (store, desired) = (state.store.clone(), app.clone());
     match tokio::task::spawn_blocking(move || store.delete_app(&desired)).await? {
-        Err(StoreError::NoApp(_)) if has_leftovers(&state, &app)? => {}
+        Err(error @ StoreError::NoApp(_)) => {
+            let asked = app.clone();
+            if !blocking(&state, move |state| has_leftovers(state, &asked)).await? {
+                return Err(error.into());
+            }
+        }
         done => done?,
     }
     state.dispatch.remove(&app).await;

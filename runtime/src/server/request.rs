@@ -81,6 +81,15 @@ impl Params {
     }
 }
 
+/// Asks what reads a file: such a question has no business on the threads that serve all others.
+pub async fn blocking<T: Send + 'static>(
+    state: &AppState,
+    question: impl FnOnce(&AppState) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || question(&state)).await?
+}
+
 /// A small JSON body; what is in it beyond `T` is an error.
 pub async fn json<T: serde::de::DeserializeOwned>(headers: &HeaderMap, from: Body) -> Result<T, Problem> {
     let bytes = body::whole(headers, from, 256 * 1024).await?;
