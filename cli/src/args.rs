@@ -287,6 +287,8 @@ pub enum Tokens {
         #[command(flatten)]
         role: Role,
     },
+    /// Print the token that this command uses, for other programs: export TAWI_TOKEN=$(tawi tokens show)
+    Show,
     /// Make a token worthless
     Revoke {
         /// The id, as the list shows it

@@ -1,0 +1,76 @@
+//! How a node is told to end.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// No start takes that long; one that hangs must not hang the build.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Up {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Up {
+    fn start() -> Up {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tawi"));
+        command
+            .args(["up", "--listen", "127.0.0.1:0", "--data"])
+            .arg(dir.path().join("data"))
+            .arg("--ready-file")
+            .arg(dir.path().join("ready"));
+        command.env("HOME", dir.path()).env_remove("XDG_CONFIG_HOME").env_remove("TAWI_CONFIG_DIR").env_remove("TAWI_LOG");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Up { child, dir }
+    }
+
+    /// HOST:PORT, once it serves.
+    fn addr(&mut self) -> String {
+        let since = Instant::now();
+        loop {
+            if let Ok(text) = fs::read_to_string(self.dir.path().join("ready")) {
+                let ready: serde_json::Value = serde_json::from_str(&text).unwrap();
+                return ready["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
+            }
+            assert!(self.child.try_wait().unwrap().is_none() && since.elapsed() < PATIENCE, "the node does not serve");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn interrupt(&self) {
+        assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_first_signal_waits_for_requests_and_a_second_for_nothing() {
+    let mut up = Up::start();
+    let mut stream = TcpStream::connect(up.addr()).unwrap();
+    // One request answered, so that the connection is taken; half of the next, so that there is something to wait for.
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nGET /health/live HTTP/1.1\r\n").unwrap();
+    stream.read_exact(&mut [0; 15]).unwrap();
+    up.interrupt();
+    let log = BufReader::new(up.child.stderr.take().unwrap());
+    let said = log.lines().map_while(Result::ok).find(|line| line.contains("stopping"));
+    assert!(said.is_some_and(|line| line.contains("second signal")), "it says what a second signal does");
+    up.interrupt();
+    // 0 is the end that waited.
+    assert_eq!(up.child.wait().unwrap().code(), Some(130));
+    let mut told = String::new();
+    up.child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("Tawi serves at") && !told.contains("tawi_"), "a token in a journal: {told}");
+}
