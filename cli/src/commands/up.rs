@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_token_is_shown_to_a_person_and_never_to_a_journal() {
         let ready = Path::new("/run/ready.json");
-        for saved in [Some("/home/me/logins.json"), None] {
+        for saved in [Some("/saved/logins.json"), None] {
             for ready_file in [Some(ready), None] {
                 let told = Told { token: Some("tawi_secret"), saved, ready_file, known: false };
                 let on_terminal = about_token(&told, true).join("\n");

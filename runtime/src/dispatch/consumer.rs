@@ -16,7 +16,10 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
@@ -42,6 +45,8 @@ pub struct Shared {
     pub id: FunctionId,
     pub(super) tracker: Mutex<Tracker>,
     pub stats: Stats,
+    /// How many events it has parked, as its task last knew.
+    parked: AtomicUsize,
     reports: Mutex<Reports>,
     wake: Notify,
 }
@@ -55,7 +60,8 @@ struct Reports {
 
 impl Shared {
     pub fn new(id: FunctionId) -> Arc<Shared> {
-        Arc::new(Shared { id, tracker: Mutex::default(), stats: Stats::default(), reports: Mutex::default(), wake: Notify::new() })
+        let (tracker, stats, parked) = (Mutex::default(), Stats::default(), AtomicUsize::new(0));
+        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), wake: Notify::new() })
     }
 
     /// A commit with some of its events is durable.
@@ -83,6 +89,11 @@ impl Shared {
     /// The last event looked at; what is after it in the log is the function's lag.
     pub fn scanned(&self) -> Seq {
         self.tracker.lock().scanned()
+    }
+
+    /// Events that wait to be tried again, or behind one that does.
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
     }
 
     /// Events begun or waiting in memory.
@@ -149,6 +160,7 @@ impl Consumer {
                 continue;
             }
             let more = self.go_on(&mut head);
+            self.shared.parked.store(self.parking.count(), Ordering::Relaxed);
             self.wait(&mut head, more).await;
         }
     }

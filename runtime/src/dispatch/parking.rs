@@ -11,11 +11,12 @@ pub struct Parking {
     order: Order,
     keys: HashMap<String, BTreeMap<Seq, Parked>>,
     bytes: usize,
+    count: usize,
 }
 
 impl Parking {
     pub fn new(order: Order) -> Parking {
-        Parking { order, keys: HashMap::new(), bytes: 0 }
+        Parking { order, keys: HashMap::new(), bytes: 0, count: 0 }
     }
 
     /// The line an event waits in: its key's; one of its own without order, and for a replayed dead letter.
@@ -31,6 +32,7 @@ impl Parking {
     pub fn park(&mut self, parked: Parked) {
         let size = parked.event.size_bytes();
         let old = self.keys.entry(self.line(&parked)).or_default().insert(parked.seq, parked);
+        self.count += usize::from(old.is_none());
         self.bytes = self.bytes + size - old.map_or(0, |old| old.event.size_bytes());
     }
 
@@ -38,6 +40,7 @@ impl Parking {
         let Some(queue) = self.keys.get_mut(line) else { return };
         if let Some(old) = queue.remove(&seq) {
             self.bytes -= old.event.size_bytes();
+            self.count -= 1;
         }
         if queue.is_empty() {
             self.keys.remove(line);
@@ -66,5 +69,39 @@ impl Parking {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Events that wait.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::{AppId, FunctionId, Id, NewEvent, Value, id::default_tenant};
+
+    fn parked(device: &str, seq: Seq, value: &str) -> Parked {
+        let id = |text| Id::new(text).unwrap();
+        let app = AppId::new(default_tenant(), id("app"));
+        let event = NewEvent::reading(&default_tenant(), &id(device), &id("s"), Micros(0), Micros(0), Value::json(value).unwrap());
+        let function = FunctionId { app, function: id("f") };
+        Parked { function, seq, event, attempts: 0, due: Micros(0), error: String::new(), replay: false }
+    }
+
+    #[test]
+    fn what_waits_is_counted_once_and_what_has_gone_no_more() {
+        let mut parking = Parking::new(Order::Device);
+        for (device, seq, value) in [("a", 1, "1"), ("a", 2, "22"), ("b", 3, "333"), ("a", 1, "4444")] {
+            parking.park(parked(device, seq, value));
+        }
+        assert_eq!(parking.count(), 3);
+        for (line, seq, left) in [("a", 1, 2), ("a", 1, 2), ("c", 9, 2), ("b", 3, 1), ("a", 2, 0)] {
+            parking.unpark(line, seq);
+            assert_eq!(parking.count(), left, "{line} {seq}");
+        }
+        assert_eq!(parking.bytes(), 0);
     }
 }

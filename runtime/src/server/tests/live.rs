@@ -40,7 +40,7 @@ async fn log(node: &Node, function: &str, message: &str) {
 
 async fn log_of(node: &Node, function: &str, call: &str, message: &str) {
     let id = |text| Id::new(text).unwrap();
-    let cause = Cause { app: id("fridge"), function: id(function), seq: 1, call: call.into(), index: 0 };
+    let cause = Cause { app: id("fridge"), function: id(function), seq: 1, call: call.into(), place: Default::default() };
     let event = NewEvent {
         tenant: default_tenant(),
         kind: Kind::Log,
