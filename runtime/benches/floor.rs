@@ -5,6 +5,8 @@
 
 #[path = "floor/bare.rs"]
 mod bare;
+#[path = "floor/many.rs"]
+mod many;
 #[path = "floor/plain.rs"]
 mod plain;
 #[path = "../tests/support/mod.rs"]
@@ -26,7 +28,7 @@ use tawi_runtime::{
     engine::Attempt,
     host::{HistoryPage, HistoryQuery, Seen, World},
     ledger::{Append, JetstreamOptions, LedgerConfig, LedgerOptions, Op},
-    model::{Event, NewEvent, id::default_tenant},
+    model::{Event, FunctionId, NewEvent, id::default_tenant},
 };
 use tokio::runtime;
 
@@ -50,7 +52,15 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 4] = [("call", call), ("event", event), ("hot", hot), ("jetstream", jetstream)];
+const ALL: [Bench; 7] = [
+    ("call", call),
+    ("event", event),
+    ("hot", hot),
+    ("jetstream", jetstream),
+    ("fanout", many::fan_out),
+    ("releases", many::releases),
+    ("burst", many::burst),
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -160,9 +170,9 @@ fn call(results: &mut Results) {
 }
 
 /// Calls of the bare loop on two threads.
-fn bare_on_two_cores() -> f64 {
+fn bare_on_two_cores(name: &str) -> f64 {
     let floor = one_core().block_on(Floor::open());
-    let bare = Arc::new(Bare::new(floor.engine.wasm(), &guest(GUEST)));
+    let bare = Arc::new(Bare::new(floor.engine.wasm(), &guest(name)));
     let event = Event { seq: 7, body: reading("device1", "temp", "21.5") };
     let threads: Vec<_> = (0..2)
         .map(|_| {
@@ -178,6 +188,18 @@ fn bare_on_two_cores() -> f64 {
         })
         .collect();
     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+}
+
+/// Waits until a function has settled everything in the log, without taking a core for it.
+async fn settled(floor: &Floor, id: &FunctionId) {
+    loop {
+        let head = *floor.ledger.head().borrow();
+        let shared = floor.dispatch.consumer(id).unwrap();
+        if shared.scanned() >= head && shared.open() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn embedded(dir: &Path) -> LedgerConfig {
@@ -199,7 +221,7 @@ fn through(ledger: impl FnOnce(&Path) -> LedgerConfig, manifest: &str, names: &[
             floor.ledger.apply(Op::Append(append)).await.unwrap();
         }
         for name in names {
-            floor.settled(&function(GUEST, name)).await;
+            settled(&floor, &function(GUEST, name)).await;
         }
         let took = begin.elapsed();
         floor.crash().await;
@@ -209,7 +231,7 @@ fn through(ledger: impl FnOnce(&Path) -> LedgerConfig, manifest: &str, names: &[
 
 /// One state write and one message for each event, everything durable.
 fn event(results: &mut Results) {
-    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores())).collect();
+    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores(GUEST))).collect();
     let note = spread(&pairs);
     let (ours, theirs) = median(pairs);
     let figure = Figure::at_least("event through the embedded ledger, two cores", ours, "1/s", 0.4);

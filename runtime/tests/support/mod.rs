@@ -63,11 +63,14 @@ impl Floor {
 
     /// Deploys a guest with this manifest; live when it returns.
     pub async fn deploy(&self, guest_name: &str, manifest: &str) -> u64 {
+        self.deploy_component(&guest(guest_name), manifest).await
+    }
+
+    pub async fn deploy_component(&self, component: &[u8], manifest: &str) -> u64 {
         let manifest = Manifest::parse(manifest).unwrap();
         let id = AppId::new(default_tenant(), manifest.app.clone());
-        let component = guest(guest_name);
-        self.engine.verify(&component, &manifest).unwrap();
-        let artifact = self.store.put_artifact(&component).unwrap();
+        self.engine.verify(component, &manifest).unwrap();
+        let artifact = self.store.put_artifact(component).unwrap();
         let draft = Draft { artifact, manifest, commit: "0".repeat(40), summary: "test".into(), created: clock::now(), rollback_of: None };
         let number = self.store.add_release(&id, draft).unwrap().number;
         self.reconciler.round().await;
