@@ -166,6 +166,9 @@ pub struct Logs {
     /// Only this function
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
+    /// Only this call, by the id that an error names
+    #[arg(long, value_name = "ID")]
+    pub call: Option<String>,
     /// At most this many old lines
     #[arg(long, short = 'n', default_value_t = 100)]
     pub limit: u32,
@@ -210,6 +213,9 @@ pub enum Dead {
         app: Option<String>,
         #[arg(long, short = 'n', default_value_t = 100)]
         limit: u32,
+        /// Those after this one, for the next page
+        #[arg(long, value_name = "APP/FUNCTION/SEQUENCE")]
+        after: Option<String>,
     },
     /// One dead letter with its event, error and last log lines
     Show(Letter),
@@ -281,6 +287,8 @@ pub enum Tokens {
         #[command(flatten)]
         role: Role,
     },
+    /// Print the token that this command uses, for other programs: export TAWI_TOKEN=$(tawi tokens show)
+    Show,
     /// Make a token worthless
     Revoke {
         /// The id, as the list shows it

@@ -49,14 +49,14 @@ pub async fn run(config: NodeConfig, announce: impl FnOnce(Started) -> Done + Se
             abandon.cancel();
         }
     };
-    let served = node.run(router, ready, stop.clone()).await;
+    node.run(router, ready, stop.clone()).await;
     stop.cancel();
     match hooks.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(error = telemetry::chain(&error), "the builder stopped early"),
         Err(error) => tracing::error!(%error, "the builder panicked"),
     }
-    served.map_err(|e| failed("the node stopped", &e))
+    Ok(())
 }
 
 fn options(node: &Node) -> std::io::Result<BuilderOptions> {
@@ -120,19 +120,24 @@ fn forget_source(builder: Builder) -> ForgetSource {
     })
 }
 
-/// Cancelled by SIGTERM or SIGINT; a second one ends the process as it always does.
+/// Cancelled by SIGTERM or SIGINT; a second one ends the process where it stands, as a power cut would.
 fn stop_on_signal() -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let cancelled = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        tracing::info!("stopping: requests and calls under way may end");
+        let mut asked = async || {
+            tokio::select! {
+                _ = term.recv() => SignalKind::terminate(),
+                _ = int.recv() => SignalKind::interrupt(),
+            }
+        };
+        asked().await;
+        tracing::info!("stopping: requests and calls under way may end; a second signal ends them at once");
         cancelled.cancel();
+        let signal = asked().await;
+        std::process::exit(128 + signal.as_raw_value());
     });
     Ok(stop)
 }

@@ -165,3 +165,14 @@ fn a_reader_that_goes_away_is_no_error() {
     let ran = home.command(env!("CARGO_BIN_EXE_tawi")).args(["completions", "bash"]).stdout(writer).output().unwrap();
     assert_eq!(Ran(ran).exits(0).stderr(), "");
 }
+
+#[test]
+fn the_saved_token_is_there_for_curl() {
+    let home = Home::new();
+    let ran = home.tawi(&["tokens", "show"]).exits(1);
+    assert!(ran.stderr().contains("no token is known") && ran.stderr().contains("tawi login"), "{}", ran.stderr());
+    let dir = home.path().join(".config/tawi");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("logins.json"), r#"{"current":"http://one","tokens":{"http://one":"tawi_x"}}"#).unwrap();
+    assert_eq!(home.tawi(&["tokens", "show"]).exits(0).stdout(), "tawi_x\n");
+}

@@ -13,7 +13,7 @@ use crate::{
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
-    server::{self, ForgetSource, Redeploy, Rooms, run::Runs},
+    server::{self, ForgetSource, Redeploy, Rooms, listen::Doorway, run::Runs},
     shutdown::Tasks,
     telemetry::Metrics,
 };
@@ -47,8 +47,6 @@ pub enum NodeError {
     Devices(#[from] DevicesError),
     #[error("can't open the node's tokens and secret")]
     Identity(#[from] IdentityError),
-    #[error("can't serve HTTP")]
-    Serve(#[source] std::io::Error),
 }
 
 /// A node with everything open and nothing running.
@@ -81,6 +79,7 @@ impl Node {
     /// Binds the port and opens every room of the config. Nothing runs yet.
     pub async fn open(config: NodeConfig) -> Result<Node, NodeError> {
         let lock = lock(&config)?;
+        server::listen::allow_many_files();
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
@@ -138,6 +137,7 @@ impl Node {
     /// What the API works on. `redeploy` and `forget_source` are the builder's.
     pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
         let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
+        let projections = [("history", self.history.standing().clone()), ("devices", self.devices.standing().clone())];
         let unready = move || {
             let reasons = [
                 (!reconciler.is_ready(), "the apps are not loaded yet"),
@@ -145,7 +145,10 @@ impl Node {
                 (ledger.version(&probe()).is_err(), "the ledger can't be read"),
                 (!ledger.is_connected(), "the NATS server that holds the ledger is away; the node goes on when it is back"),
             ];
-            reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned()).collect()
+            let reasons = reasons.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned());
+            let troubles = projections.iter().filter_map(|(name, standing)| Some((name, standing.trouble()?)));
+            let troubles = troubles.map(|(name, why)| format!("the projection `{name}` does not follow the log, and tries again: {why}"));
+            reasons.chain(troubles).collect()
         };
         Arc::new(Rooms {
             config: self.config.clone(),
@@ -175,7 +178,7 @@ impl Node {
     }
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
-    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) -> Result<(), NodeError> {
+    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
         let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
@@ -200,7 +203,7 @@ impl Node {
         });
         control.start("trim", trim(ledger.clone(), history.clone(), devices.clone(), config.clone(), deploys));
         ready();
-        let served = serve(listener, router, stop, stopping).await;
+        serve(listener, router, stop, stopping).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {
@@ -209,7 +212,6 @@ impl Node {
         projections.cancel();
         tasks.join(DRAIN).await;
         ledger.close().await;
-        served
     }
 }
 
@@ -282,10 +284,13 @@ fn event(tenant: &Tenant, hit: crate::history::Hit) -> Option<Event> {
     Some(Event { seq: hit.seq, body })
 }
 
-/// A projection that ends by an error has tried for long: the node says so and serves on without it.
+/// A projection ends with the node, whatever happens on the way; an error is that its last commit failed.
 async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result<(), E>>) {
     if let Err(error) = run.await {
-        tracing::error!(error = crate::telemetry::chain(&error), "a projection stopped");
+        tracing::error!(
+            error = crate::telemetry::chain(&error),
+            "a projection stopped with something not committed; it is read from the log again"
+        );
     }
 }
 
@@ -302,31 +307,16 @@ async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) -> Result<(), NodeError> {
-    use axum::serve::ListenerExt;
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "small answers of a connection may wait");
-        }
-    });
-    let asked = {
-        let (stop, stopping) = (stop.clone(), stopping.clone());
-        async move {
-            stop.cancelled().await;
-            stopping.cancel();
-        }
-    };
-    let serve = axum::serve(listener, router).with_graceful_shutdown(asked).into_future();
+/// Until the requests under way when `stop` came have ended, for [`DRAIN`] at most.
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) {
     let overdue = async {
         stop.cancelled().await;
+        stopping.cancel();
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = serve => served.map_err(NodeError::Serve),
-        () = overdue => {
-            tracing::warn!("requests that did not end within {DRAIN:?} are cut off");
-            Ok(())
-        }
+        () = server::listen::serve(listener, router, Doorway::default(), stop.clone()) => {}
+        () = overdue => tracing::warn!("requests that did not end within {DRAIN:?} are cut off"),
     }
 }
 
@@ -373,4 +363,27 @@ fn oldest_since(ledger: &Ledger, time: Micros) -> Result<Seq, LedgerError> {
         (low, high) = if old { (middle + 1, high) } else { (low, middle) };
     }
     Ok(low)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+
+    #[tokio::test]
+    async fn a_projection_that_fails_is_why_the_node_is_not_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = NodeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..NodeConfig::new(dir.path()) };
+        let node = Node::open(config).await.unwrap();
+        node.reconciler.round().await;
+        let redeploy: Redeploy = Arc::new(|_| futures::stream::empty().boxed());
+        let unready = node.rooms(redeploy, Arc::new(|_| async { Ok(()) }.boxed())).unready.clone();
+        assert_eq!(unready(), Vec::<String>::new());
+        node.history.standing().fails("it panicked".to_owned());
+        let reasons = unready();
+        assert!(reasons.len() == 1 && reasons[0].contains("`history`") && reasons[0].contains("it panicked"), "{reasons:?}");
+        node.history.standing().is_well();
+        assert_eq!(unready(), Vec::<String>::new());
+    }
 }

@@ -1,6 +1,7 @@
 //! In: what the rooms count. Out: one page for Prometheus, and the node's own log on standard error.
 //! Never: decides anything, keeps what grows with the number of devices.
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{
         EncodeLabelSet,
@@ -193,6 +194,24 @@ impl Metrics {
 
     pub fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+}
+
+/// What a part of the node is failing at, for whoever asks whether the node is ready. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Standing(Arc<Mutex<Option<String>>>);
+
+impl Standing {
+    pub fn fails(&self, at: String) {
+        *self.0.lock() = Some(at);
+    }
+
+    pub fn is_well(&self) {
+        *self.0.lock() = None;
+    }
+
+    pub fn trouble(&self) -> Option<String> {
+        self.0.lock().clone()
     }
 }
 

@@ -29,8 +29,8 @@ struct Letter {
 pub fn run(context: &Context, command: Dead) -> Done {
     let client = context.client()?;
     match command {
-        Dead::List { app, limit } => {
-            let query = [("app", app), ("limit", Some(limit.to_string()))];
+        Dead::List { app, limit, after } => {
+            let query = [("app", app), ("after", after), ("limit", Some(limit.to_string()))];
             context.show(client.get(&path("/api/v1/dead", &query))?, |letters: Vec<Letter>| {
                 let mut table = Table::new(["FUNCTION", "SEQUENCE", "TIME", "ATTEMPTS", "ERROR"]).right(&[1, 3]);
                 for letter in letters {

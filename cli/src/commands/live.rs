@@ -22,6 +22,7 @@ struct Event {
     #[serde(default)]
     received: String,
     function: Option<String>,
+    call: Option<String>,
     level: Option<String>,
     message: Option<String>,
     from: Option<u64>,
@@ -67,7 +68,8 @@ fn event_line(event: &Event) -> String {
 }
 
 pub fn logs(context: &Context, what: Logs) -> Done {
-    let query = [("limit", Some(what.limit.to_string())), ("follow", what.follow.then(|| "true".to_owned())), ("function", what.function)];
+    let follow = what.follow.then(|| "true".to_owned());
+    let query = [("limit", Some(what.limit.to_string())), ("follow", follow), ("function", what.function), ("call", what.call)];
     let client = context.client()?;
     for line in client.lines("GET", &path(&format!("/api/v1/apps/{}/logs", segment(&what.app)), &query))? {
         let line = line?;
@@ -83,6 +85,7 @@ fn log_line(event: &Event) -> String {
     let style = Style::for_stdout();
     let level = event.level.clone().unwrap_or_default().to_uppercase();
     let padded = format!("{level:<8}");
+    let is_error = matches!(level.as_str(), "ERROR" | "CRITICAL");
     let level = match level.as_str() {
         "ERROR" | "CRITICAL" => style.red(&padded),
         "WARN" => style.yellow(&padded),
@@ -91,7 +94,10 @@ fn log_line(event: &Event) -> String {
     };
     let function = event.function.as_deref().unwrap_or("-");
     let message = out::clean(event.message.as_deref().unwrap_or_default());
-    format!("{}  {level} {}  {message}", style.dim(&when::precise(&event.received)), style.cyan(&out::clean(function)))
+    // Where something is to be looked into, how to see the rest of it: `tawi logs APP --call ID`.
+    let call =
+        event.call.as_deref().filter(|_| is_error).map(|call| style.dim(&format!("  call {}", out::clean(call)))).unwrap_or_default();
+    format!("{}  {level} {}  {message}{call}", style.dim(&when::precise(&event.received)), style.cyan(&out::clean(function)))
 }
 
 #[cfg(test)]
@@ -109,5 +115,7 @@ mod tests {
         let log =
             r#"{"kind":"log","received":"2026-01-01T00:00:00Z","function":"on-reading","level":"warn","message":"too \u001b[31mwarm"}"#;
         assert_eq!(log_line(&parse(log).unwrap()), "2026-01-01 00:00:00.000  WARN     on-reading  too \u{fffd}[31mwarm");
+        let error = log.replace("warn", "error").replace("{\"kind\"", "{\"call\":\"main-7-on-reading\",\"kind\"");
+        assert!(log_line(&parse(&error).unwrap()).ends_with("  call main-7-on-reading"));
     }
 }

@@ -4,7 +4,8 @@ use super::{Context, text};
 use crate::{
     args::{Role, Tokens},
     client::segment,
-    failure::Done,
+    failure::{Done, Failure},
+    login::Logins,
     out::{self, Table},
     when,
 };
@@ -40,6 +41,12 @@ pub fn run(context: &Context, command: Tokens) -> Done {
             out::line(answer["secret"].as_str().unwrap_or_default())?;
             eprintln!("this is the only time it is shown; its id is {}", answer["id"].as_str().unwrap_or_default());
             Ok(())
+        }
+        Tokens::Show => {
+            let login = Logins::load()?.choose(context.global.url.as_deref(), context.token.as_deref());
+            let hint = "`tawi login URL` saves one";
+            let token = login.token.ok_or_else(|| Failure::new(format!("no token is known for the node at {}", login.url)).hint(hint))?;
+            Ok(out::line(&token)?)
         }
         Tokens::Revoke { id } => {
             client.tell("DELETE", &format!("/api/v1/tokens/{}", segment(&id)), None)?;

@@ -9,7 +9,7 @@ use crate::{
     out::{self, Style},
 };
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
 };
 use tawi_runtime::{
@@ -19,7 +19,7 @@ use tawi_runtime::{
 
 pub fn run(context: &Context, up: Up) -> Done {
     let config = config(&up)?;
-    telemetry::init_log(up.log_json, "warn,tawi_runtime=info,tawi_builder=info");
+    telemetry::init_log(up.log_json, "warn,tawi_runtime=info,tawi_builder=info,tawi_cli=info");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -69,7 +69,7 @@ fn announce(context: &Context, up: &Up, started: &Started) -> Done {
         Ok(mut logins) => match &started.admin_token {
             Some(token) => match logins.save(&started.url, token) {
                 Ok(()) => saved = Some(logins.path().display().to_string()),
-                Err(failure) => eprintln!("{failure}; keep the token below"),
+                Err(failure) => eprintln!("{failure}"),
             },
             // A home that can't be written to is no reason not to serve.
             None => known |= logins.turn_to(&started.url).unwrap_or(true),
@@ -81,13 +81,44 @@ fn announce(context: &Context, up: &Up, started: &Started) -> Done {
     }
     let style = Style::for_stdout();
     out::line(&format!("{} {}", style.bold("Tawi serves at"), style.cyan(&started.url)))?;
-    match (&started.admin_token, saved) {
-        (Some(token), Some(path)) => out::line(&format!("admin token    {token}  (shown once; saved for this command in {path})"))?,
-        (Some(token), None) => out::line(&format!("admin token    {token}  (shown once)"))?,
-        (None, _) if !known => out::line("no token saved `tawi login` saves one; `tawi up --new-admin-token` makes one more")?,
-        (None, _) => {}
+    let told = Told { token: started.admin_token.as_deref(), saved: saved.as_deref(), ready_file: up.ready_file.as_deref(), known };
+    for line in about_token(&told, std::io::stdout().is_terminal()) {
+        out::line(&line)?;
     }
     Ok(out::line(&format!("next           {}", style.bold("tawi new fridge-alert && cd fridge-alert && git push tawi main")))?)
+}
+
+/// What has become of the admin token.
+struct Told<'a> {
+    /// On the first start only.
+    token: Option<&'a str>,
+    /// The file of logins.
+    saved: Option<&'a str>,
+    ready_file: Option<&'a Path>,
+    /// Whether this user has a token for the node.
+    known: bool,
+}
+
+/// A terminal is for a person's eyes; whatever else standard output is, a journal say, keeps what it gets, and others read it.
+fn about_token(told: &Told<'_>, is_terminal: bool) -> Vec<String> {
+    const EXPORT: &str = "for curl       export TAWI_TOKEN=$(tawi tokens show)";
+    match (told.token, told.saved, told.ready_file) {
+        (Some(token), Some(path), _) if is_terminal => {
+            vec![format!("admin token    {token}  (shown once; saved for this command in {path})"), EXPORT.to_owned()]
+        }
+        (Some(token), None, _) if is_terminal => {
+            vec![format!("admin token    {token}  (shown once)"), format!("for curl       export TAWI_TOKEN={token}")]
+        }
+        (Some(_), Some(path), _) => vec![format!("admin token    saved for this command in {path}; `tawi tokens show` prints it")],
+        (Some(_), None, Some(path)) => vec![format!("admin token    in {}", path.display())],
+        (Some(_), None, None) => {
+            vec!["admin token    not saved, and not shown where it would stay; `tawi up --new-admin-token` on a terminal, or with --ready-file, makes one more".to_owned()]
+        }
+        (None, ..) if !told.known => {
+            vec!["no token saved `tawi login` saves one; `tawi up --new-admin-token` makes one more".to_owned()]
+        }
+        (None, ..) => vec![],
+    }
 }
 
 /// Written beside and renamed, so that whoever waits for the file never reads half of it.
@@ -100,4 +131,25 @@ fn ready(path: &Path, started: &Started) -> std::io::Result<()> {
     }
     writeln!(file, "{body}")?;
     file.persist(path).map(drop).map_err(|e| e.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_shown_to_a_person_and_never_to_a_journal() {
+        let ready = Path::new("/run/ready.json");
+        for saved in [Some("/saved/logins.json"), None] {
+            for ready_file in [Some(ready), None] {
+                let told = Told { token: Some("tawi_secret"), saved, ready_file, known: false };
+                let on_terminal = about_token(&told, true).join("\n");
+                assert!(on_terminal.contains("tawi_secret") && on_terminal.contains("export TAWI_TOKEN="), "{on_terminal}");
+                let in_journal = about_token(&told, false).join("\n");
+                assert!(!in_journal.contains("tawi_secret"), "{in_journal}");
+                let place = saved.or(ready_file.and(Some("/run/ready.json"))).unwrap_or("--new-admin-token");
+                assert!(in_journal.contains(place), "{in_journal}");
+            }
+        }
+    }
 }

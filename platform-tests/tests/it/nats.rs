@@ -65,11 +65,13 @@ async fn publish(stream: &jetstream::Context, subject: &str, payload: &[u8]) -> 
 #[test]
 fn what_outsiders_get_wrong_is_named_and_holds_up_nobody() {
     let long = format!("\"{}\"", "x".repeat(70_000));
-    let wrong: [(&str, &[u8], &str); 8] = [
+    let wrong: [(&str, &[u8], &str); 10] = [
         ("tawi.v1.main.reading.a%20b.state", b"1", "is not the id of a device"),
         ("tawi.v1.main.reading.d.%00", b"1", "is not the id of a sensor"),
-        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":"yesterday"}"#, "is not a time"),
-        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":7}"#, "is not a string"),
+        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":"yesterday"}"#, "`yesterday` is not a time"),
+        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":7}"#, "`7` is not a time"),
+        ("tawi.v1.main.reading.d.state", br#"{"temp":1}"#, "`value` is missing"),
+        ("tawi.v1.main.reading.d.state", b"1e999", "the value can't be read"),
         ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":"2400-01-01T00:00:00Z"}"#, "years ahead"),
         ("tawi.v1.main.reading.d.state", long.as_bytes(), "a value has at most"),
         ("tawi.v1.main.event.reading.d.state", b"1", "only the node writes"),

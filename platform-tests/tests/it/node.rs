@@ -33,9 +33,11 @@ fn it_says_how_it_is() {
 fn its_first_words_are_enough_to_begin_with() {
     let node = Node::start();
     let said = node.log();
-    for word in [node.url(), node.token(), "tawi new"] {
+    for word in [node.url(), "logins.json", "tawi tokens show", "tawi new"] {
         assert!(said.contains(word), "`{word}` is not in\n{said}");
     }
+    // Where it is no terminal that reads them, they stay.
+    assert!(!said.contains(node.token()), "a token in a log:\n{said}");
 }
 
 #[test]

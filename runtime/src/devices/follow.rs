@@ -1,7 +1,7 @@
 //! The loop that follows the ledger.
 
 use super::{Devices, DevicesError};
-use crate::{ledger::Ledger, model::Seq};
+use crate::{ledger::Ledger, model::Seq, telemetry::chain};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,20 +24,24 @@ enum Next {
 }
 
 impl Devices {
-    /// Follows the ledger until the shutdown, then syncs. What fails is tried again.
+    /// Follows the ledger until the shutdown, then syncs. What fails or panics is tried again: a step that did not end has
+    /// changed nothing, because it is one transaction.
     pub async fn run(&self, ledger: Ledger, shutdown: CancellationToken) -> Result<(), DevicesError> {
         let mut head = ledger.head();
         let (mut pause, mut synced) = (RETRY_FIRST, Instant::now());
         while !shutdown.is_cancelled() {
             head.borrow_and_update();
             let (devices, log) = (self.clone(), ledger.clone());
-            let next = match tokio::task::spawn_blocking(move || devices.step(&log, &mut synced).map(|next| (next, synced))).await? {
+            let stepped = tokio::task::spawn_blocking(move || devices.step(&log, &mut synced).map(|next| (next, synced))).await;
+            let next = match stepped.unwrap_or_else(|error| Err(error.into())) {
                 Ok((next, at)) => {
+                    self.standing.is_well();
                     (pause, synced) = (RETRY_FIRST, at);
                     next
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the devices wait {pause:?} and try again");
+                    self.standing.fails(chain(&error));
+                    tracing::warn!(error = chain(&error), "the devices wait {pause:?} and try again");
                     let next = Next::Pause(pause);
                     pause = (pause * 2).min(RETRY_LAST);
                     next
@@ -63,6 +67,8 @@ impl Devices {
     fn step(&self, ledger: &Ledger, synced: &mut Instant) -> Result<Next, DevicesError> {
         let (head, next) = (*ledger.head().borrow(), self.position() + 1);
         let mut more = false;
+        #[cfg(test)]
+        assert!(!self.stumbles.swap(false, std::sync::atomic::Ordering::SeqCst), "a test asked for it");
         if next <= head {
             let events = ledger.events(next, STEP_EVENTS, STEP_BYTES).map_err(DevicesError::Ledger)?;
             self.index(&events)?;

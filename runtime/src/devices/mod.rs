@@ -15,6 +15,7 @@ mod tests;
 use crate::{
     ledger::LedgerError,
     model::{Event, Id, Micros, Seq, Tenant, Value},
+    telemetry::Standing,
 };
 use std::{path::Path, sync::Arc};
 use store::Store;
@@ -61,12 +62,21 @@ pub enum DevicesError {
 #[derive(Clone)]
 pub struct Devices {
     store: Arc<Store>,
+    standing: Standing,
+    /// The next step of following the ledger panics.
+    #[cfg(test)]
+    stumbles: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Devices {
     /// Opens or makes `devices.redb` in a directory.
     pub fn open(dir: &Path) -> Result<Devices, DevicesError> {
-        Ok(Devices { store: Arc::new(Store::open(dir)?) })
+        Ok(Devices {
+            store: Arc::new(Store::open(dir)?),
+            standing: Standing::default(),
+            #[cfg(test)]
+            stumbles: Arc::default(),
+        })
     }
 
     /// Takes events in ascending order of sequence; what was taken before is skipped. Seen at once, durable with the next
@@ -92,6 +102,11 @@ impl Devices {
     /// Every event up to here has been taken.
     pub fn position(&self) -> Seq {
         self.store.position()
+    }
+
+    /// Whether following the ledger fails, and at what.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// Devices in the order of their ids, `offset` skipped, and how many there are in all.

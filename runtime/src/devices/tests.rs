@@ -152,3 +152,30 @@ async fn it_follows_a_ledger_and_goes_on_after_a_restart() {
     }
     assert_eq!(Devices::open(dir.path()).unwrap().position(), 150);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_told_and_survived() {
+    use crate::ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op};
+    use std::{sync::atomic::Ordering, time::Duration};
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() }).await.unwrap();
+    let devices = Devices::open(dir.path()).unwrap();
+    devices.stumbles.store(true, Ordering::SeqCst);
+    let reading = Event::clone(&reading(1, "pond", "temp", "2026-01-01T00:00:00Z", "1")).body;
+    let append = Append { tenant: default_tenant(), events: vec![reading], dedup: None, intake: None };
+    ledger.apply(Op::Append(append)).await.unwrap();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let (follower, token) = (devices.clone(), shutdown.clone());
+    let task = tokio::spawn(async move { follower.run(ledger, token).await });
+    let (mut told, patience) = (None, Duration::from_secs(30));
+    let taken = async {
+        while devices.position() < 1 || devices.standing().trouble().is_some() {
+            told = devices.standing().trouble().or(told.take());
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(patience, taken).await.is_ok(), "it is at {}", devices.position());
+    assert!(told.is_some_and(|trouble| trouble.contains("ended early")));
+    shutdown.cancel();
+    task.await.unwrap().unwrap();
+}

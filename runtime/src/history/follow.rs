@@ -1,7 +1,7 @@
 //! The loop that follows the ledger: read a batch, index it, commit when it is time.
 
 use super::{History, HistoryError};
-use crate::{ledger::Ledger, model::Seq};
+use crate::{ledger::Ledger, model::Seq, telemetry::chain};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,20 +28,25 @@ enum Next {
 }
 
 impl History {
-    /// Follows the ledger until the shutdown, then commits. What fails is tried again: the log keeps what the history has not had.
+    /// Follows the ledger until the shutdown, then commits. What fails or panics is tried again: the log keeps what the
+    /// history has not had.
     pub async fn run(&self, ledger: Ledger, shutdown: CancellationToken) -> Result<(), HistoryError> {
         let mut head = ledger.head();
-        let mut pause = RETRY_FIRST;
+        let (mut pause, mut panicked) = (RETRY_FIRST, false);
         while !shutdown.is_cancelled() {
             head.borrow_and_update();
             let (history, log) = (self.clone(), ledger.clone());
-            let next = match tokio::task::spawn_blocking(move || history.step(&log)).await? {
+            let stepped = tokio::task::spawn_blocking(move || history.step(&log, panicked)).await;
+            panicked = stepped.is_err();
+            let next = match stepped.unwrap_or_else(|error| Err(error.into())) {
                 Ok(next) => {
+                    self.standing.is_well();
                     pause = RETRY_FIRST;
                     next
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the history waits {pause:?} and tries again");
+                    self.standing.fails(chain(&error));
+                    tracing::warn!(error = chain(&error), "the history waits {pause:?} and tries again");
                     let next = Next::After(pause);
                     pause = (pause * 2).min(RETRY_LAST);
                     next
@@ -65,7 +70,11 @@ impl History {
     }
 
     /// Reads, indexes and commits what is due.
-    fn step(&self, ledger: &Ledger) -> Result<Next, HistoryError> {
+    fn step(&self, ledger: &Ledger, panicked: bool) -> Result<Next, HistoryError> {
+        if panicked {
+            // What the open writers hold is what nobody knows; what is on disk is known.
+            self.writers.lock().abandon();
+        }
         let head = *ledger.head().borrow();
         let full = self.read_some(ledger, head)?;
         let mut writers = self.writers.lock();

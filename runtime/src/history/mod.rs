@@ -24,12 +24,19 @@ pub use query::QueryError;
 pub use schema::Hit;
 pub use search::{Page, Query};
 
-use crate::model::{Event, Micros, Seq};
+use crate::{
+    model::{
+        Event, Micros, Seq,
+        limit::{SEARCH_SECONDS_MAX, SEARCH_WAIT_SECONDS_MAX, SEARCHES_MAX},
+    },
+    telemetry::Standing,
+};
 use disk::{Disk, Folder};
 use parking_lot::Mutex;
 use partition::Partitions;
+use search::Clock;
 use std::{path::Path, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use writer::Writers;
 
 #[derive(Debug, Clone)]
@@ -40,11 +47,23 @@ pub struct HistoryOptions {
     pub open_writers_max: usize,
     /// With nothing to write for this long, writers and readers are closed.
     pub rest_after: Duration,
+    /// Questions that are answered at a time.
+    pub searches_max: usize,
+    /// How long a question waits for its turn, and how long it may take then.
+    pub search_wait: Duration,
+    pub search_time: Duration,
 }
 
 impl Default for HistoryOptions {
     fn default() -> HistoryOptions {
-        HistoryOptions { commit_interval: Duration::from_millis(500), open_writers_max: 3, rest_after: Duration::from_secs(10) }
+        HistoryOptions {
+            commit_interval: Duration::from_millis(500),
+            open_writers_max: 3,
+            rest_after: Duration::from_secs(10),
+            searches_max: SEARCHES_MAX,
+            search_wait: Duration::from_secs(SEARCH_WAIT_SECONDS_MAX),
+            search_time: Duration::from_secs(SEARCH_SECONDS_MAX),
+        }
     }
 }
 
@@ -55,6 +74,8 @@ pub struct History {
     partitions: Arc<Partitions>,
     writers: Arc<Mutex<Writers>>,
     position: Arc<watch::Sender<Seq>>,
+    standing: Standing,
+    searches: Arc<Semaphore>,
 }
 
 impl History {
@@ -68,7 +89,15 @@ impl History {
         let partitions = Arc::new(Partitions::open(disk.clone())?);
         let writers = Writers::new(disk, partitions.clone(), options.clone())?;
         let (position, _) = watch::channel(writers.stored());
-        Ok(History { options, partitions, writers: Arc::new(Mutex::new(writers)), position: Arc::new(position) })
+        let searches = Arc::new(Semaphore::new(options.searches_max));
+        Ok(History {
+            searches,
+            options,
+            partitions,
+            writers: Arc::new(Mutex::new(writers)),
+            position: Arc::new(position),
+            standing: Standing::default(),
+        })
     }
 
     /// Takes events in ascending order of sequence; what was taken before is skipped. Blocks.
@@ -102,26 +131,47 @@ impl History {
         self.writers.lock().processed() + 1
     }
 
+    /// Whether following the ledger fails, and at what.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     /// Answers a question. Blocks; [`History::ask`] does not.
     pub fn search(&self, query: &Query) -> Result<Page, HistoryError> {
-        self.partitions.search(query)
+        self.partitions.search(query, &Clock::new(self.options.search_time))
     }
 
     /// How many a question would find. Blocks.
     pub fn count(&self, query: &Query) -> Result<u64, HistoryError> {
-        self.partitions.count(query)
+        self.partitions.count(query, &Clock::new(self.options.search_time))
     }
 
-    /// [`History::search`] off the threads that must not block.
+    /// [`History::search`] off the threads that must not block, when it is this question's turn.
     pub async fn ask(&self, query: Query) -> Result<Page, HistoryError> {
-        let partitions = self.partitions.clone();
-        tokio::task::spawn_blocking(move || partitions.search(&query)).await?
+        self.in_turn(move |history| history.search(&query)).await
     }
 
-    /// [`History::count`] off the threads that must not block.
+    /// [`History::count`] off the threads that must not block, when it is this question's turn.
     pub async fn ask_count(&self, query: Query) -> Result<u64, HistoryError> {
-        let partitions = self.partitions.clone();
-        tokio::task::spawn_blocking(move || partitions.count(&query)).await?
+        self.in_turn(move |history| history.count(&query)).await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        let wait = self.options.search_wait;
+        // Nobody closes the semaphore: only the time can be up.
+        let Ok(Ok(turn)) = tokio::time::timeout(wait, self.searches.clone().acquire_owned()).await else {
+            return Err(HistoryError::Busy(wait));
+        };
+        let history = self.clone();
+        let answered = tokio::task::spawn_blocking(move || {
+            // Given back when the work is done, not when who asked has gone.
+            let _turn = turn;
+            question(&history)
+        });
+        answered.await?
     }
 
     /// Commits, and closes what is open, for a node that has nothing to do. Blocks.

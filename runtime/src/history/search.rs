@@ -11,7 +11,11 @@ use crate::model::{
     Kind, Micros, Tenant,
     limit::{HISTORY_HITS_MAX, HISTORY_OFFSET_MAX},
 };
-use std::{ops::Bound, sync::Arc};
+use std::{
+    ops::Bound,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tantivy::{
     Order, Searcher, TantivyDocument, Term,
     collector::{Count, TopDocs, sort_key::SortByStaticFastValue},
@@ -52,14 +56,31 @@ pub struct Page {
     pub hits: Vec<Hit>,
 }
 
+/// The time that a question may take.
+pub(super) struct Clock {
+    started: Instant,
+    allowed: Duration,
+}
+
+impl Clock {
+    pub fn new(allowed: Duration) -> Clock {
+        Clock { started: Instant::now(), allowed }
+    }
+
+    fn check(&self) -> Result<(), HistoryError> {
+        if self.started.elapsed() >= self.allowed { Err(HistoryError::Slow(self.allowed)) } else { Ok(()) }
+    }
+}
+
 impl Partitions {
-    pub fn search(&self, query: &Query) -> Result<Page, HistoryError> {
+    pub fn search(&self, query: &Query, clock: &Clock) -> Result<Page, HistoryError> {
         if query.offset > HISTORY_OFFSET_MAX {
             return Err(HistoryError::Offset(query.offset));
         }
         let node = parse(&query.text)?;
         let (mut page, mut skip, limit) = (Page::default(), query.offset, query.limit.min(HISTORY_HITS_MAX));
         for month in self.asked(query) {
+            clock.check()?;
             // Dropped since the list was made.
             let Some(partition) = self.get(month)? else { continue };
             let question = Question::new(partition, &self.fields, query, &node)?;
@@ -75,10 +96,11 @@ impl Partitions {
         Ok(page)
     }
 
-    pub fn count(&self, query: &Query) -> Result<u64, HistoryError> {
+    pub fn count(&self, query: &Query, clock: &Clock) -> Result<u64, HistoryError> {
         let node = parse(&query.text)?;
         let mut total = 0;
         for month in self.asked(query) {
+            clock.check()?;
             if let Some(partition) = self.get(month)? {
                 total += Question::new(partition, &self.fields, query, &node)?.count()?;
             }

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tokio::sync::watch;
 
 const FILE: &str = "tokens.json";
 const FORMAT: u32 = 1;
@@ -70,6 +71,8 @@ pub enum IdentityError {
 pub struct Tokens {
     path: Arc<Path>,
     records: Arc<RwLock<Vec<Record>>>,
+    /// Grows by one whenever a token is revoked.
+    revoked: Arc<watch::Sender<u64>>,
 }
 
 impl Tokens {
@@ -87,7 +90,7 @@ impl Tokens {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(IdentityError::Io("read", path, e)),
         };
-        Ok(Tokens { path: path.into(), records: Arc::new(RwLock::new(records)) })
+        Ok(Tokens { path: path.into(), records: Arc::new(RwLock::new(records)), revoked: Arc::default() })
     }
 
     /// Makes a token and answers with its secret, which nobody can ask for again.
@@ -126,6 +129,16 @@ impl Tokens {
         Some(Identity { tenant: token.tenant.clone(), token: token.id.clone(), name: token.name.clone(), role: token.role.clone() })
     }
 
+    /// Whether the token that somebody came in with is still one: for who stays long.
+    pub fn is_valid(&self, who: &Identity) -> bool {
+        self.records.read().iter().any(|r| r.token.tenant == who.tenant && r.token.id == who.token)
+    }
+
+    /// Changes whenever a token is revoked.
+    pub fn revocations(&self) -> watch::Receiver<u64> {
+        self.revoked.subscribe()
+    }
+
     pub fn list(&self, tenant: &Tenant) -> Vec<Token> {
         self.records.read().iter().filter(|r| r.token.tenant == *tenant).map(|r| r.token.clone()).collect()
     }
@@ -142,6 +155,8 @@ impl Tokens {
         next.remove(at);
         self.write(&next)?;
         *records = next;
+        drop(records);
+        self.revoked.send_modify(|count| *count += 1);
         Ok(true)
     }
 

@@ -4,13 +4,14 @@
 pub mod error;
 pub mod parse;
 
-pub use error::{BodyError, BodyErrorKind, IngestError};
+pub use crate::model::payload::{BodyError, BodyErrorKind};
+pub use error::IngestError;
 pub use parse::Format;
 
 use crate::{
     devices::Devices,
     ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
-    model::{Id, Seq, Tenant},
+    model::{Id, Micros, NewEvent, Seq, Subject, Tenant, Value},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
@@ -41,14 +42,16 @@ pub struct Stored {
     pub duplicate: bool,
 }
 
-/// How a repeat of a delivery is known: by its key, among the deliveries of one device or of none in particular.
+/// How a repeat of a delivery is known: by its key, among the deliveries of one sender to one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepeatKey(String);
 
 impl RepeatKey {
-    pub fn http(device: Option<&Id>, key: &str) -> RepeatKey {
-        // No id is `*`, so the two kinds can't meet.
-        RepeatKey(format!("http:{}:{key}", device.map_or("*", Id::as_str)))
+    /// `sender` is the id of a token, `target` the route and the ids in it. A list in JSON, so that no part of it, a key
+    /// that a stranger chose least of all, can pass for two others.
+    pub fn http(sender: &str, target: &[&str], key: &str) -> RepeatKey {
+        let parts: Vec<&str> = ["http", sender].into_iter().chain(target.iter().copied()).chain([key]).collect();
+        RepeatKey(serde_json::json!(parts).to_string())
     }
 }
 
@@ -57,7 +60,8 @@ impl Ingest {
         Ingest { ledger, devices, metrics, auto_register }
     }
 
-    /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them.
+    /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them. A repeat is one by its
+    /// key and by what it holds: other readings under a key that was used are refused, never taken for stored.
     pub async fn store(&self, envelope: Envelope, repeat: Option<RepeatKey>) -> Result<Stored, IngestError> {
         if envelope.samples.is_empty() {
             return Ok(Stored { seqs: Vec::new(), duplicate: false });
@@ -66,6 +70,7 @@ impl Ingest {
         let (tenant, now) = (envelope.tenant.clone(), envelope.received);
         let events = preprocess::readings(envelope)?;
         let count = events.len();
+        let prints = repeat.is_some().then(|| events.iter().map(Print::of).collect::<Vec<_>>());
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
         let started = Instant::now();
         // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
@@ -78,10 +83,25 @@ impl Ingest {
                 self.metrics.readings.inc_by(count as u64);
                 Ok(Stored { seqs, duplicate: false })
             }
-            Outcome::Duplicate { seqs } => Ok(Stored { seqs, duplicate: true }),
+            Outcome::Duplicate { seqs } => self.repeated(seqs, prints.unwrap_or_default()).await,
             // An append reads nothing and names no dead letter.
             other @ (Outcome::Conflict { .. } | Outcome::Missing) => unreachable!("an append came to {other:?}"),
         }
+    }
+
+    /// Looks into the log whether what came now is what was stored under the key.
+    async fn repeated(&self, seqs: Vec<Seq>, prints: Vec<Print>) -> Result<Stored, IngestError> {
+        let ledger = self.ledger.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let first = seqs.first().copied().unwrap_or_default();
+            let stored = ledger.events(first, seqs.len(), usize::MAX)?;
+            if stored.iter().map(|event| event.seq).ne(seqs.iter().copied()) {
+                return Err(IngestError::KeyForgotten);
+            }
+            let same = stored.len() == prints.len() && stored.iter().zip(&prints).all(|(event, print)| print.is_of(&event.body));
+            if same { Ok(Stored { seqs, duplicate: true }) } else { Err(IngestError::KeyReused) }
+        });
+        asked.await.map_err(|_| IngestError::Stopped)?
     }
 
     async fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
@@ -96,6 +116,32 @@ impl Ingest {
             None => Ok(()),
         }
     }
+}
+
+/// What of a reading is the same in a repeat of it.
+struct Print {
+    subject: Subject,
+    measured: Micros,
+    /// The device said no time, so it is the time of receipt, which is another one in a repeat.
+    silent: bool,
+    value: Value,
+}
+
+impl Print {
+    fn of(event: &NewEvent) -> Print {
+        let silent = event.measured == event.received;
+        Print { subject: event.subject.clone(), measured: event.measured, silent, value: sent(event).clone() }
+    }
+
+    fn is_of(&self, event: &NewEvent) -> bool {
+        let measured = self.measured == event.measured || (self.silent && event.measured == event.received);
+        self.subject == event.subject && measured && self.value == *sent(event)
+    }
+}
+
+/// As it came in, before pre-processing.
+fn sent(event: &NewEvent) -> &Value {
+    event.raw.as_ref().unwrap_or(&event.value)
 }
 
 fn first_unknown(registry: &Devices, tenant: &Tenant, devices: BTreeSet<Id>) -> Result<Option<Id>, IngestError> {
@@ -113,7 +159,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{LedgerConfig, LedgerOptions},
-        model::{Micros, Value, id::default_tenant},
+        model::id::default_tenant,
         preprocess::Sample,
     };
 
@@ -133,16 +179,45 @@ mod tests {
     async fn what_is_stored_can_be_read_at_once_and_a_repeat_is_not_stored_again() {
         let dir = tempfile::tempdir().unwrap();
         let ingest = door(dir.path(), true).await;
-        let key = RepeatKey::http(Some(&Id::new("d1").unwrap()), "k1");
+        let key = RepeatKey::http("t1", &["value", "d1", "t"], "k1");
         let first = ingest.store(delivery(&["1", "2"]), Some(key.clone())).await.unwrap();
         assert_eq!(first, Stored { seqs: vec![1, 2], duplicate: false });
         assert_eq!(ingest.ledger.events(1, 10, usize::MAX).unwrap().len(), 2);
-        let again = ingest.store(delivery(&["1", "2"]), Some(key)).await.unwrap();
+        let mut later = delivery(&["1", "2"]);
+        later.received = Micros(2_000_000);
+        let again = ingest.store(later, Some(key)).await.unwrap();
         assert_eq!(again, Stored { seqs: vec![1, 2], duplicate: true });
         assert_eq!(ingest.metrics.readings.get(), 2);
-        // The same key in a request for many devices is another key.
-        let other = ingest.store(delivery(&["3"]), Some(RepeatKey::http(None, "k1"))).await.unwrap();
-        assert!(!other.duplicate);
+    }
+
+    #[tokio::test]
+    async fn other_readings_under_a_used_key_are_refused_and_never_taken_for_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let ingest = door(dir.path(), true).await;
+        let key = RepeatKey::http("t1", &["readings"], "k1");
+        ingest.store(delivery(&["1", "2"]), Some(key.clone())).await.unwrap();
+        let mut timed = delivery(&["1", "2"]);
+        timed.samples[1].measured = Some(Micros(5));
+        let mut elsewhere = delivery(&["1", "2"]);
+        elsewhere.samples[0].sensor = Id::new("hum").unwrap();
+        for other in [delivery(&["1"]), delivery(&["1", "3"]), delivery(&["1", "2", "3"]), timed, elsewhere] {
+            let refused = ingest.store(other, Some(key.clone())).await;
+            assert!(matches!(refused, Err(IngestError::KeyReused)), "{refused:?}");
+        }
+        // What can't be compared any more is not said to be stored either.
+        ingest.store(delivery(&["9"]), None).await.unwrap();
+        ingest.ledger.trim(3).await.unwrap();
+        let refused = ingest.store(delivery(&["1", "2"]), Some(key)).await;
+        assert!(matches!(refused, Err(IngestError::KeyForgotten)), "{refused:?}");
+        assert_eq!(*ingest.ledger.head().borrow(), 3);
+    }
+
+    #[test]
+    fn no_key_can_pass_for_another() {
+        let key = |sender, target: &[&str], key| RepeatKey::http(sender, target, key);
+        assert_ne!(key("t", &["value", "a"], "b:1"), key("t", &["value", "a:b"], "1"));
+        assert_ne!(key("t", &["readings"], "a\",\"b"), key("t", &["readings", "a"], "b"));
+        assert_ne!(key("t1", &["readings"], "k"), key("t2", &["readings"], "k"));
     }
 
     #[tokio::test]

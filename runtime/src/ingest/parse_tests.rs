@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::ingest::error::BodyErrorKind;
+use crate::{
+    ingest::BodyErrorKind,
+    model::{Micros, limit::VALUE_BYTES_MAX},
+};
 
 fn one(format: Format, body: &str) -> Result<Measured, BodyError> {
     value(format, &Bytes::copy_from_slice(body.as_bytes()))

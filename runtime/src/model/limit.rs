@@ -8,6 +8,18 @@ pub const SUBJECT_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// One HTTP request with readings: a WAZIUP gateway sends up to 1 MiB, or 30,000 values.
 pub const INGEST_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A body of readings that counts as small: a few hundred readings of one sensor.
+pub const BODY_SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Small bodies in memory at a time: 512 of the largest, many thousands of the usual size.
+pub const BODIES_SMALL_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The other bodies in memory at a time: 24 of the largest. Who comes on top waits, or is told when to come back.
+pub const BODIES_LARGE_BYTES_MAX: usize = 96 * 1024 * 1024;
+/// How long all of a body may take: 4 MiB over a link of 600 kbit/s.
+pub const BODY_SECONDS_MAX: u64 = 60;
+/// How long a body may stand still, so that it can't keep its memory for nothing.
+pub const BODY_IDLE_SECONDS_MAX: u64 = 10;
+/// How long a body waits for memory: less than clients wait for an answer.
+pub const BODY_ROOM_SECONDS_MAX: u64 = 5;
 /// Readings in one request.
 pub const INGEST_READINGS_MAX: usize = 30_000;
 /// One key of an app's state.
@@ -46,9 +58,23 @@ pub const HISTORY_OFFSET_MAX: usize = 100_000;
 pub const QUERY_BYTES_MAX: usize = 4 * 1024;
 /// Parentheses and `NOT`s inside each other in a query: it is parsed by recursion, on a small stack.
 pub const QUERY_DEPTH_MAX: usize = 32;
+/// Conditions in a query, each a list of documents to be merged with the others in every partition.
+pub const QUERY_CONDITIONS_MAX: usize = 256;
+/// Questions to the history that are answered at a time: each takes a thread and reads the disk.
+pub const SEARCHES_MAX: usize = 8;
+/// How long a question waits for others to be answered.
+pub const SEARCH_WAIT_SECONDS_MAX: u64 = 5;
+/// How long a question may take: after this, no further partition is looked into.
+pub const SEARCH_SECONDS_MAX: u64 = 10;
 /// A request body that a conflicting HTTP call can be run on again.
 pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How far ahead of the node's clock a measured time may be and still be stored as a time; later ones are refused as garbage.
 pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;
 /// The body of a request to a function.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Connections at a time, each some 20 KiB and a file descriptor. Who comes on top waits.
+pub const CONNECTIONS_MAX: usize = 2_048;
+/// How long a connection may take to send a request's head, and be silent between two requests.
+pub const HEAD_SECONDS_MAX: u64 = 30;
+/// A request's head, and what of a body is read at a time.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;

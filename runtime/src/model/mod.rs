@@ -7,6 +7,7 @@ pub mod event;
 pub mod id;
 pub mod limit;
 pub mod manifest;
+pub mod payload;
 pub mod subject;
 pub mod time;
 pub mod value;

@@ -1,6 +1,11 @@
 //! Apps: what is deployed, and the end of one.
 
-use super::{AppState, Problem, auth::Caller, event::time, request::Path};
+use super::{
+    AppState, Problem,
+    auth::Caller,
+    event::time,
+    request::{Path, blocking},
+};
 use crate::{deploy::StoreError, identity::Action, ledger::Op, model::AppId};
 use axum::{Json, extract::State};
 use http::StatusCode;
@@ -25,7 +30,8 @@ pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> 
 pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
     caller.may(Action::Administer)?;
     let app = caller.app(path.id("app")?);
-    if !has_leftovers(&state, &app)? {
+    let asked = app.clone();
+    if !blocking(&state, move |state| has_leftovers(state, &asked)).await? {
         known(&state, app.clone())?;
     }
     (state.forget_source)(app.clone()).await.map_err(|e| Problem::internal(&e))?;

@@ -3,7 +3,7 @@
 use super::{
     AppState, Problem,
     auth::Caller,
-    request::{Params, Path},
+    request::{Params, Path, blocking},
 };
 use crate::{devices::Device, identity::Action, model::Tenant};
 use axum::{Json, extract::State};
@@ -59,8 +59,8 @@ async fn read<T: Send + 'static>(
     state: &AppState,
     question: impl FnOnce(&AppState) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let (state, head) = (state.clone(), *state.ledger.head().borrow());
-    let answer = tokio::task::spawn_blocking(move || {
+    let head = *state.ledger.head().borrow();
+    let answer = blocking(state, move |state| {
         while state.devices.position() < head && head - state.devices.position() <= CATCH_UP_EVENTS_MAX {
             let events = state.ledger.events(state.devices.position() + 1, 8_192, 4 << 20)?;
             if events.is_empty() {
@@ -68,7 +68,7 @@ async fn read<T: Send + 'static>(
             }
             state.devices.index(&events)?;
         }
-        question(&state)
+        question(state)
     });
-    answer.await?
+    answer.await
 }

@@ -1,10 +1,16 @@
 //! Functions of an app: their triggers, and how far they are.
 
-use super::{AppState, Problem, apps::known, auth::Caller, metrics::lag, request::Path};
+use super::{
+    AppState, Problem,
+    apps::known,
+    auth::Caller,
+    metrics::lag,
+    request::{Path, blocking},
+};
 use crate::{
     identity::Action,
     model::{
-        FunctionId,
+        AppId, FunctionId,
         manifest::{Auth, Function, Order, Trigger},
     },
 };
@@ -18,8 +24,13 @@ const DEAD_COUNTED_MAX: usize = 10_000;
 pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
     let app = path.id("app")?;
     caller.may(Action::Inspect(&app))?;
-    let app = known(&state, caller.app(app))?;
-    let Some(release) = state.store.current(&app) else { return Ok(Json(json!([]))) };
+    let app = caller.app(app);
+    blocking(&state, move |state| listed(state, app)).await.map(Json)
+}
+
+fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
+    let app = known(state, app)?;
+    let Some(release) = state.store.current(&app) else { return Ok(json!([])) };
     let dead = state.ledger.dead(Some(&app), None, DEAD_COUNTED_MAX)?;
     let show = |function: &Function| -> Result<Value, Problem> {
         let mut shown = json!({ "function": function.name, "trigger": words(&function.trigger) });
@@ -31,12 +42,12 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> 
                 None => state.ledger.parked(&id)?.len(),
             };
             shown["parked"] = parked.into();
-            shown["lag"] = lag(&state, &id).map_or(Value::Null, |behind| (behind + parked as u64).into());
+            shown["lag"] = lag(state, &id).map_or(Value::Null, |behind| (behind + parked as u64).into());
             shown["dead"] = dead.iter().filter(|letter| letter.function == id).count().into();
         }
         Ok(shown)
     };
-    Ok(Json(release.manifest.functions.iter().map(show).collect::<Result<_, _>>()?))
+    release.manifest.functions.iter().map(show).collect()
 }
 
 fn words(trigger: &Trigger) -> String {

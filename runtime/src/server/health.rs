@@ -1,6 +1,6 @@
 //! Whether the node lives, whether it is ready, and what it is.
 
-use super::{AppState, Problem, auth::Caller};
+use super::{AppState, Problem, auth::Caller, request::blocking};
 use crate::identity::Action;
 use axum::{
     Json,
@@ -17,7 +17,10 @@ pub async fn live() -> &'static str {
 
 /// `GET /health/ready`: it takes readings and runs functions. 503 with the reasons while it does not.
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let reasons = (state.unready)();
+    let reasons = match blocking(&state, |state| Ok((state.unready)())).await {
+        Ok(reasons) => reasons,
+        Err(problem) => return problem.into_response(),
+    };
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }
@@ -33,7 +36,7 @@ pub async fn status(State(state): State<AppState>, caller: Caller) -> Result<Jso
     });
     if caller.may(Action::Read).is_ok() {
         let head = *state.ledger.head().borrow();
-        let reasons = (state.unready)();
+        let (reasons, dead) = blocking(&state, |state| Ok(((state.unready)(), state.ledger.dead_count()?))).await?;
         status["ready"] = if reasons.is_empty() { "yes".into() } else { reasons.join("; ").into() };
         status["ledger"] = match &state.config.ledger {
             crate::config::LedgerChoice::Embedded => "embedded".into(),
@@ -44,7 +47,7 @@ pub async fn status(State(state): State<AppState>, caller: Caller) -> Result<Jso
         status["oldest_event"] = state.ledger.first().into();
         status["history_behind"] = head.saturating_sub(state.history.position()).into();
         status["apps"] = state.store.apps().iter().filter(|app| app.tenant == caller.0.tenant).count().into();
-        status["dead_letters"] = state.ledger.dead_count()?.into();
+        status["dead_letters"] = dead.into();
         status["up_seconds"] = state.started.elapsed().as_secs().into();
     }
     Ok(Json(status))

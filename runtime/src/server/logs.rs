@@ -20,7 +20,7 @@ const LIMIT_DEFAULT: usize = 100;
 /// How long to wait until history has what was durable when the question came; then it answers with what it has.
 const HISTORY_WAIT: Duration = Duration::from_secs(3);
 
-/// `GET /api/v1/apps/{app}/logs?limit&follow&function`: oldest first.
+/// `GET /api/v1/apps/{app}/logs?limit&follow&function&call`: oldest first.
 pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut params: Params) -> Result<Response, Problem> {
     let app = path.id("app")?;
     caller.may(Action::Inspect(&app))?;
@@ -28,13 +28,17 @@ pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut
     let follow: bool = params.parse("follow")?.unwrap_or(false);
     let function = params.text("function").map(|name| Id::new(&name)).transpose();
     let function = function.map_err(|e| Problem::bad_request(e.to_string()).field("function"))?;
+    let call = params.text("call");
     params.done()?;
 
     let known = caught_up(&state).await;
-    let text = match &function {
-        Some(function) => format!("app:{} AND function:{}", quoted(&app), quoted(function)),
-        None => format!("app:{}", quoted(&app)),
-    };
+    let mut text = format!("app:{}", quoted(app.as_str()));
+    if let Some(function) = &function {
+        text.push_str(&format!(" AND function:{}", quoted(function.as_str())));
+    }
+    if let Some(call) = &call {
+        text.push_str(&format!(" AND call:{}", quoted(call)));
+    }
     let query = Query { limit, kinds: Some(vec![Kind::Log]), ..Query::new(caller.0.tenant.clone(), &text) };
     let hits = if limit == 0 { Vec::new() } else { state.history.ask(query).await?.hits };
     if hits.is_empty() {
@@ -48,12 +52,13 @@ pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut
     if !follow {
         return Ok(ndjson(old));
     }
-    let tenant = caller.0.tenant;
+    let tenant = caller.0.tenant.clone();
     let ours = move |event: &Event| {
         let Some(cause) = event.cause.as_ref().filter(|_| event.kind == Kind::Log && event.tenant == tenant) else { return false };
-        cause.app == app && function.as_ref().is_none_or(|f| cause.function == *f)
+        let is_asked = function.as_ref().is_none_or(|f| cause.function == *f) && call.as_ref().is_none_or(|c| cause.call == *c);
+        cause.app == app && is_asked
     };
-    Ok(ndjson(old.chain(tail(&state, known + 1, ours)?)))
+    Ok(ndjson(old.chain(tail(&state, caller.0, known + 1, ours)?)))
 }
 
 /// Up to where history knows everything: the head of the log at the time of the question, if it gets there.
@@ -65,6 +70,6 @@ async fn caught_up(state: &AppState) -> Seq {
     state.history.position()
 }
 
-fn quoted(id: &Id) -> String {
-    format!("\"{}\"", id.as_str().replace('\\', "\\\\").replace('"', "\\\""))
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,6 +1,6 @@
 //! The page for Prometheus: what was counted as it happened, and what is looked up when it is asked for.
 
-use super::{AppState, Problem, auth::Caller};
+use super::{AppState, Problem, auth::Caller, request::blocking};
 use crate::{
     dispatch::stats::Durations,
     identity::Action,
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// `GET /metrics`
 pub async fn page(State(state): State<AppState>, caller: Caller) -> Result<impl IntoResponse, Problem> {
     caller.may(Action::Read)?;
-    let page = tokio::task::spawn_blocking(move || look_up(&state).map(|calls| state.metrics.page(&calls))).await??;
+    let page = blocking(&state, |state| look_up(state).map(|calls| state.metrics.page(&calls))).await?;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page))
 }
 

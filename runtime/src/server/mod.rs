@@ -7,12 +7,14 @@ mod apps;
 pub mod archive;
 pub mod auth;
 mod backup;
+mod body;
 mod dead;
 mod devices;
 mod event;
 mod functions;
 mod health;
 mod history;
+pub mod listen;
 mod logs;
 mod metrics;
 mod observe;
@@ -88,15 +90,13 @@ pub struct Rooms {
 
 /// Streams at a time: each holds a socket and reads the log as often as it grows.
 const STREAMS_MAX: usize = 1_000;
-/// Bodies of readings that are in memory at a time; who comes on top waits until others are stored.
-const BODIES_KIB_MAX: usize = 128 << 10;
 
 /// What handlers share: the rooms, and how much may go on at once.
 #[derive(Clone)]
 pub struct AppState {
     rooms: Arc<Rooms>,
     streams: Arc<Semaphore>,
-    bodies: Arc<Semaphore>,
+    bodies: body::Room,
 }
 
 impl Deref for AppState {
@@ -108,8 +108,7 @@ impl Deref for AppState {
 
 /// All routes of the API. What is added to it (`/run`, `/git`) is measured too when it is merged before [`observed`].
 pub fn router(rooms: Arc<Rooms>) -> Router {
-    let (streams, bodies) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(BODIES_KIB_MAX)));
-    let state = AppState { rooms, streams, bodies };
+    let state = AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default() };
     Router::new()
         .nest("/api/v1", v1())
         .nest("/api/v2", v2())

@@ -72,8 +72,16 @@ impl Problem {
         Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long", detail)
     }
 
+    pub fn too_slow(detail: impl Into<Box<str>>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-slow", "The question asks for too much", detail)
+    }
+
     pub fn conflict(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", "That does not go together", detail)
+    }
+
+    pub fn key_reused(detail: impl Into<Box<str>>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The idempotency key was used before", detail)
     }
 
     pub fn full(detail: impl Into<Box<str>>) -> Problem {

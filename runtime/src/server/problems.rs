@@ -40,6 +40,9 @@ impl From<IngestError> for Problem {
             IngestError::TooFarAhead(ahead) => Problem::bad_request(ahead.to_string()).field("timestamp"),
             IngestError::Ledger(error) => error.into(),
             IngestError::Devices(error) => error.into(),
+            IngestError::KeyReused | IngestError::KeyForgotten => Problem::key_reused(error.to_string())
+                .field("idempotency-key")
+                .hint("a new key for each new request, the same for each repeat of it"),
             IngestError::Stopped => Problem::unavailable(error.to_string()),
         }
     }
@@ -61,6 +64,8 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Problem {
         match error.kind() {
             HistoryErrorKind::Query => Problem::bad_request(error.to_string()).field("q"),
+            HistoryErrorKind::Busy => Problem::unavailable(error.to_string()),
+            HistoryErrorKind::Slow => Problem::too_slow(error.to_string()).hint("narrow it with `from` and `to`, or name a device"),
             HistoryErrorKind::Storage => Problem::internal(&error),
         }
     }

@@ -3,13 +3,13 @@
 use super::{
     AppState, Problem,
     auth::Caller,
-    request::{Path, idempotency_key, readings_body},
+    request::{Path, idempotency_key},
 };
 use crate::{
     clock,
     identity::Action,
     ingest::{Format, RepeatKey, Stored, parse},
-    model::Id,
+    model::{Id, limit::INGEST_BODY_BYTES_MAX},
     preprocess::{Envelope, Sample},
 };
 use axum::{
@@ -27,11 +27,12 @@ const DUPLICATE: &str = "tawi-duplicate";
 /// `POST /api/v2/devices/{device}/sensors/{sensor}/value`
 pub async fn value(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let format = Format::of(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()));
     let (measured, value) = refused(&state, parse::value(format, &body))?;
-    let sample = Sample { device: device.clone(), sensor, measured, value };
-    store(&state, caller, vec![sample], Some(&device), &headers).await
+    let sample = Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
+    let target = ["value", device.as_str(), sensor.as_str()];
+    store(&state, caller, vec![sample], &target, &headers).await
 }
 
 /// `POST /api/v2/devices/{device}/sensors/{sensor}/values`
@@ -43,19 +44,19 @@ pub async fn values(
     from: Body,
 ) -> Result<Response, Problem> {
     let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let values = refused(&state, parse::values(&body))?;
     let sample = |(measured, value)| Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
     let samples = values.into_iter().map(sample).collect();
-    store(&state, caller, samples, Some(&device), &headers).await
+    store(&state, caller, samples, &["values", device.as_str(), sensor.as_str()], &headers).await
 }
 
 /// `POST /api/v1/readings`
 pub async fn batch(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     caller.may(Action::Send)?;
-    let (body, _share) = refused(&state, readings_body(&state, &headers, from).await)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let samples = refused(&state, parse::readings(&body))?;
-    store(&state, caller, samples, None, &headers).await
+    store(&state, caller, samples, &["readings"], &headers).await
 }
 
 fn sender(state: &AppState, caller: &Caller, path: &Path) -> Result<(Id, Id), Problem> {
@@ -63,14 +64,9 @@ fn sender(state: &AppState, caller: &Caller, path: &Path) -> Result<(Id, Id), Pr
     refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))
 }
 
-async fn store(
-    state: &AppState,
-    caller: Caller,
-    samples: Vec<Sample>,
-    device: Option<&Id>,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
-    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(device, key));
+/// `target`: the route and what is named in it; a key counts for these alone, and for who sent it.
+async fn store(state: &AppState, caller: Caller, samples: Vec<Sample>, target: &[&str], headers: &HeaderMap) -> Result<Response, Problem> {
+    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(&caller.0.token, target, key));
     let envelope = Envelope { tenant: caller.0.tenant, received: clock::now(), samples };
     let stored = refused(state, state.ingest.store(envelope, repeat).await)?;
     Ok(answer(&stored))

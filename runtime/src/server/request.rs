@@ -1,19 +1,14 @@
 //! Parts of a request, with errors that name the part.
 
-use super::{AppState, Problem};
-use crate::model::{Id, Micros, limit::INGEST_BODY_BYTES_MAX};
+use super::{AppState, Problem, body};
+use crate::model::{Id, Micros};
 use axum::{
     body::Body,
     extract::{FromRequestParts, Query, RawPathParams},
 };
-use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use std::{fmt::Display, str::FromStr, time::Duration};
-use tokio::sync::OwnedSemaphorePermit;
+use http::{HeaderMap, request::Parts};
+use std::{fmt::Display, str::FromStr};
 
-/// A device on a bad link gets this long to send its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// An idempotency key: a UUID, or two.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -86,37 +81,18 @@ impl Params {
     }
 }
 
-/// The whole body, or why not.
-pub async fn body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let too_large = || Problem::too_large(format!("the body has more than {bytes_max} bytes"));
-    if declared(headers).is_some_and(|length| length > bytes_max) {
-        return Err(too_large());
-    }
-    let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await;
-    match read {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::bad_request(format!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::timeout(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs()))),
-    }
-}
-
-fn declared(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// A body of readings and its share of the memory for them, to be held until they are stored.
-pub async fn readings_body(state: &AppState, headers: &HeaderMap, from: Body) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let bytes = declared(headers).unwrap_or(INGEST_BODY_BYTES_MAX).min(INGEST_BODY_BYTES_MAX);
-    let kib = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX);
-    let share = state.bodies.clone().acquire_many_owned(kib).await;
-    let share = share.map_err(|_| Problem::unavailable("the node is stopping"))?;
-    Ok((body(headers, from, INGEST_BODY_BYTES_MAX).await?, share))
+/// Asks what reads a file: such a question has no business on the threads that serve all others.
+pub async fn blocking<T: Send + 'static>(
+    state: &AppState,
+    question: impl FnOnce(&AppState) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || question(&state)).await?
 }
 
 /// A small JSON body; what is in it beyond `T` is an error.
 pub async fn json<T: serde::de::DeserializeOwned>(headers: &HeaderMap, from: Body) -> Result<T, Problem> {
-    let bytes = body(headers, from, 256 * 1024).await?;
+    let bytes = body::whole(headers, from, 256 * 1024).await?;
     let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
     serde_json::from_slice(text).map_err(|e| Problem::bad_request(format!("the body is not the JSON expected: {e}")))
 }

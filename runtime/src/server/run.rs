@@ -11,7 +11,7 @@ use crate::{
     identity::{Action, Tokens},
     ledger::ErrorKind,
     model::{
-        AppId, Id, Tenant,
+        AppId, Digest, Id, Tenant,
         limit::HTTP_BODY_BYTES_MAX,
         manifest::{Auth, Function, Manifest, Trigger},
     },
@@ -23,6 +23,7 @@ use axum::{
     middleware,
     response::IntoResponse,
 };
+use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
 /// What the door to functions needs.
@@ -32,6 +33,8 @@ pub struct Runs {
     pub tenant: Tenant,
 }
 
+/// Hex digits of a call's key: 128 bits, so that nobody finds two requests with one.
+const CALL_KEY_DIGITS: usize = 32;
 /// Tells a function where its `/` is for the client.
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
@@ -74,18 +77,23 @@ impl Runs {
     async fn run(&self, name: String, path: String, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
         let app = self.app(&name)?;
         let release = app.loaded.load().release.clone();
-        let function = route(&release.manifest, &path)
+        let plain = plain(&path).ok_or_else(|| {
+            Problem::bad_request(format!("`{path}` has a `.` or `..` in it, which functions may read in different ways")).field("path")
+        })?;
+        let function = route(&release.manifest, &plain)
             .ok_or_else(|| Problem::unknown("unknown-path", format!("`{name}` handles no HTTP request at `{path}`")))?
             .clone();
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
             self.check(request.headers(), &app.id.app)?;
         }
+        let who = identify(request.headers(), &self.tokens).ok();
         // A token opens the node's door; what is behind it has no business with it, on a public route either.
-        if identify(request.headers(), &self.tokens).is_ok() {
+        if who.is_some() {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
         check_length(request.headers())?;
-        let key = idempotency_key(request.headers())?.map(str::to_owned);
+        let key = idempotency_key(request.headers())?;
+        let key = key.map(|key| call_key(who.as_ref().map(|who| who.token.as_str()), request.method(), &path, request.uri().query(), key));
         readdress(&mut request, &name, &path)?;
         match self.dispatch.serve(app, function, key, request).await {
             // 101 would hand the connection over to a function that is done with it.
@@ -96,7 +104,7 @@ impl Runs {
                 format!("the function answered with the status {}, which ends no request", response.status().as_u16()),
             )),
             Ok(response) => Ok(response.map(Body::new)),
-            Err(failure) => Err(problem(&failure)),
+            Err(failure) => Err(problem(&name, &failure)),
         }
     }
 
@@ -116,17 +124,38 @@ impl Runs {
     }
 }
 
-/// The function whose path is the longest that holds `path`.
+/// A path as whoever reads it most freely would: decoded, with one slash where there are many. Who may pass is decided on
+/// this one, so that there is no other way to write a path behind which a token is wanted. None: it says where to go by dots,
+/// which browsers resolve before they send.
+fn plain(path: &str) -> Option<String> {
+    let path = percent_decode_str(path).decode_utf8_lossy();
+    let mut plain = String::with_capacity(path.len());
+    for segment in path.split(['/', '\\']).filter(|segment| !segment.is_empty()) {
+        if segment == "." || segment == ".." {
+            return None;
+        }
+        plain.push('/');
+        plain.push_str(segment);
+    }
+    Some(plain)
+}
+
+/// The function whose path is the longest that holds `path`, which is a [`plain`] one.
 fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Function> {
-    let holds = |prefix: &str| {
-        let bare = prefix.trim_end_matches('/');
-        path.strip_prefix(bare).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let held = |function: &'a Function| {
+        let Trigger::Http { path: prefix, .. } = &function.trigger else { return None };
+        let prefix = plain(prefix)?;
+        let rest = path.strip_prefix(prefix.as_str())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len(), function))
     };
-    let handlers = manifest.functions.iter().filter_map(|function| match &function.trigger {
-        Trigger::Http { path, .. } if holds(path) => Some((path.trim_end_matches('/').len(), function)),
-        _ => None,
-    });
-    handlers.max_by_key(|(length, _)| *length).map(|(_, function)| function)
+    manifest.functions.iter().filter_map(held).max_by_key(|(length, _)| *length).map(|(_, function)| function)
+}
+
+/// What a client's key comes to: a repeat is one from the same token, to the same target. Who shows no token is nobody in
+/// particular, as all of them are. Hashed, because it is part of ids, and a query can be long.
+fn call_key(token: Option<&str>, method: &http::Method, path: &str, query: Option<&str>, key: &str) -> String {
+    let parts = serde_json::json!([token, method.as_str(), path, query, key]).to_string();
+    Digest::of(parts.as_bytes()).hex()[..CALL_KEY_DIGITS].to_owned()
 }
 
 /// What says that it is too long is not read at all; what grows too long is cut off while it streams.
@@ -156,7 +185,7 @@ fn readdress(request: &mut Request<Body>, app: &str, path: &str) -> Result<(), P
 }
 
 /// For strangers too: what a function panics with is for its log.
-fn problem(failure: &HttpFailure) -> Problem {
+fn problem(app: &str, failure: &HttpFailure) -> Problem {
     let detail = match failure {
         HttpFailure::Call { failure: Failure::Trap(_) | Failure::Retry { .. } | Failure::Reject(_), .. } => {
             "the function gave up".to_owned()
@@ -164,8 +193,8 @@ fn problem(failure: &HttpFailure) -> Problem {
         other => other.to_string(),
     };
     match failure {
-        HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", id, detail),
-        HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", id, detail),
+        HttpFailure::Call { id, failure: Failure::Timeout(_) } => failed(StatusCode::GATEWAY_TIMEOUT, "timeout", app, id, detail),
+        HttpFailure::Call { id, .. } => failed(StatusCode::INTERNAL_SERVER_ERROR, "function-failed", app, id, detail),
         HttpFailure::Busy | HttpFailure::Stopped => Problem::unavailable(detail),
         HttpFailure::Conflict => Problem::conflict(detail),
         HttpFailure::Ledger(error) if error.kind() == ErrorKind::Full => Problem::full(detail),
@@ -174,8 +203,8 @@ fn problem(failure: &HttpFailure) -> Problem {
 }
 
 /// The id finds the call's log lines.
-fn failed(status: StatusCode, kind: &'static str, id: &str, detail: String) -> Problem {
-    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi history 'call:\"{id}\"'"))
+fn failed(status: StatusCode, kind: &'static str, app: &str, id: &str, detail: String) -> Problem {
+    Problem::new(status, kind, "The function failed", detail).id(id).hint(format!("its log lines: tawi logs {app} --call {id}"))
 }
 
 #[cfg(test)]
@@ -197,11 +226,43 @@ mod tests {
     }
 
     #[test]
+    fn there_is_one_way_to_a_path_with_a_token_however_it_is_written() {
+        let manifest =
+            "[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\nauth = \"public\"\n[[on]]\nname = \"admin\"\nhttp = \"/admin\"\n";
+        let manifest = Manifest::parse(manifest).unwrap();
+        for path in ["/admin", "/admin/x", "/%61dmin", "//admin", "/%2Fadmin//x", "/\\admin", "/%5cadmin", "/admin%2fx"] {
+            let function = route(&manifest, &plain(path).unwrap()).unwrap();
+            assert_eq!(function.name.as_str(), "admin", "{path}");
+        }
+        for path in ["/x/../admin", "/./admin", "/%2e%2e/admin", "/x/.%2E/admin"] {
+            assert_eq!(plain(path), None, "{path}");
+        }
+        assert_eq!(route(&manifest, &plain("/administer/..x").unwrap()).unwrap().name.as_str(), "all");
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_token_and_its_target() {
+        let key = |token, method, path, query, key| call_key(token, &method, path, query, key);
+        let mine = key(Some("t1"), http::Method::POST, "/order", None, "k");
+        assert_eq!(mine, key(Some("t1"), http::Method::POST, "/order", None, "k"));
+        assert_eq!(mine.len(), CALL_KEY_DIGITS);
+        for other in [
+            key(None, http::Method::POST, "/order", None, "k"),
+            key(Some("t2"), http::Method::POST, "/order", None, "k"),
+            key(Some("t1"), http::Method::PUT, "/order", None, "k"),
+            key(Some("t1"), http::Method::POST, "/orders", None, "k"),
+            key(Some("t1"), http::Method::POST, "/order", Some("n=2"), "k"),
+        ] {
+            assert_ne!(mine, other);
+        }
+    }
+
+    #[test]
     fn the_longest_path_wins_and_ends_at_a_slash() {
         let manifest =
             Manifest::parse("[app]\nname = \"a\"\n[[on]]\nname = \"all\"\nhttp = \"/\"\n[[on]]\nname = \"status\"\nhttp = \"/status\"\n")
                 .unwrap();
-        let name = |path: &str| route(&manifest, path).map(|function| function.name.to_string());
+        let name = |path: &str| route(&manifest, &plain(path).unwrap()).map(|function| function.name.to_string());
         assert_eq!(name("/status").as_deref(), Some("status"));
         assert_eq!(name("/status/x").as_deref(), Some("status"));
         assert_eq!(name("/statusx").as_deref(), Some("all"));

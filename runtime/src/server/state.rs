@@ -5,7 +5,7 @@ use super::{
     apps::known,
     auth::Caller,
     event::stored,
-    request::{Params, Path},
+    request::{Params, Path, blocking},
 };
 use crate::{identity::Action, model::limit::STATE_ENTRIES_MAX};
 use axum::{Json, extract::State};
@@ -19,11 +19,14 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path, mut
     let limit = params.limit(100, STATE_ENTRIES_MAX)?;
     params.done()?;
     let app = caller.app(app);
-    let entries = state.ledger.state_entries(&app, &prefix, after.as_deref(), limit)?;
-    if entries.is_empty() {
-        known(&state, app)?;
-    }
-    Ok(Json(entries.into_iter().map(|(key, bytes)| entry(&key, &bytes)).collect()))
+    let page = blocking(&state, move |state| {
+        let entries = state.ledger.state_entries(&app, &prefix, after.as_deref(), limit)?;
+        if entries.is_empty() {
+            known(state, app)?;
+        }
+        Ok(entries.into_iter().map(|(key, bytes)| entry(&key, &bytes)).collect())
+    });
+    page.await.map(Json)
 }
 
 /// `GET /api/v1/apps/{app}/state/{key}`; a key may hold slashes.
@@ -31,7 +34,8 @@ pub async fn get(State(state): State<AppState>, caller: Caller, path: Path) -> R
     let app = path.id("app")?;
     caller.may(Action::Inspect(&app))?;
     let key = path.text("key");
-    match state.ledger.state(&caller.app(app.clone()), key)? {
+    let (of, asked) = (caller.app(app.clone()), key.to_owned());
+    match blocking(&state, move |state| Ok(state.ledger.state(&of, &asked)?)).await? {
         Some(bytes) => Ok(Json(entry(key, &bytes))),
         None => Err(Problem::unknown("unknown-key", format!("`{app}` has no state under `{key}`")).field("key")),
     }

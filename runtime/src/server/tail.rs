@@ -2,6 +2,7 @@
 
 use super::{AppState, Problem, event::EventJson};
 use crate::{
+    identity::{Identity, Tokens},
     ledger::Ledger,
     model::{Event, Seq},
 };
@@ -30,22 +31,33 @@ struct Tail {
     stopping: CancellationToken,
     next: Seq,
     filter: Filter,
+    who: Identity,
+    tokens: Tokens,
+    revocations: watch::Receiver<u64>,
     _place: OwnedSemaphorePermit,
 }
 
-/// Lines of the events from `from` on that pass, without an end but the node's. Who reads slowly is only late.
+/// Lines of the events from `from` on that pass, without an end but the node's, or that of the token of who reads. Who
+/// reads slowly is only late.
 pub fn tail(
     state: &AppState,
+    who: Identity,
     from: Seq,
     filter: impl Fn(&Event) -> bool + Send + 'static,
 ) -> Result<impl Stream<Item = Bytes> + Send + 'static, Problem> {
     let full = |_| Problem::unavailable("as many streams as the node allows are open");
+    let mut revocations = state.tokens.revocations();
+    // It may have been revoked since the request was let in.
+    revocations.mark_changed();
     let tail = Tail {
         ledger: state.ledger.clone(),
         head: state.ledger.head(),
         stopping: state.stopping.clone(),
         next: from,
         filter: Box::new(filter),
+        revocations,
+        tokens: state.tokens.clone(),
+        who,
         _place: state.streams.clone().try_acquire_owned().map_err(full)?,
     };
     Ok(stream::unfold(tail, |mut tail| async move { tail.step().await.map(|lines| (lines, tail)) }))
@@ -54,7 +66,7 @@ pub fn tail(
 impl Tail {
     async fn step(&mut self) -> Option<Bytes> {
         loop {
-            if self.stopping.is_cancelled() {
+            if self.stopping.is_cancelled() || !self.is_allowed() {
                 return None;
             }
             let head = *self.head.borrow_and_update();
@@ -62,6 +74,7 @@ impl Tail {
                 tokio::select! {
                     changed = self.head.changed() => changed.ok()?,
                     () = tokio::time::sleep(HEARTBEAT) => return Some(Bytes::from_static(b"\n")),
+                    _ = self.revocations.changed() => self.revocations.mark_changed(),
                     () = self.stopping.cancelled() => return None,
                 }
                 continue;
@@ -73,6 +86,16 @@ impl Tail {
             // Nothing of much that was looked at: others have their turn.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Looks again when somebody's token was revoked.
+    fn is_allowed(&mut self) -> bool {
+        if !self.revocations.has_changed().unwrap_or(true) {
+            return true;
+        }
+        // First this, then the look: a revocation in between is one more change.
+        self.revocations.mark_unchanged();
+        self.tokens.is_valid(&self.who)
     }
 
     fn read(&mut self) -> Option<Vec<u8>> {

@@ -12,7 +12,7 @@ mod parse;
 pub(super) use compile::compile;
 pub(super) use parse::{Node, parse};
 
-use crate::model::limit::{QUERY_BYTES_MAX, QUERY_DEPTH_MAX};
+use crate::model::limit::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX, QUERY_DEPTH_MAX};
 
 /// What is wrong with a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +30,10 @@ impl QueryError {
 
     fn too_long(len: usize) -> QueryError {
         QueryError::new(1, format!("a query has at most {QUERY_BYTES_MAX} bytes, this one has {len}"))
+    }
+
+    fn too_many(column: usize) -> QueryError {
+        QueryError::new(column, format!("a query has at most {QUERY_CONDITIONS_MAX} conditions; ask twice"))
     }
 
     fn too_deep(column: usize) -> QueryError {

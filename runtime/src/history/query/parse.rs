@@ -4,7 +4,7 @@ use super::{
     Field, QueryError,
     lex::{Comparison, Kind, Token, Word, lex},
 };
-use crate::model::limit::{QUERY_BYTES_MAX, QUERY_DEPTH_MAX};
+use crate::model::limit::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX, QUERY_DEPTH_MAX};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::history) enum Node {
@@ -47,7 +47,7 @@ pub(in crate::history) fn parse(text: &str) -> Result<Node, QueryError> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(QueryError::too_long(text.len()));
     }
-    let mut parser = Parser { tokens: lex(text)?, at: 0, end: text.chars().count() + 1, depth: 0 };
+    let mut parser = Parser { tokens: lex(text)?, at: 0, end: text.chars().count() + 1, depth: 0, conditions: 0 };
     if parser.tokens.is_empty() {
         return Ok(Node::All);
     }
@@ -64,6 +64,7 @@ struct Parser {
     /// The column behind the last character.
     end: usize,
     depth: usize,
+    conditions: usize,
 }
 
 impl Parser {
@@ -124,6 +125,11 @@ impl Parser {
             return Err(QueryError::new(column, "a condition is missing at the end"));
         };
         self.at += 1;
+        // A group and a field are counted by what is in them.
+        self.conditions += usize::from(!matches!(token.kind, Kind::Open | Kind::Field(_)));
+        if self.conditions > QUERY_CONDITIONS_MAX {
+            return Err(QueryError::too_many(column));
+        }
         let leaf = |test| Ok(Node::Leaf(Leaf { field, test, column }));
         match token.kind {
             Kind::Open => self.group(column, field),

@@ -47,6 +47,8 @@ struct Switches {
     lie: Option<Lie>,
     /// Fails the next sync that follows a new `meta.json`.
     fail_commit: bool,
+    /// Panics at the next write of the position.
+    panic: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -173,6 +175,10 @@ impl ForgetfulDisk {
 
     pub fn fail_next_commit(&self) {
         self.switches.lock().fail_commit = true;
+    }
+
+    pub fn panic_next_position(&self) {
+        self.switches.lock().panic = true;
     }
 
     /// The disk as it is found afterwards.
@@ -336,6 +342,8 @@ impl Directory for ForgetfulDirectory {
     }
 
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let panics = self.is_root && std::mem::take(&mut self.disk.switches.lock().panic);
+        assert!(!panics, "a test asked for it");
         self.disk.spend()?;
         let file = File { bytes: data.to_vec(), synced: !self.disk.lies(Lie::Replaced) };
         let last = match name_of(path).as_str() {

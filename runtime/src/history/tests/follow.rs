@@ -139,3 +139,30 @@ async fn an_error_of_the_disk_is_waited_out() {
     assert_eq!(sorted(&find(&running.history, "")), (1..=10).collect::<Vec<_>>());
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_told_and_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(dir.path()).await;
+    let disk = super::disk::ForgetfulDisk::default();
+    let history = History::on(std::sync::Arc::new(disk.clone()), HistoryOptions::default()).unwrap();
+    disk.panic_next_position();
+    let last = append(&ledger, 10).await;
+    let shutdown = CancellationToken::new();
+    let (follower, token) = (history.clone(), shutdown.clone());
+    let task = tokio::spawn(async move { follower.run(ledger, token).await });
+    let running = Running { history, shutdown, task };
+    let told = async {
+        loop {
+            if let Some(trouble) = running.history.standing().trouble() {
+                return trouble;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let trouble = tokio::time::timeout(PATIENCE, told).await.unwrap();
+    assert!(trouble.contains("panicked"), "{trouble}");
+    running.has(last).await;
+    assert_eq!(sorted(&find(&running.history, "")), (1..=10).collect::<Vec<_>>());
+    running.stop().await;
+}

@@ -162,6 +162,15 @@ fn a_query_has_a_length_and_a_depth() {
 }
 
 #[test]
+fn a_query_has_a_most_of_conditions() {
+    let place = place();
+    let of = |count: usize| format!("value:({})", vec!["1"; count].join(" OR "));
+    find(&place.history, &of(256));
+    let refused = refusal(&place.history, &of(257));
+    assert!(refused.contains("at most 256 conditions"), "{refused}");
+}
+
+#[test]
 fn another_tenant_is_out_of_reach_whatever_the_text_says() {
     let day = micros("2026-03-01T00:00:00Z");
     let of = |seq: u64, tenant: &str| {

@@ -2,7 +2,7 @@
 
 use super::{Dice, find, history_of, id, log_line, micros, reading, seqs};
 use crate::{
-    history::{HistoryError, Query},
+    history::{History, HistoryError, HistoryOptions, Query},
     model::{
         Event, Kind, Micros, Value,
         event::Cause,
@@ -10,7 +10,7 @@ use crate::{
         limit::{HISTORY_HITS_MAX, HISTORY_OFFSET_MAX},
     },
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const HOUR: i64 = 3_600 * Micros::SECOND;
 
@@ -122,4 +122,36 @@ fn a_page_has_a_size_and_an_offset_an_end() {
     assert_eq!(place.history.search(&beyond).unwrap().hits, []);
     let error = place.history.search(&Query { offset: HISTORY_OFFSET_MAX + 1, ..beyond }).unwrap_err();
     assert!(matches!(error, HistoryError::Offset(_)), "{error}");
+}
+
+#[tokio::test]
+async fn who_asks_when_too_many_do_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = HistoryOptions { searches_max: 1, search_wait: Duration::from_millis(20), ..HistoryOptions::default() };
+    let history = History::open(dir.path(), options).unwrap();
+    let turn = history.searches.clone().acquire_owned().await.unwrap();
+    let refused = history.ask(Query::new(default_tenant(), "")).await;
+    assert!(matches!(refused, Err(HistoryError::Busy(_))), "{refused:?}");
+    assert!(matches!(history.ask_count(Query::new(default_tenant(), "")).await, Err(HistoryError::Busy(_))));
+    drop(turn);
+    for _ in 0..3 {
+        assert_eq!(history.ask(Query::new(default_tenant(), "")).await.unwrap().total, 0);
+    }
+}
+
+#[test]
+fn a_question_that_takes_too_long_is_given_up() {
+    let start = micros("2025-11-15T00:00:00Z");
+    let events: Vec<_> =
+        (0..3).map(|n| reading(n + 1, "pond", "temp", Micros(start.0 + i64::try_from(n).unwrap() * 31 * 24 * HOUR), "1")).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let options = HistoryOptions { search_time: Duration::ZERO, ..HistoryOptions::default() };
+    let history = History::open(dir.path(), options).unwrap();
+    history.index(&events).unwrap();
+    history.commit().unwrap();
+    let query = Query::new(default_tenant(), "");
+    for refused in [history.search(&query).map(drop), history.count(&query).map(drop)] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, HistoryError::Slow(_)) && error.to_string().contains("`from` and `to`"), "{error}");
+    }
 }

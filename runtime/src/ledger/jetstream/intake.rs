@@ -9,6 +9,7 @@ use super::{
 use crate::model::{
     Kind, Micros, NewEvent, Subject, Tenant, Value,
     limit::{MEASURED_AHEAD_MAX_DAYS, VALUE_BYTES_MAX},
+    payload::{self, BodyError, Measured},
 };
 use async_nats::jetstream::{
     Message,
@@ -17,6 +18,7 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Info},
 };
 use futures::{FutureExt, StreamExt};
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
@@ -195,8 +197,8 @@ fn parse(tenant: &Tenant, subject: &str, payload: &[u8], received: Micros) -> Re
         let (device, sensor) = rest.split_once('.').ok_or("the subject has no sensor")?;
         let device = names::id_of(device).ok_or_else(|| format!("`{device}` is not the id of a device"))?;
         let sensor = names::id_of(sensor).ok_or_else(|| format!("`{sensor}` is not the id of a sensor"))?;
-        let (value, measured) = reading_value(payload)?;
-        check_size(&value)?;
+        let (measured, value) = reading_value(payload).map_err(|e| e.to_string())?;
+        payload::fits(value.len_bytes()).map_err(|e| e.to_string())?;
         let measured = measured.unwrap_or(received);
         if measured.0.saturating_sub(received.0) > MEASURED_AHEAD_MAX_DAYS * 86_400 * Micros::SECOND {
             return Err(format!("`timestamp` is `{measured}`, years ahead"));
@@ -208,8 +210,8 @@ fn parse(tenant: &Tenant, subject: &str, payload: &[u8], received: Micros) -> Re
     if subject.is_reserved() {
         return Err(format!("only the node writes `{subject}`"));
     }
-    let value = value_of(payload);
-    check_size(&value)?;
+    let value = value_of(payload).map_err(|e| e.to_string())?;
+    payload::fits(value.len_bytes()).map_err(|e| e.to_string())?;
     let key = subject.to_string();
     Ok(message(tenant, Kind::Message, subject, key, received, value))
 }
@@ -230,32 +232,28 @@ fn message(tenant: &Tenant, kind: Kind, subject: Subject, key: String, received:
     }
 }
 
-fn check_size(value: &Value) -> Result<(), String> {
-    match value.len_bytes() {
-        bytes if bytes > VALUE_BYTES_MAX => Err(format!("a value has at most {VALUE_BYTES_MAX} bytes, this one has {bytes}")),
-        _ => Ok(()),
+/// None: the payload is no JSON, so it is bytes.
+fn text_of(payload: &[u8]) -> Option<&str> {
+    std::str::from_utf8(payload).ok().filter(|text| serde_json::from_str::<&RawValue>(text).is_ok())
+}
+
+fn value_of(payload: &[u8]) -> Result<Value, BodyError> {
+    match text_of(payload).map(serde_json::from_str::<&RawValue>) {
+        Some(Ok(raw)) => payload::json(raw),
+        _ => Ok(bytes_of(payload)),
     }
 }
 
-fn value_of(payload: &[u8]) -> Value {
-    let json = std::str::from_utf8(payload).ok().and_then(Value::json);
-    json.unwrap_or_else(|| Value::Bytes(bytes::Bytes::copy_from_slice(payload)))
+/// As a body of JSON that came by HTTP, where it is JSON.
+fn reading_value(payload: &[u8]) -> Result<Measured, BodyError> {
+    match text_of(payload) {
+        Some(text) => payload::value(text),
+        None => Ok((None, bytes_of(payload))),
+    }
 }
 
-/// `{"value": …, "timestamp": …}` with nothing else in it is an envelope; any other JSON, and any bytes, are the value.
-fn reading_value(payload: &[u8]) -> Result<(Value, Option<Micros>), String> {
-    let value = value_of(payload);
-    let Value::Json(text) = &value else { return Ok((value, None)) };
-    let Ok(fields) = serde_json::from_str::<std::collections::BTreeMap<String, &serde_json::value::RawValue>>(text) else {
-        return Ok((value, None));
-    };
-    let (Some(inner), true) = (fields.get("value"), fields.keys().all(|key| key == "value" || key == "timestamp")) else {
-        return Ok((value, None));
-    };
-    let inner = Value::json(inner.get()).ok_or("`value` is not JSON")?;
-    let Some(time) = fields.get("timestamp") else { return Ok((inner, None)) };
-    let text: String = serde_json::from_str(time.get()).map_err(|_| "`timestamp` is not a string")?;
-    Ok((inner, Some(Micros::parse(&text).map_err(|e| e.to_string())?)))
+fn bytes_of(payload: &[u8]) -> Value {
+    Value::Bytes(bytes::Bytes::copy_from_slice(payload))
 }
 
 /// A message that is no event is not thrown away: it becomes a log line with the message in it, found by searching.
@@ -289,13 +287,20 @@ mod tests {
             (r#"{"value":9.5}"#, json("9.5"), Micros(7)),
             (r#"{"value":"x","timestamp":"1970-01-01T00:00:00.000003Z"}"#, json("\"x\""), Micros(3)),
             ("9.50", json("9.50"), Micros(7)),
-            (r#"{"value":1,"unit":"C"}"#, json(r#"{"value":1,"unit":"C"}"#), Micros(7)),
+            // What a member means does not depend on its neighbours, nor on the door.
+            (r#"{"value":1,"unit":"C"}"#, json("1"), Micros(7)),
+            (r#"{"value":null,"timestamp":null}"#, json("null"), Micros(7)),
             ("{,", Value::Bytes("{,".into()), Micros(7)),
         ];
         for (payload, value, measured) in cases {
             let event = parsed("tawi.v1.main.reading.gw%2E1.temp", payload).unwrap();
             assert_eq!((event.value.clone(), event.measured), (value, measured), "{payload}");
             assert_eq!((event.device.unwrap().as_str(), event.key.as_str(), event.kind), ("gw.1", "gw.1", Kind::Reading));
+        }
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        for wrong in ["1e999", r#"{"value":1e999}"#, r#"{"value":1,"timestamp":"1526313600"}"#, r#"{"temp":1}"#, deep.as_str()] {
+            let by_http = payload::value(wrong).unwrap_err().to_string();
+            assert_eq!(parsed("tawi.v1.main.reading.d.s", wrong).unwrap_err(), by_http);
         }
         let error = parsed("tawi.v1.main.reading.d.s", r#"{"value":1,"timestamp":"yesterday"}"#).unwrap_err();
         assert!(error.contains("`yesterday` is not a time"), "{error}");
@@ -307,6 +312,7 @@ mod tests {
     fn a_message_keeps_its_subject_and_can_not_pose_as_the_node() {
         let event = parsed("tawi.v1.main.event.alerts.fridge1", "[1]").unwrap();
         assert_eq!((event.subject.as_str(), event.kind), ("alerts.fridge1", Kind::Message));
+        assert!(parsed("tawi.v1.main.event.alerts.fridge1", "1e999").is_err(), "no function could read it");
         assert!(parsed("tawi.v1.main.event.reading.d.s", "1").unwrap_err().contains("only the node writes"));
     }
 }

@@ -4,10 +4,10 @@ use super::Node;
 use crate::{
     deploy::Draft,
     ledger::{Commit, DeadLetter, Op},
-    model::{AppId, Digest, FunctionId, Id, Manifest, Micros, NewEvent, Value, Write, id::default_tenant},
+    model::{AppId, Digest, FunctionId, Id, Manifest, Micros, NewEvent, Seq, Value, Write, id::default_tenant},
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const MANIFEST: &str = "[app]\nname = \"fridge\"\n[[on]]\nname = \"warm\"\nsubject = \"reading.*.temp\"\n[config]\nlimit = \"8\"\n";
@@ -36,31 +36,37 @@ async fn trouble(node: &Node) -> FunctionId {
     let function = FunctionId { app: app.clone(), function: id("warm") };
     node.ask("POST", "/api/v2/devices/d/sensors/temp/value", "9").await.is(204);
     node.rooms.ledger.apply(Op::Register { function: function.clone(), start: 0 }).await.unwrap();
-    let event = NewEvent::reading(&default_tenant(), &id("d"), &id("temp"), Micros(5), Micros(6), Value::Json("9".into()));
-    let letter = DeadLetter {
+    let write = |key: &str, value: &'static [u8]| Write { key: key.into(), value: Some(Bytes::from_static(value)) };
+    let writes = vec![write("count/d", b"3"), write("note", b"plain"), write("raw", &[0xff])];
+    let commit = Commit { writes, ..died(&function, 1..=1) };
+    node.rooms.ledger.apply(Op::Commit(commit)).await.unwrap();
+    function
+}
+
+/// A commit after which a function has given up on these events.
+fn died(function: &FunctionId, seqs: RangeInclusive<Seq>) -> Commit {
+    let id = |text| Id::new(text).unwrap();
+    let letter = |seq| DeadLetter {
         function: function.clone(),
-        seq: 1,
-        event,
+        seq,
+        event: NewEvent::reading(&default_tenant(), &id("d"), &id("temp"), Micros(5), Micros(6), Value::Json("9".into())),
         attempts: 5,
         error: "trapped".into(),
         log_tail: vec!["before the end".into()],
         time: Micros(7),
         release: 1,
     };
-    let write = |key: &str, value: &'static [u8]| Write { key: key.into(), value: Some(Bytes::from_static(value)) };
-    let commit = Commit {
-        app,
+    Commit {
+        app: function.app.clone(),
         base: Some(0),
         done: vec![],
-        writes: vec![write("count/d", b"3"), write("note", b"plain"), write("raw", &[0xff])],
+        writes: vec![],
         events: vec![],
         park: vec![],
         unpark: vec![],
-        dead: vec![letter],
+        dead: seqs.map(letter).collect(),
         dedup: None,
-    };
-    node.rooms.ledger.apply(Op::Commit(commit)).await.unwrap();
-    function
+    }
 }
 
 #[tokio::test]
@@ -150,6 +156,31 @@ async fn a_dead_letter_is_shown_whole_replayed_and_dropped() {
     node.ask("POST", "/api/v1/apps/fridge/dead/warm/1/replay", "").await.problem(404);
     node.ask("DELETE", "/api/v1/apps/fridge/dead/warm/1", "").await.problem(404);
     assert_eq!(node.ask("GET", "/api/v1/dead", "").await.is(200).json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn dead_letters_have_pages_and_only_those_of_the_tenant_fill_them() {
+    let node = Node::start().await;
+    let id = |text| Id::new(text).unwrap();
+    // Before ours in the order of the ledger, and more than are read at a time.
+    for (tenant, app, count) in [("else", "fridge", 300), ("main", "fridge", 3), ("main", "pond", 2), ("other", "pond", 2)] {
+        let function = FunctionId { app: AppId::new(id(tenant), id(app)), function: id("warm") };
+        node.rooms.ledger.apply(Op::Register { function: function.clone(), start: 0 }).await.unwrap();
+        node.rooms.ledger.apply(Op::Commit(died(&function, 1..=count))).await.unwrap();
+    }
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = node.ask("GET", &format!("/api/v1/dead?limit=2{after}"), "").await.is(200).json();
+        let page: Vec<String> =
+            page.as_array().unwrap().iter().map(|l| format!("{}/{}/{}", l["app"], l["function"], l["sequence"]).replace('"', "")).collect();
+        let Some(last) = page.last() else { break };
+        after = format!("&after={last}");
+        found.extend(page);
+    }
+    assert_eq!(found, ["fridge/warm/1", "fridge/warm/2", "fridge/warm/3", "pond/warm/1", "pond/warm/2"]);
+    let rest = node.ask("GET", "/api/v1/dead?app=fridge&after=fridge/warm/2", "").await.is(200).json();
+    assert_eq!(rest.as_array().unwrap().len(), 1);
+    assert_eq!(node.ask("GET", "/api/v1/dead?after=fridge", "").await.problem(400).1, "after");
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! What a device is answered, and what is stored of it.
 
 use super::Node;
+use crate::identity::Role;
 use crate::model::limit::{INGEST_BODY_BYTES_MAX, VALUE_BYTES_MAX};
+use axum::body::Body;
+use futures::StreamExt;
+use http::Request;
 
 const VALUE: &str = "/api/v2/devices/fridge1/sensors/temp/value";
 const VALUES: &str = "/api/v2/devices/fridge1/sensors/temp/values";
@@ -56,9 +60,45 @@ async fn a_repeat_with_its_key_is_stored_once() {
     assert_eq!((&again.headers["tawi-sequence"], &again.headers["tawi-duplicate"]), (&"1-2".parse().unwrap(), &"true".parse().unwrap()));
     // Another device may well choose the same key.
     assert_eq!(send("/api/v2/devices/fridge2/sensors/temp/values").await.is(204).headers["tawi-sequence"], "3-4");
+    // So may another sensor of the device, another route, and another sender.
+    assert_eq!(send("/api/v2/devices/fridge1/sensors/hum/values").await.is(204).headers["tawi-sequence"], "5-6");
+    node.ask_as(&node.admin, "POST", VALUE, &key, "[1]").await.is(204);
+    let gateway = node.token(Role::Send);
+    assert_eq!(node.ask_as(&gateway, "POST", VALUES, &key, "[{\"value\":7}]").await.is(204).headers["tawi-sequence"], "8");
     let empty = [("idempotency-key", "")];
     let (_, field) = node.ask_as(&node.admin, "POST", VALUE, &empty, "1").await.problem(400);
     assert_eq!(field, "idempotency-key");
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_for_other_readings_is_refused_and_nothing_stored() {
+    let node = Node::start().await;
+    let key = [("idempotency-key", "a1")];
+    let send = |body| node.ask_as(&node.admin, "POST", BATCH, &key, body);
+    send(r#"[{"device":"d1","sensor":"t","value":1}]"#).await.is(204);
+    for other in [r#"[{"device":"d2","sensor":"t","value":1}]"#, r#"[{"device":"d1","sensor":"t","value":2}]"#] {
+        let (kind, field) = send(other).await.problem(422);
+        assert_eq!((kind.as_str(), field.as_str()), ("key-reused", "idempotency-key"));
+    }
+    assert_eq!(*node.rooms.ledger.head().borrow(), 1);
+    send(r#"[{"device":"d1","sensor":"t","value":1}]"#).await.is(204);
+}
+
+#[tokio::test]
+async fn requests_that_send_nothing_hold_up_nobody() {
+    let node = Node::start().await;
+    let silent = || {
+        let body = Body::from_stream(futures::stream::pending::<Result<&'static str, std::io::Error>>());
+        let request = Request::builder().method("POST").uri(BATCH).header("authorization", format!("Bearer {}", node.admin));
+        node.send(request.body(body).unwrap())
+    };
+    let mut silent: futures::stream::FuturesUnordered<_> = (0..64).map(|_| silent()).collect();
+    tokio::select! {
+        // They are all on their way before the one that has something to say.
+        biased;
+        answer = silent.next() => panic!("a request without a body's end was answered: {answer:?}"),
+        answer = node.ask("POST", BATCH, r#"[{"device":"d1","sensor":"t","value":1}]"#) => answer.is(204),
+    };
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    identity::Role,
     ledger::{Append, Op},
     model::{Id, Kind, Micros, NewEvent, Subject, Value, event::Cause, id::default_tenant},
     server::STREAMS_MAX,
@@ -13,7 +14,11 @@ use http::Request;
 const VALUE: &str = "/api/v2/devices/fridge1/sensors/temp/value";
 
 async fn open(node: &Node, path: &str) -> BodyDataStream {
-    let request = Request::builder().uri(path).header("authorization", format!("Bearer {}", node.admin));
+    open_as(node, &node.admin, path).await
+}
+
+async fn open_as(node: &Node, token: &str, path: &str) -> BodyDataStream {
+    let request = Request::builder().uri(path).header("authorization", format!("Bearer {token}"));
     let response = node.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(response.status(), 200);
     response.into_body().into_data_stream()
@@ -30,8 +35,12 @@ async fn take(stream: &mut BodyDataStream, count: usize) -> Vec<serde_json::Valu
 }
 
 async fn log(node: &Node, function: &str, message: &str) {
+    log_of(node, function, "c1", message).await;
+}
+
+async fn log_of(node: &Node, function: &str, call: &str, message: &str) {
     let id = |text| Id::new(text).unwrap();
-    let cause = Cause { app: id("fridge"), function: id(function), seq: 1, call: "c1".into(), place: Default::default() };
+    let cause = Cause { app: id("fridge"), function: id(function), seq: 1, call: call.into(), place: Default::default() };
     let event = NewEvent {
         tenant: default_tenant(),
         kind: Kind::Log,
@@ -103,6 +112,39 @@ async fn streams_end_when_the_node_stops() {
     let mut stream = open(&node, "/api/v1/subscribe?subject=%3E").await;
     node.rooms.stopping.cancel();
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_it_was_asked_for_with() {
+    let node = Node::start().await;
+    let (token, secret) = node.rooms.tokens.create(&default_tenant(), "dashboard", Role::Read, Micros(1)).unwrap();
+    let (other, _) = node.rooms.tokens.create(&default_tenant(), "another", Role::Read, Micros(1)).unwrap();
+    log(&node, "warm", "one").await;
+    node.index();
+    let mut events = open_as(&node, &secret, "/api/v1/subscribe?subject=%3E").await;
+    let mut lines = open_as(&node, &secret, "/api/v1/apps/fridge/logs?follow=true").await;
+    take(&mut lines, 1).await;
+    // Somebody else's token is no reason to end.
+    node.rooms.tokens.revoke(&default_tenant(), &other.id).unwrap();
+    node.ask("POST", VALUE, "1").await.is(204);
+    assert_eq!(take(&mut events, 1).await[0]["value"], 1);
+    node.rooms.tokens.revoke(&default_tenant(), &token.id).unwrap();
+    node.ask("POST", VALUE, "2").await.is(204);
+    assert!(events.next().await.is_none() && lines.next().await.is_none());
+}
+
+#[tokio::test]
+async fn the_log_of_one_call_is_found_by_its_id() {
+    let node = Node::start().await;
+    log_of(&node, "warm", "main-7-warm", "one").await;
+    log_of(&node, "warm", "main-8-warm", "two").await;
+    node.index();
+    let messages = |lines: Vec<serde_json::Value>| lines.iter().map(|l| l["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let mut stream = open(&node, "/api/v1/apps/fridge/logs?follow=true&call=main-8-warm").await;
+    assert_eq!(messages(take(&mut stream, 1).await), ["two"]);
+    log_of(&node, "warm", "main-7-warm", "three").await;
+    log_of(&node, "warm", "main-8-warm", "four").await;
+    assert_eq!(messages(take(&mut stream, 1).await), ["four"]);
 }
 
 #[tokio::test]
