@@ -112,8 +112,8 @@ impl Builder {
         let mut timing = Timing::start();
         let draft = pipeline::build(inner, app, &commit, &Quarantine::default(), &log, &mut timing).await?;
         let release = inner.add_release(app, draft).await?;
-        inner.announce(app, &release, &timing, &log).await;
-        Ok(release)
+        let live = inner.announce(app, &release, &timing, &log).await;
+        live.map(|()| release).map_err(|why| BuildError::new(why).hint("`tawi apps list` shows what serves"))
     }
 
     /// The app's repository, its caches and its releases, as far as they are there. The state in the ledger is not the builder's to forget.
@@ -219,8 +219,8 @@ impl Inner {
         added.map_err(|e| BuildError::node("write the release", e))?.map_err(|e| BuildError::node("write the release", e))
     }
 
-    /// Waits until the release serves, and says where.
-    pub async fn announce(&self, app: &AppId, release: &Release, timing: &Timing, log: &Log) {
+    /// Waits until the release serves, and says where; or says why it does not.
+    pub async fn announce(&self, app: &AppId, release: &Release, timing: &Timing, log: &Log) -> Result<(), String> {
         let live = (self.checks.live)(app.clone(), release.number);
         let trouble = match tokio::time::timeout(LIVE_WAIT_MAX, live).await {
             Ok(Ok(())) => None,
@@ -228,8 +228,9 @@ impl Inner {
             Err(_) => Some(format!("it does not serve after {} s", LIVE_WAIT_MAX.as_secs())),
         };
         if let Some(why) = trouble {
-            log.step(&format!("Release {} is made, but: {why}", release.number)).await;
-            return;
+            let why = format!("release {} is made, but it does not serve: {why}", release.number);
+            log.step(&why).await;
+            return Err(why);
         }
         log.step(&format!("Live: release {} of {}, {timing}", release.number, app.app)).await;
         for function in &release.manifest.functions {
@@ -239,5 +240,6 @@ impl Inner {
             };
             log.detail(&line).await;
         }
+        Ok(())
     }
 }

@@ -124,7 +124,8 @@ async fn post_receive(inner: &Inner, session: &Session, log: &Log) -> Result<(),
     let (Some(_), Some(timing)) = (&state.lock, &state.timing) else { return Ok(()) };
     fault::point("release");
     if let Some(release) = inner.settle(&session.app).await? {
-        inner.announce(&session.app, &release, timing, log).await;
+        // Said in the log of the push; the refs have moved, and nothing takes them back.
+        let _ = inner.announce(&session.app, &release, timing, log).await;
     }
     Ok(())
 }

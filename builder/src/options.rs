@@ -65,7 +65,7 @@ pub type Live = dyn Fn(AppId, u64) -> BoxFuture<'static, Result<(), String>> + S
 pub struct Checks {
     /// Whether the component exports what the manifest handles and imports no more than it is granted.
     pub verify: Arc<Verify>,
-    /// Compiles the stored component for this node and makes an instance of it.
+    /// Compiles the stored component for this node and makes an instance of it, within the limits of the manifest and some seconds.
     pub prepare: Arc<Prepare>,
     /// Done when the release of this number serves, so that a push ends when its functions are there.
     pub live: Arc<Live>,

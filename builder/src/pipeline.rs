@@ -175,14 +175,16 @@ async fn examine(inner: &Inner, component: Vec<u8>, manifest: &Manifest, log: &L
     blocking("verify the component", move || verify(&bytes, &of)).await?.map_err(refused)?;
     timing.done("verify");
 
-    let bytes = component.clone();
-    let stored = blocking("store the component", move || store.put_artifact(&bytes)).await?;
+    let (bytes, to) = (component.clone(), store.clone());
+    let stored = blocking("store the component", move || to.put_artifact(&bytes)).await?;
     let digest = stored.map_err(|e| BuildError::node("store the component", e))?;
     timing.done("store");
 
     log.step(&format!("Trying {}", &digest.to_string()[..19])).await;
     let prepare = checks.prepare.clone();
-    blocking("try the component", move || prepare(&component, &digest, &manifest)).await?.map_err(refused)?;
+    // Kept until a release or a staged build names it: a push that ends otherwise leaves it to the next start.
+    let tried = blocking("try the component", move || prepare(&component, &digest, &manifest).inspect_err(|_| store.discard(&digest)));
+    tried.await?.map_err(refused)?;
     timing.done("try");
     Ok(digest)
 }

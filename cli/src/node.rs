@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tawi_builder::{Access, Builder, BuilderOptions, Checks};
 use tawi_runtime::{
     config::NodeConfig,
-    deploy::prepare,
+    deploy::try_out,
     identity::{Action, allow},
     model::{AppId, Id, Manifest},
     node::Node,
@@ -69,13 +69,13 @@ fn options(node: &Node) -> std::io::Result<BuilderOptions> {
 /// What a build is held against: this very node's engine.
 fn checks(node: &Node) -> Checks {
     let (engine, store, reconciler) = (node.engine.clone(), node.store.clone(), node.reconciler.clone());
-    let verifier = engine.clone();
+    let (verifier, tenant) = (engine.clone(), node.config.tenant.clone());
     Checks {
         verify: Arc::new(move |component, manifest: &Manifest| {
             verifier.verify(component, manifest).map(drop).map_err(|e| telemetry::chain(&e))
         }),
-        prepare: Arc::new(move |component, digest, _| {
-            prepare(&store, &engine, digest, || Ok(component.to_vec())).map(drop).map_err(|e| telemetry::chain(&e))
+        prepare: Arc::new(move |component, digest, manifest| {
+            try_out(&store, &engine, &tenant, digest, component, manifest).map_err(|e| telemetry::chain(&e))
         }),
         live: Arc::new(move |app, release| {
             let reconciler = reconciler.clone();

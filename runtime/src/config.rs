@@ -1,7 +1,7 @@
 //! In: what flags and a file said. Out: the whole config of a node, or every mistake in it.
 //! Never: touches disk or network: `check` is pure, `node.rs` opens.
 
-use crate::model::{Tenant, id::TENANT_DEFAULT};
+use crate::model::{Tenant, id::TENANT_DEFAULT, manifest::MEMORY_BYTES_DEFAULT};
 use serde::Deserialize;
 use std::{
     fmt,
@@ -47,6 +47,8 @@ pub enum LedgerChoice {
 pub struct NodeLimits {
     /// Calls of functions at the same time: each may take its app's memory limit.
     pub calls_max: usize,
+    /// Memory of all calls at the same time; none: half of the machine's, which only the engine looks at.
+    pub guest_memory_bytes_max: Option<usize>,
     /// A consumer further behind than this is paused and the lost range marked.
     pub lag_bytes_max: u64,
     /// Below this much free disk, readings are refused before the disk is full.
@@ -75,6 +77,7 @@ pub struct Draft {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct DraftLimits {
     pub calls_max: Option<usize>,
+    pub guest_memory_bytes_max: Option<usize>,
     pub lag_bytes_max: Option<u64>,
     pub disk_free_bytes_min: Option<u64>,
 }
@@ -120,6 +123,7 @@ impl Draft {
             dedup_window: self.dedup_window.or(other.dedup_window),
             limits: DraftLimits {
                 calls_max: self.limits.calls_max.or(other.limits.calls_max),
+                guest_memory_bytes_max: self.limits.guest_memory_bytes_max.or(other.limits.guest_memory_bytes_max),
                 lag_bytes_max: self.limits.lag_bytes_max.or(other.limits.lag_bytes_max),
                 disk_free_bytes_min: self.limits.disk_free_bytes_min.or(other.limits.disk_free_bytes_min),
             },
@@ -194,11 +198,15 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
     };
     let limits = NodeLimits {
         calls_max: draft.limits.calls_max.unwrap_or(256),
+        guest_memory_bytes_max: draft.limits.guest_memory_bytes_max,
         lag_bytes_max: draft.limits.lag_bytes_max.unwrap_or(8 << 30),
         disk_free_bytes_min: draft.limits.disk_free_bytes_min.unwrap_or(64 << 20),
     };
     if !(1..=1_000).contains(&limits.calls_max) {
         found("limits.calls-max", format!("{} is not within 1 and 1,000", limits.calls_max));
+    }
+    if limits.guest_memory_bytes_max.is_some_and(|bytes| bytes < MEMORY_BYTES_DEFAULT) {
+        found("limits.guest-memory-bytes-max", format!("is less than one call may have by default, {MEMORY_BYTES_DEFAULT}"));
     }
     if limits.lag_bytes_max < 1 << 20 {
         found("limits.lag-bytes-max", format!("{} is less than one MiB", limits.lag_bytes_max));
@@ -277,10 +285,13 @@ mod tests {
             dedup-window = "1s"
             [limits]
             calls-max = 0
+            guest-memory-bytes-max = 1024
         "#;
         let errors = check(Draft::from_toml(file).unwrap()).unwrap_err();
         let keys: Vec<_> = errors.0.iter().map(|e| e.key).collect();
-        assert_eq!(keys, ["data", "listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window", "limits.calls-max"]);
+        let limits = ["limits.calls-max", "limits.guest-memory-bytes-max"];
+        let others = ["data", "listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
+        assert_eq!(keys, others.into_iter().chain(limits).collect::<Vec<_>>());
         assert!(errors.to_string().contains("`kafka://x` is neither `embedded` nor"), "{errors}");
     }
 

@@ -8,8 +8,8 @@ use crate::{
     dispatch::{Dispatch, HistorySource},
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
-    host::{HistoryPage, HistoryQuery},
-    identity::{IdentityError, Tokens},
+    host::{HistoryPage, HistoryQuery, NodeSecret},
+    identity::{IdentityError, Tokens, node_secret},
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
@@ -45,7 +45,7 @@ pub enum NodeError {
     History(#[from] HistoryError),
     #[error("can't open the devices")]
     Devices(#[from] DevicesError),
-    #[error("can't open the tokens")]
+    #[error("can't open the node's tokens and secret")]
     Identity(#[from] IdentityError),
 }
 
@@ -91,7 +91,11 @@ impl Node {
         let ledger = Ledger::open(&ledger_config(&config)).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
-        let engine = Engine::open(&EngineOptions { instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX) })?;
+        let engine = Engine::open(&EngineOptions {
+            instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
+            guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
+            secret: NodeSecret::new(node_secret(&config.data)?),
+        })?;
         let store = Store::open(&config.data)?;
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
@@ -155,6 +159,7 @@ impl Node {
             devices: self.devices.clone(),
             store: self.store.clone(),
             dispatch: self.dispatch.clone(),
+            reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
             metrics: self.metrics.clone(),

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use support::{Floor, app};
 use tawi_runtime::{
     dispatch::{HttpFailure, HttpResponse},
-    model::Kind,
+    model::{Kind, limit::HOSTCALL_BYTES_MAX},
 };
 
 const PROBE: &str = r#"
@@ -127,4 +127,18 @@ async fn a_repeat_with_the_same_idempotency_key_counts_once() {
     }
     ask(&floor, "probe-state", "POST", "/n", b"", Some("order-8")).await.unwrap();
     assert_eq!(floor.ledger.state(&app("probe-state"), "n").unwrap().unwrap(), "2");
+}
+
+/// What a guest hands over is copied into the node's memory before anything can look at it, so that has a limit of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_handed_over_in_one_host_call_has_a_limit() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-state", STATE).await;
+    let value = format!("\"{}\"", "x".repeat(HOSTCALL_BYTES_MAX));
+    let failed = ask(&floor, "probe-state", "PUT", "/large", value.as_bytes(), None).await;
+    let Err(HttpFailure::Call { failure, .. }) = failed else { panic!("handed over all the same") };
+    assert!(failure.to_string().contains(&HOSTCALL_BYTES_MAX.to_string()), "{failure}");
+    let value = format!("\"{}\"", "x".repeat(HOSTCALL_BYTES_MAX - 1_000));
+    let refused = ask(&floor, "probe-state", "PUT", "/large", value.as_bytes(), None).await.unwrap();
+    assert!(text(refused).await.unwrap().contains("Limit"), "the guest is told of the smaller limit of a value");
 }

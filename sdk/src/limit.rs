@@ -24,6 +24,8 @@ pub const LOG_BYTES_MAX: usize = 32 * 1024;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Entries that one question for entries returns.
 pub const STATE_ENTRIES_MAX: u32 = 1_000;
+/// Bytes of keys and values that one question for entries returns.
+pub const STATE_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Results that one history query returns.
 pub const HISTORY_HITS_MAX: u32 = 1_000;
 /// First tokens of subjects that only the node itself writes.

@@ -83,8 +83,8 @@ impl Iterator for Entries {
         }
         match host::state_entries(&self.prefix, self.after.as_deref(), STATE_ENTRIES_MAX) {
             Ok(page) => {
-                // A short page is the last one; a full one may be.
-                self.done = page.len() < STATE_ENTRIES_MAX as usize;
+                // A page of large values is short of entries and still not the last one.
+                self.done = page.is_empty();
                 self.after = page.last().map(|(key, _)| key.clone());
                 self.page = page.into_iter();
                 self.page.next().map(Ok)

@@ -102,6 +102,18 @@ fn entries_come_page_by_page_and_all_of_them() -> tawi::Result {
     Ok(())
 }
 
+/// A page has a limit of bytes as well: one that is short of entries is not the last.
+#[test]
+fn large_entries_come_page_by_page_too() -> tawi::Result {
+    let _host = Host::new();
+    for i in 0..20 {
+        state::set_bytes(&format!("n/{i:02}"), &[i; 200 * 1024])?;
+    }
+    let found = state::entries_bytes("n/").collect::<tawi::Result<Vec<_>>>()?;
+    assert!(found.iter().map(|(_, bytes)| bytes[0]).eq(0..20));
+    Ok(())
+}
+
 #[test]
 fn what_a_body_does_after_the_head_is_kept_only_if_it_ends_well() -> tawi::Result {
     let host = Host::new();

@@ -16,6 +16,8 @@ use std::io::IsTerminal;
 struct App {
     app: String,
     release: Option<u64>,
+    live: Option<u64>,
+    failing: Option<String>,
     summary: Option<String>,
     created: Option<String>,
     url: Option<String>,
@@ -29,6 +31,7 @@ struct Release {
     created: String,
     rollback_of: Option<u64>,
     current: bool,
+    live: bool,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +63,15 @@ fn list(context: &Context) -> Done {
     context.show(context.client()?.get("/api/v1/apps")?, |apps: Vec<App>| {
         let mut table = Table::new(["APP", "RELEASE", "CREATED", "URL", "SUMMARY"]).right(&[1]);
         for app in apps {
-            let release = app.release.map_or("none".to_owned(), |n| n.to_string());
+            let release = match (app.release, app.live) {
+                (None, _) => "none".to_owned(),
+                (Some(n), live) if live == Some(n) => n.to_string(),
+                (Some(n), Some(live)) => format!("{n} ({live} serves)"),
+                (Some(n), None) => format!("{n} (none serves)"),
+            };
+            if let Some(why) = &app.failing {
+                eprintln!("{}: {}", app.app, out::clean(why));
+            }
             let created = app.created.as_deref().map(when::short).unwrap_or_default();
             table.row([app.app, release, created, text(app.url.as_deref()), text(app.summary.as_deref())]);
         }
@@ -93,7 +104,12 @@ pub fn releases(context: &Context, app: &str) -> Done {
                 Some(of) => format!("{} (back to {of})", release.summary),
                 None => release.summary,
             };
-            let current = if release.current { "current" } else { "" };
+            let current = match (release.current, release.live) {
+                (true, true) => "current",
+                (true, false) => "does not serve",
+                (false, true) => "serves",
+                (false, false) => "",
+            };
             table.row([release.number.to_string(), current.to_owned(), commit, when::short(&release.created), summary]);
         }
         Ok(table.print("no release yet: `git push tawi main` makes one")?)
@@ -120,7 +136,8 @@ pub fn redeploy(context: &Context, app: &str) -> Done {
                 return Ok(out::line(&format!("{}: release {number} is live", style.green(app)))?);
             }
             Ok(Progress::Error(why)) => {
-                return Err(Failure::new(format!("`{app}` was not deployed: {why}")).hint("the release before it still serves"));
+                return Err(Failure::new(format!("`{app}` was not deployed: {why}"))
+                    .hint("the release before it still serves; `tawi releases` shows which"));
             }
             Err(error) => return Err(Failure::because("did not understand the node's answer", &error)),
         }

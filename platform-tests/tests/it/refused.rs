@@ -50,6 +50,30 @@ fn a_repository_that_is_no_app_is_refused_with_a_hint() {
     node.client().with_token(None).get(&app.run_path("/")).expect(200);
 }
 
+/// It has all the right names, and traps, or loops, or wants too much, as soon as an instance is made.
+#[test]
+fn a_component_that_does_not_start_is_refused_and_the_old_version_serves() {
+    let node = Node::start();
+    let app = App::prebuilt("plain-http");
+    app.push(&node);
+    for (start, words) in [
+        ("(func $start unreachable) (start $start)", ["does not start", "unreachable"]),
+        ("(func $start (loop $again (br $again))) (start $start)", ["does not start", "timeout"]),
+        ("(memory 2000)", ["does not start", "`memory` under [limits]"]),
+    ] {
+        let component = wat::parse_str(format!(
+            "(component (core module $m (func (export \"handle\")) {start}) (core instance $i (instantiate $m))
+               (func $h (canon lift (core func $i \"handle\"))) (instance $e (export \"handle\" (func $h)))
+               (export \"wasi:http/incoming-handler@0.2.0\" (instance $e)))"
+        ));
+        app.write("app.wasm", component.unwrap());
+        app.commit(start);
+        app.push_refused(&node, &words).shows(&["remote rejected"]);
+        node.client().with_token(None).get(&app.run_path("/")).expect(200);
+    }
+    assert_eq!(node.releases("plain-http").len(), 1);
+}
+
 #[test]
 fn an_import_that_was_not_granted_is_refused_by_name() {
     let node = Node::start();

@@ -62,7 +62,7 @@ impl state::Host for Data {
     fn delete(&mut self, _: String) -> Result<(), HostError> {
         Ok(())
     }
-    fn entries(&mut self, _: String, _: Option<String>, _: u32) -> Result<Vec<state::Entry>, HostError> {
+    async fn entries(&mut self, _: String, _: Option<String>, _: u32) -> Result<Vec<state::Entry>, HostError> {
         Ok(Vec::new())
     }
 }

@@ -2,8 +2,10 @@
 //! and a node that runs it. Never: source code, git, what an event is.
 
 mod plan;
+mod prepare;
 mod reconcile;
 pub mod store;
 
-pub use reconcile::{DeployError, Reconciler, orphans, prepare};
-pub use store::{Draft, Store, StoreError};
+pub use prepare::try_out;
+pub use reconcile::{DeployError, Reconciler, Trouble, orphans};
+pub use store::{Draft, Hold, Store, StoreError};

@@ -1,6 +1,6 @@
 //! What has to be done so that what runs is what is desired. Pure.
 
-use crate::model::AppId;
+use crate::model::{AppId, Release, manifest::Trigger};
 use std::collections::BTreeMap;
 
 /// One app as it should be, or as it is: the release that serves and a fingerprint of its settings.
@@ -37,11 +37,24 @@ pub fn plan(desired: &BTreeMap<AppId, State>, actual: &BTreeMap<AppId, State>) -
     remove.chain(change).collect()
 }
 
+/// An older release may serve in the place of the current one where it handles the very same events: a function that it did not
+/// have would be forgotten by the ledger, and begin after what it has not seen.
+pub fn can_stand_in(older: &Release, current: &Release) -> bool {
+    let events = |release: &Release| -> Vec<(String, Trigger)> {
+        let functions = release.manifest.functions.iter().filter(|function| matches!(function.trigger, Trigger::Event { .. }));
+        let mut events: Vec<_> = functions.map(|function| (function.name.to_string(), function.trigger.clone())).collect();
+        events.sort_by(|one, other| one.0.cmp(&other.0));
+        events
+    };
+    let same_code = older.artifact == current.artifact && older.manifest.limits == current.manifest.limits;
+    older.number < current.number && !same_code && events(older) == events(current)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::model::{Id, id::default_tenant};
+    use crate::model::{Digest, Id, Manifest, Micros, id::default_tenant};
 
     fn app(name: &str) -> AppId {
         AppId::new(default_tenant(), Id::new(name).unwrap())
@@ -66,5 +79,29 @@ mod tests {
             ]
         );
         assert!(plan(&desired, &desired).is_empty());
+    }
+
+    fn release(number: u64, code: &str, functions: &[(&str, &str)]) -> Release {
+        let functions: String = functions.iter().map(|(name, on)| format!("[[on]]\nname = \"{name}\"\n{on}\n")).collect();
+        let manifest = Manifest::parse(&format!("[app]\nname = \"a\"\n{functions}")).unwrap();
+        let artifact = Digest::of(code.as_bytes());
+        Release { number, artifact, manifest, commit: String::new(), summary: String::new(), created: Micros(0), rollback_of: None }
+    }
+
+    /// A function that is not in the manifest that serves is forgotten, with its place in the log.
+    #[test]
+    fn only_a_release_that_handles_the_same_events_stands_in() {
+        let (temp, hum) = ("subject = \"reading.*.temp\"", "subject = \"reading.*.hum\"");
+        let current = release(3, "new", &[("t", temp), ("web", "http = \"/\"")]);
+        for (older, yes) in [
+            (release(2, "old", &[("t", temp)]), true),
+            (release(2, "new", &[("t", temp)]), false),
+            (release(4, "newer", &[("t", temp)]), false),
+            (release(2, "old", &[("t", hum)]), false),
+            (release(2, "old", &[("t", temp), ("h", hum)]), false),
+            (release(2, "old", &[("web", "http = \"/\"")]), false),
+        ] {
+            assert_eq!(can_stand_in(&older, &current), yes, "{older:?}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Store, StoreError,
-    plan::{State, Step, plan},
+    plan::{State, Step, can_stand_in, plan},
+    prepare::prepare,
 };
 use crate::{
     dispatch::{Dispatch, Settings},
@@ -14,7 +15,6 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -23,11 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Older releases that are tried when the current one does not load at the start: each may take seconds, and the node is not up yet.
+const STAND_INS_MAX: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     #[error("can't load release {release} of `{app}`")]
     Load { app: AppId, release: u64, source: EngineError },
+    #[error("the component does not start")]
+    Start { source: EngineError },
     #[error("can't read or keep the artifact `{artifact}`")]
     Artifact { artifact: Digest, source: StoreError },
     #[error("can't compile `{artifact}` for this machine")]
@@ -44,9 +48,17 @@ pub struct Reconciler {
     dispatch: Arc<Dispatch>,
     actual: Mutex<BTreeMap<AppId, State>>,
     /// What could not be done at the last try, by app.
-    failing: Mutex<BTreeMap<AppId, String>>,
+    failing: Mutex<BTreeMap<AppId, Trouble>>,
     /// Counts rounds; somebody who waits for a release looks after each.
     rounds: watch::Sender<u64>,
+}
+
+/// Why an app is not as desired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The release that was to serve; none: the app was to be removed.
+    pub release: Option<u64>,
+    pub why: String,
 }
 
 impl Reconciler {
@@ -91,15 +103,42 @@ impl Reconciler {
                         None => self.actual.lock().remove(&app),
                     };
                 }
-                Err(error) => {
-                    let text = crate::telemetry::chain(&error);
-                    tracing::error!(%app, error = %text, "the app is not as desired, the old release serves on");
-                    self.failing.lock().insert(app, text);
-                }
+                Err(error) => self.failed(app, &desired, &error).await,
             }
         }
         self.rounds.send_modify(|rounds| *rounds += 1);
         !self.failing.lock().is_empty()
+    }
+
+    async fn failed(&self, app: AppId, desired: &BTreeMap<AppId, State>, error: &DeployError) {
+        let trouble = Trouble { release: desired.get(&app).map(|state| state.release), why: crate::telemetry::chain(error) };
+        // Tried again and again, but said once.
+        if self.failing(&app).as_ref() != Some(&trouble) {
+            tracing::error!(%app, error = %trouble.why, serving = self.live(&app), "the app is not as desired");
+        }
+        self.failing.lock().insert(app.clone(), trouble);
+        // Between start and the first round's end nothing serves that is not as desired.
+        if let Some(state) = desired.get(&app).filter(|_| !self.is_ready()) {
+            self.stand_in(&app, *state).await;
+        }
+    }
+
+    /// Has the newest older release serve that loads, until the current one does: what it served yesterday is better than nothing.
+    async fn stand_in(&self, app: &AppId, wanted: State) {
+        let Some(current) = self.store.release(app, wanted.release) else { return };
+        let releases = self.store.releases(app);
+        for older in releases.iter().rev().filter(|older| can_stand_in(older, &current)).take(STAND_INS_MAX) {
+            match self.serve(app.clone(), older.clone()).await {
+                Ok(()) => {
+                    tracing::warn!(%app, release = older.number, instead_of = current.number, "an older release serves, the current one does not load");
+                    self.actual.lock().insert(app.clone(), State { release: older.number, ..wanted });
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%app, release = older.number, error = crate::telemetry::chain(&error), "nor does an older release load")
+                }
+            }
+        }
     }
 
     /// The release of an app that serves.
@@ -107,7 +146,7 @@ impl Reconciler {
         self.actual.lock().get(app).map(|state| state.release)
     }
 
-    pub fn failing(&self, app: &AppId) -> Option<String> {
+    pub fn failing(&self, app: &AppId) -> Option<Trouble> {
         self.failing.lock().get(app).cloned()
     }
 
@@ -127,8 +166,9 @@ impl Reconciler {
                 if self.live(app).is_some_and(|live| live >= release) {
                     return Ok(());
                 }
-                if let Some(error) = self.failing(app) {
-                    return Err(error);
+                // What kept an older release from serving says nothing about this one.
+                if let Some(trouble) = self.failing(app).filter(|trouble| trouble.release.is_none_or(|failing| failing >= release)) {
+                    return Err(trouble.why);
                 }
                 if rounds.changed().await.is_err() {
                     return Err("the node is stopping".to_owned());
@@ -152,11 +192,12 @@ impl Reconciler {
         match step {
             Step::Serve { app, release } => {
                 let Some(release) = self.store.release(&app, release) else { return Ok(()) };
-                let loaded = self.load(app.clone(), release.clone()).await?;
-                let failed = |source| DeployError::Load { app: app.clone(), release: release.number, source };
-                self.engine.probe(&loaded).await.map_err(failed)?;
-                let set = self.dispatch.set(Arc::new(loaded), self.settings(&app)).await;
-                set.map_err(|source| DeployError::Ledger { app, source })
+                let served = self.serve(app.clone(), release).await;
+                if served.is_err() {
+                    // Whatever serves meanwhile has the settings of today.
+                    self.dispatch.set_settings(&app, self.settings(&app));
+                }
+                served
             }
             Step::Settings { app } => {
                 self.dispatch.set_settings(&app, self.settings(&app));
@@ -168,6 +209,14 @@ impl Reconciler {
                 removed.map(drop).map_err(|source| DeployError::Ledger { app, source })
             }
         }
+    }
+
+    async fn serve(&self, app: AppId, release: Arc<Release>) -> Result<(), DeployError> {
+        let loaded = self.load(app.clone(), release.clone()).await?;
+        let failed = |source| DeployError::Load { app: app.clone(), release: release.number, source };
+        self.engine.probe(&loaded).await.map_err(failed)?;
+        let set = self.dispatch.set(Arc::new(loaded), self.settings(&app)).await;
+        set.map_err(|source| DeployError::Ledger { app, source })
     }
 
     fn settings(&self, app: &AppId) -> Settings {
@@ -193,21 +242,4 @@ pub fn orphans(store: &Store, ledger: &crate::ledger::Ledger, tenant: &Tenant) -
     apps.dedup();
     apps.retain(|app| app.tenant == *tenant && !known.contains(app));
     Ok(apps)
-}
-
-/// The path of an artifact's precompiled code for this engine; made from `component` when there is none.
-pub fn prepare(
-    store: &Store,
-    engine: &Engine,
-    artifact: &Digest,
-    component: impl FnOnce() -> Result<Vec<u8>, StoreError>,
-) -> Result<PathBuf, DeployError> {
-    let compatibility = engine.compatibility();
-    let path = store.cache_path(artifact, &compatibility);
-    if path.exists() {
-        return Ok(path);
-    }
-    let component = component().map_err(|source| DeployError::Artifact { artifact: *artifact, source })?;
-    let code = engine.precompile(&component).map_err(|source| DeployError::Compile { artifact: *artifact, source })?;
-    store.put_cache(artifact, &compatibility, &code).map_err(|source| DeployError::Artifact { artifact: *artifact, source })
 }

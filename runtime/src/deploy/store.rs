@@ -3,6 +3,7 @@
 //!
 //! Methods that write block for some syncs of the disk: an async caller uses `spawn_blocking`. Reads are from memory.
 
+mod collect;
 mod disk;
 mod layout;
 mod load;
@@ -10,6 +11,8 @@ mod load;
 mod sim;
 
 use crate::model::{AppId, Digest, Manifest, Micros, Release, manifest};
+pub use collect::Hold;
+use collect::Kept;
 use disk::{Disk, FileSystem, ensure_dir, replace};
 use layout::{CONFIG, CURRENT, DELETED, Entries, Layout, RELEASES, SECRETS, STAGED};
 use parking_lot::{Mutex, RwLock};
@@ -22,7 +25,7 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Releases kept per app; older ones are forgotten, and their artifacts collected at the next start.
+/// Releases kept per app; older ones are forgotten, and their artifacts with them.
 pub const RELEASES_KEPT_MAX: usize = 100;
 /// One value of config or one secret: a certificate with its chain fits.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -84,6 +87,14 @@ impl App {
     fn is_empty(&self) -> bool {
         self.releases.is_empty() && self.staged.is_empty() && self.config.is_empty() && self.secrets.is_empty()
     }
+
+    fn artifacts(&self) -> impl Iterator<Item = Digest> {
+        self.releases.iter().map(|release| release.artifact).chain(self.staged.values().map(|draft| draft.artifact))
+    }
+
+    fn names(&self, artifact: &Digest) -> bool {
+        self.artifacts().any(|named| named == *artifact)
+    }
 }
 
 /// Cheap to clone.
@@ -98,6 +109,7 @@ struct Inner {
     apps: RwLock<BTreeMap<AppId, Arc<App>>>,
     /// Held by whoever writes to the disk.
     writing: Mutex<()>,
+    kept: Mutex<Kept>,
     changed: watch::Sender<u64>,
 }
 
@@ -115,7 +127,7 @@ impl Store {
         let apps = load::apps(&*disk, &layout)?;
         load::collect_garbage(&*disk, &layout, &apps)?;
         let (apps, writing, changed) = (RwLock::new(apps), Mutex::new(()), watch::Sender::new(0));
-        Ok(Store { inner: Arc::new(Inner { disk, layout, apps, writing, changed }) })
+        Ok(Store { inner: Arc::new(Inner { disk, layout, apps, writing, kept: Mutex::default(), changed }) })
     }
 
     /// Grows with every change that a reconciler must look at: releases, config, secrets, deleted apps.
@@ -125,12 +137,14 @@ impl Store {
 
     // --- artifacts
 
+    /// Keeps a component until a release or a staged build names it; [`Store::discard`] gives it up.
     pub fn put_artifact(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         let path = self.artifact_path(&digest);
         let _writing = self.inner.writing.lock();
         // It may be there already; written again, it is certainly whole and synced.
         self.replace(&path, bytes, false)?;
+        self.inner.kept.lock().add(digest);
         Ok(digest)
     }
 
@@ -201,7 +215,10 @@ impl Store {
     /// Gives the draft the next number and makes it the current release.
     pub fn add_release(&self, app: &AppId, draft: Draft) -> Result<Arc<Release>, StoreError> {
         let _writing = self.inner.writing.lock();
-        self.add_release_locked(app, draft)
+        let artifact = draft.artifact;
+        let added = self.add_release_locked(app, draft)?;
+        self.inner.kept.lock().named(&artifact);
+        Ok(added)
     }
 
     /// A new release of an old one's artifact and manifest.
@@ -223,11 +240,12 @@ impl Store {
         // This rename is the moment of the release; without it, the next start removes the file above.
         self.replace(&self.inner.layout.app(app).join(CURRENT), format!("{number}\n").as_bytes(), false)?;
         state.releases.push(release.clone());
-        while state.releases.len() > RELEASES_KEPT_MAX {
-            let old = state.releases.remove(0);
+        let old: Vec<Arc<Release>> = state.releases.drain(..state.releases.len().saturating_sub(RELEASES_KEPT_MAX)).collect();
+        self.set(app, state);
+        for old in &old {
             self.forget(&self.inner.layout.release(app, old.number));
         }
-        self.set(app, state);
+        self.collect_from(&self.inner.layout.app(app).join(RELEASES), old.iter().map(|old| old.artifact));
         Ok(release)
     }
 
@@ -239,8 +257,10 @@ impl Store {
         let mut state = (*self.app(app)).clone();
         self.make_dir(app, STAGED)?;
         self.replace_json(&self.inner.layout.staged(app, &draft.commit), &draft, false)?;
+        let artifact = draft.artifact;
         state.staged.insert(draft.commit.clone(), draft);
         self.inner.apps.write().insert(app.clone(), Arc::new(state));
+        self.inner.kept.lock().named(&artifact);
         Ok(())
     }
 
@@ -271,9 +291,10 @@ impl Store {
 
     fn unstage_locked(&self, app: &AppId, commit: &str) {
         let mut state = (*self.app(app)).clone();
-        if state.staged.remove(commit).is_some() {
+        if let Some(draft) = state.staged.remove(commit) {
             self.forget(&self.inner.layout.staged(app, commit));
             self.inner.apps.write().insert(app.clone(), Arc::new(state));
+            self.collect_from(&self.inner.layout.app(app).join(STAGED), [draft.artifact]);
         }
     }
 
@@ -333,7 +354,7 @@ impl Store {
 
     // --- the end of an app
 
-    /// Forgets releases, config and secrets. Artifacts that nobody else needs are collected at the next start.
+    /// Forgets releases, config and secrets, and artifacts that nobody else needs.
     pub fn delete_app(&self, app: &AppId) -> Result<(), StoreError> {
         let _writing = self.inner.writing.lock();
         if !self.inner.apps.read().contains_key(app) {
@@ -342,9 +363,11 @@ impl Store {
         let dir = self.inner.layout.app(app);
         // From here on it is deleted, even if the node stops before the rest is gone.
         self.replace(&dir.join(DELETED), b"", false)?;
-        self.inner.apps.write().remove(app);
+        let gone = self.inner.apps.write().remove(app);
         self.inner.changed.send_modify(|n| *n += 1);
-        load::remove_app(&*self.inner.disk, &dir)
+        load::remove_app(&*self.inner.disk, &dir)?;
+        self.collect_locked(gone.iter().flat_map(|gone| gone.artifacts()));
+        Ok(())
     }
 
     // --- within
@@ -374,6 +397,19 @@ impl Store {
     fn replace_json<T: Serialize>(&self, path: &Path, body: &T, private: bool) -> Result<(), StoreError> {
         let bytes = layout::write(body).map_err(|e| StoreError::io("write", path, e.into()))?;
         self.replace(path, &bytes, private)
+    }
+
+    /// Collects what files in `dir` named that are gone now. A file that came back without its artifact would be one that lies.
+    fn collect_from(&self, dir: &Path, artifacts: impl IntoIterator<Item = Digest>) {
+        let garbage: Vec<Digest> =
+            artifacts.into_iter().filter(|digest| !self.inner.apps.read().values().any(|app| app.names(digest))).collect();
+        if garbage.is_empty() {
+            return;
+        }
+        match self.inner.disk.sync_dir(dir) {
+            Ok(()) => self.collect_locked(garbage),
+            Err(error) => tracing::warn!(path = %dir.display(), %error, "artifacts that are no longer needed stay until the next start"),
+        }
     }
 
     /// Removes a file that does no harm if it comes back.

@@ -2,14 +2,14 @@
 
 use super::{Engine, EngineError, Loaded, Permit, TICK};
 use crate::{
-    host::{Call, Collected, World, event_handler, value_out},
-    model::{Event, Micros, manifest::Function},
+    host::{Call, Collected, MemoryRefusal, World, event_handler, value_out},
+    model::{Event, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
 };
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 /// What a call is told about itself.
 pub struct Attempt<'a> {
@@ -39,18 +39,21 @@ pub enum Failure {
     Trap(String),
     #[error("did not end within its timeout of {0:?}")]
     Timeout(Duration),
-    #[error("asked for {0} bytes of memory, over its limit (`memory` under [limits])")]
-    Memory(usize),
+    /// `trap`: how it went on without.
+    #[error("{refused}{}", trap.as_deref().map(|trap| format!("; then it trapped: {trap}")).unwrap_or_default())]
+    Memory { refused: MemoryRefusal, trap: Option<String> },
 }
 
 impl Engine {
     /// Runs an event handler in an instance of its own. Never fails itself: whatever goes wrong is the call's failure.
     pub async fn call(&self, permit: &Permit, loaded: &Loaded, attempt: Attempt<'_>, world: Arc<dyn World>) -> Outcome {
         let _ = permit;
-        let started = Instant::now();
         let id = format!("{}-{}", attempt.event.id(), attempt.function.name);
         let timeout = attempt.function.timeout;
-        let mut store = self.store(Call::new(id, loaded.app.clone(), loaded.release.clone(), attempt.now, world), timeout);
+        let mut call = Call::new(id, loaded.app.clone(), loaded.release.clone(), attempt.now, world, &self.shared);
+        call.memory.reserve(loaded.initial_bytes).await;
+        let started = Instant::now();
+        let mut store = self.store(call, timeout);
         let ran = tokio::time::timeout(timeout + 2 * TICK, run(loaded, &attempt, &mut store)).await;
         let result = match ran {
             Err(_) => Err(Failure::Timeout(timeout)),
@@ -68,6 +71,8 @@ impl Engine {
     pub(super) fn store(&self, call: Call, timeout: Duration) -> Store<Call> {
         let mut store = Store::new(&self.wasm, call);
         store.limiter(|call| &mut call.memory);
+        // Bounds what is lifted out of the guest, arguments and results alike, each call anew; more is a trap.
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
         store.set_epoch_deadline(1);
         let end = Instant::now() + timeout;
         store.epoch_deadline_callback(move |_| match Instant::now() < end {
@@ -77,18 +82,29 @@ impl Engine {
         store
     }
 
-    /// Whether an instance of the release can be made: what a deploy checks before it swaps.
+    /// Whether an instance of the release can be made: what is asked before a push is accepted, and before a release is swapped in.
     pub async fn probe(&self, loaded: &Loaded) -> Result<(), EngineError> {
         let _permit = self.permit().await;
-        let call = Call::new("probe".into(), loaded.app.clone(), loaded.release.clone(), Micros(0), Arc::new(super::check::Nothing));
-        let mut store = self.store(call, Duration::from_secs(5));
-        loaded.pre.instantiate_async(&mut store).await.map(drop).map_err(EngineError::Instance)
+        let (app, release) = (loaded.app.clone(), loaded.release.clone());
+        let mut call = Call::new("probe".into(), app, release, Micros(0), Arc::new(super::check::Nothing), &self.shared);
+        call.memory.reserve(loaded.initial_bytes).await;
+        let mut store = self.store(call, PROBE_MAX);
+        // What runs when an instance is made may wait in the host as well, where no tick reaches it.
+        match tokio::time::timeout(PROBE_MAX + 2 * TICK, loaded.pre.instantiate_async(&mut store)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(trap)) => Err(EngineError::Instance(failure(&trap, store.data(), PROBE_MAX))),
+            Err(_) => Err(EngineError::Instance(Failure::Timeout(PROBE_MAX))),
+        }
     }
 }
 
+/// How long making an instance may take: no component needs a hundredth of it.
+pub const PROBE_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a failure's reason that are kept.
 const REASON_BYTES_MAX: usize = 2_048;
 const TIMED_OUT: &str = "the call's time is over";
+/// What wasmtime says of a host call over [`HOSTCALL_BYTES_MAX`].
+const TOO_MUCH: &str = "fuel allocated for hostcalls";
 
 async fn run(loaded: &Loaded, attempt: &Attempt<'_>, store: &mut Store<Call>) -> wasmtime::Result<Result<(), event_handler::Failure>> {
     let indices = loaded.event.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no event handler"))?;
@@ -133,8 +149,15 @@ pub(super) fn failure(trap: &wasmtime::Error, call: &Call, timeout: Duration) ->
     if text.contains(TIMED_OUT) {
         return Failure::Timeout(timeout);
     }
-    match call.memory.refused {
-        Some(bytes) => Failure::Memory(bytes),
-        None => Failure::Trap(plain(text)),
+    if text.contains(TOO_MUCH) {
+        return Failure::Trap(format!("more than {HOSTCALL_BYTES_MAX} bytes were handed over in one host call"));
+    }
+    let trap = trap.downcast_ref::<Trap>();
+    match (call.memory.refused, trap) {
+        // An instance that was never made: it had no chance to go on without.
+        (Some(refused), None) => Failure::Memory { refused, trap: None },
+        // How the allocators of Rust and C give up. A panic is one too, so its own words stay.
+        (Some(refused), Some(Trap::UnreachableCodeReached)) => Failure::Memory { refused, trap: Some(plain(text)) },
+        _ => Failure::Trap(plain(text)),
     }
 }

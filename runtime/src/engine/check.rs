@@ -46,6 +46,27 @@ pub(super) fn fits(engine: &Engine, component: &Component, manifest: &Manifest) 
     }
 }
 
+/// What one call may have of the pool, so that the calls of one app leave the others theirs: every permit comes with as much.
+pub(super) const CORE_INSTANCES_MAX: u32 = 50;
+pub(super) const MEMORIES_MAX: u32 = 2;
+pub(super) const TABLES_MAX: u32 = 8;
+
+/// The bytes of memory that an instance begins with, where it keeps to a call's share of memories and tables.
+pub(super) fn share(component: &Component) -> Result<usize, Vec<String>> {
+    // Nothing is known of a component that wants core modules as imports; none of ours can have them, so it does not link.
+    let Some(needs) = component.resources_required() else { return Ok(0) };
+    let counts = [("memories", needs.num_memories, MEMORIES_MAX), ("tables", needs.num_tables, TABLES_MAX)];
+    let over = counts.into_iter().filter(|(_, has, most)| has > most);
+    let complaints: Vec<String> = over
+        .map(|(what, has, most)| format!("the component has {has} {what}, a call has room for {most}: compose it of fewer modules"))
+        .collect();
+    let pages = u64::from(needs.num_memories).saturating_mul(needs.max_initial_memory_size.unwrap_or(0));
+    match complaints.is_empty() {
+        true => Ok(usize::try_from(pages.saturating_mul(64 << 10)).unwrap_or(usize::MAX)),
+        false => Err(complaints),
+    }
+}
+
 /// Why an import can't be had; none when it can.
 fn refusal(import: &str, grant: &Grant) -> Option<String> {
     let interface = import.split('@').next().unwrap_or(import);

@@ -53,9 +53,9 @@ impl Engine {
         B::Error: Into<Error>,
     {
         let timeout = call.function.timeout;
-        let data = Call::new(call.id, loaded.app.clone(), loaded.release.clone(), call.now, world);
+        let mut data = Call::new(call.id, loaded.app.clone(), loaded.release.clone(), call.now, world, &self.shared);
         let collected = data.collected.clone();
-        let mut store = self.store(data, timeout);
+        let engine = self.clone();
         let (sender, head) = oneshot::channel();
         let request = call.request;
         let at_head = collected.clone();
@@ -64,7 +64,13 @@ impl Engine {
             let _ = sender.send(Head { response, taken: at_head.lock().take() });
         };
         let task = async move {
+            // Given back last: who gets it next finds the instance's place in the pool free.
             let _permit = permit;
+            // Whoever asked waits for memory no longer than for the answer.
+            if tokio::time::timeout(timeout, data.memory.reserve(loaded.initial_bytes)).await.is_err() {
+                return Err(Failure::Timeout(timeout));
+            }
+            let mut store = engine.store(data, timeout);
             let run = async {
                 let indices = loaded.http.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no HTTP handler"))?;
                 let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;

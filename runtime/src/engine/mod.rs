@@ -4,6 +4,7 @@
 mod call;
 mod check;
 mod http;
+mod machine;
 mod pool;
 
 pub use call::{Attempt, Failure, Outcome};
@@ -11,7 +12,7 @@ pub use check::Exports;
 pub use http::{Head, HttpCall, Responded};
 
 use crate::{
-    host::{self, Call, event_handler},
+    host::{self, Call, MemoryBudget, NodeSecret, event_handler},
     model::{AppId, Manifest, Release},
 };
 use std::{
@@ -30,11 +31,15 @@ use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 pub struct EngineOptions {
     /// Calls at once; each holds one instance with its memory.
     pub instances_max: u32,
+    /// Memory of all instances together; none: derived from the machine's.
+    pub guest_memory_bytes_max: Option<usize>,
+    /// What the randomness of calls is made from.
+    pub secret: NodeSecret,
 }
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { instances_max: 128 }
+        EngineOptions { instances_max: 128, guest_memory_bytes_max: None, secret: NodeSecret::default() }
     }
 }
 
@@ -50,8 +55,8 @@ pub enum EngineError {
     Load { path: PathBuf, source: wasmtime::Error },
     #[error("can't {doing} `{path}`")]
     File { doing: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("an instance can't be made: {0:#}")]
-    Instance(wasmtime::Error),
+    #[error("an instance can't be made: it {0}")]
+    Instance(Failure),
 }
 
 /// Compiles, loads and calls components. Cheap to clone.
@@ -61,6 +66,7 @@ pub struct Engine {
     linker: Arc<Linker<Call>>,
     permits: Arc<Semaphore>,
     ticker: Arc<Ticker>,
+    shared: host::Shared,
     pub instances_max: u32,
 }
 
@@ -72,6 +78,8 @@ pub struct Loaded {
     pub app: AppId,
     pub release: Arc<Release>,
     pre: InstancePre<Call>,
+    /// What an instance has before it runs.
+    initial_bytes: usize,
     event: Option<event_handler::GuestIndices>,
     http: Option<ProxyIndices>,
 }
@@ -82,6 +90,7 @@ pub const TICK: Duration = Duration::from_millis(10);
 impl Engine {
     pub fn open(options: &EngineOptions) -> Result<Engine, EngineError> {
         let wasm = pool::engine(options).map_err(EngineError::Setup)?;
+        let memory = options.guest_memory_bytes_max.unwrap_or_else(machine::guest_memory_bytes_max);
         let mut linker = Linker::new(&wasm);
         host::add_to_linker(&mut linker).map_err(EngineError::Setup)?;
         let ticker =
@@ -91,6 +100,7 @@ impl Engine {
             linker: Arc::new(linker),
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             ticker: Arc::new(ticker),
+            shared: host::Shared { memory: MemoryBudget::new(memory), secret: options.secret.clone() },
             instances_max: options.instances_max,
         })
     }
@@ -99,6 +109,7 @@ impl Engine {
     pub fn verify(&self, component: &[u8], manifest: &Manifest) -> Result<Exports, EngineError> {
         let component = Component::new(&self.wasm, component).map_err(EngineError::Compile)?;
         let exports = check::fits(&self.wasm, &component, manifest).map_err(EngineError::Refused)?;
+        check::share(&component).map_err(EngineError::Refused)?;
         // What the names promise, the types must keep: this fails for an interface of the right name and another shape.
         self.linker.instantiate_pre(&component).map_err(EngineError::Compile)?;
         Ok(exports)
@@ -130,7 +141,14 @@ impl Engine {
         let exports = check::exports(&self.wasm, &component);
         let event = exports.event.then(|| event_handler::GuestIndices::new(&pre)).transpose().map_err(failed)?;
         let http = exports.http.then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
-        Ok(Loaded { app, release, pre, event, http })
+        let initial_bytes = check::share(&component).map_err(EngineError::Refused)?;
+        let (most, key) = (self.shared.memory.bytes_max(), "`guest-memory-bytes-max` under [limits] of the node's configuration");
+        if initial_bytes > most {
+            let text =
+                format!("an instance begins with {initial_bytes} bytes of memory, all calls of this node together have {most} ({key})");
+            return Err(EngineError::Refused(vec![text]));
+        }
+        Ok(Loaded { app, release, pre, initial_bytes, event, http })
     }
 
     /// Waits for room for one more call.

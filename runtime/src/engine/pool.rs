@@ -1,13 +1,14 @@
 //! The engine's settings: a pool of instances sized for the node, or instances on demand where there is no address space.
 
-use super::EngineOptions;
+use super::{
+    EngineOptions,
+    check::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX},
+};
 use crate::{host::TABLE_ELEMENTS_MAX, model::manifest::MEMORY_BYTES_MAX};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
 /// Memory of a slot that stays mapped between calls. Only worth it where the kernel can tell which pages are dirty.
 const KEEP_BYTES: usize = 1 << 20;
-/// Core instances, tables and memories a component may be made of.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 50;
 
 pub(super) fn engine(options: &EngineOptions) -> Result<Engine> {
     match Engine::new(&config(Some(pooling(options)))) {
@@ -38,14 +39,16 @@ fn config(pool: Option<PoolingAllocationConfig>) -> Config {
 fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
     let instances = options.instances_max;
     let mut pool = PoolingAllocationConfig::new();
+    // As much for every permit as one component may have: who holds a permit finds room, whatever the others are made of. A core
+    // instance costs nothing until it is made; a memory reserves addresses, so there are few.
     pool.total_component_instances(instances)
-        .total_core_instances(instances * 4)
-        .total_memories(instances * 2)
-        .total_tables(instances * 4)
+        .total_core_instances(instances * CORE_INSTANCES_MAX)
+        .total_memories(instances * MEMORIES_MAX)
+        .total_tables(instances * TABLES_MAX)
         .total_stacks(instances)
-        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(4)
-        .max_tables_per_component(16)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_tables_per_component(TABLES_MAX)
         .max_memories_per_module(2)
         .max_tables_per_module(4)
         .max_component_instance_size(1 << 20)

@@ -7,7 +7,8 @@ use super::{
         store::{self, Error, KeyResponse},
     },
 };
-use crate::model::limit::STATE_ENTRIES_MAX;
+use crate::model::limit::{STATE_ENTRIES_MAX, STATE_PAGE_BYTES_MAX};
+use std::ops::ControlFlow;
 use wasmtime::component::Resource;
 
 /// An open store. There is one an app, `default`, so a handle holds nothing.
@@ -46,21 +47,26 @@ impl store::HostBucket for Call {
         Ok(self.state_get(key).map_err(error)?.is_some())
     }
 
-    /// The draft's cursor is a number, so it counts keys: the page that follows the first `cursor` ones.
-    fn list_keys(&mut self, _: Resource<Bucket>, cursor: Option<u64>) -> Result<KeyResponse, Error> {
-        let skip = usize::try_from(cursor.unwrap_or(0)).unwrap_or(usize::MAX);
-        let (mut after, mut skipped) = (None::<String>, 0);
-        loop {
-            let page = self.state_list("", after.as_deref(), STATE_ENTRIES_MAX).map_err(error)?;
-            let full = page.len() == STATE_ENTRIES_MAX;
-            if skipped + page.len() > skip || !full {
-                let keys: Vec<String> = page.into_iter().skip(skip - skipped.min(skip)).map(|(key, _)| key).collect();
-                let cursor = full.then_some((skip + keys.len()) as u64);
-                return Ok(KeyResponse { keys, cursor });
+    /// The draft's cursor is a number, so it counts keys. Asked in turn, a page goes on after the last key of the one before; any other
+    /// cursor is counted from the beginning.
+    async fn list_keys(&mut self, _: Resource<Bucket>, cursor: Option<u64>) -> Result<KeyResponse, Error> {
+        let cursor = cursor.unwrap_or(0);
+        let (after, mut skip) = match self.listed.take() {
+            Some((at, key)) if at == cursor => (Some(key), 0),
+            _ => (None, cursor),
+        };
+        let mut keys = Vec::new();
+        let take = |key, _| {
+            match skip {
+                0 => keys.push(key),
+                _ => skip -= 1,
             }
-            skipped += page.len();
-            after = page.last().map(|(key, _)| key.clone());
-        }
+            if keys.len() == STATE_ENTRIES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.state_walk("", after, take).await.map_err(error)?;
+        let next = (keys.len() == STATE_ENTRIES_MAX).then(|| cursor.saturating_add(keys.len() as u64));
+        self.listed = next.zip(keys.last().cloned());
+        Ok(KeyResponse { keys, cursor: next })
     }
 
     fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
@@ -87,7 +93,16 @@ impl atomics::Host for Call {
 
 impl batch::Host for Call {
     fn get_many(&mut self, _: Resource<Bucket>, keys: Vec<String>) -> Result<Vec<Option<(String, Vec<u8>)>>, Error> {
-        let get = |key: String| Ok(self.state_get(key.clone()).map_err(error)?.map(|value| (key, value.to_vec())));
+        if keys.len() > STATE_ENTRIES_MAX {
+            return Err(Error::Other(format!("at most {STATE_ENTRIES_MAX} keys are got at a time, these are {}", keys.len())));
+        }
+        let mut room = STATE_PAGE_BYTES_MAX;
+        let get = |key: String| {
+            let Some(value) = self.state_get(key.clone()).map_err(error)? else { return Ok(None) };
+            let over = || Error::Other(format!("at most {STATE_PAGE_BYTES_MAX} bytes are got at a time; ask for fewer keys"));
+            room = room.checked_sub(key.len() + value.len()).ok_or_else(over)?;
+            Ok(Some((key, value.to_vec())))
+        };
         keys.into_iter().map(get).collect()
     }
 

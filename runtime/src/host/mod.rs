@@ -10,6 +10,7 @@ pub mod fetch;
 mod history;
 mod keyvalue;
 mod log;
+mod memory;
 mod publish;
 mod secrets;
 mod state;
@@ -17,12 +18,15 @@ mod stdio;
 
 use crate::model::{
     AppId, Effects, LogLine, Micros, Release,
-    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX},
+    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX, READS_BYTES_MAX, READS_MAX},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -45,6 +49,8 @@ pub mod bindings {
         imports: {
             "tawi:app/history.search": async,
             "tawi:app/history.count": async,
+            "tawi:app/state.entries": async,
+            "wasi:keyvalue/store.[method]bucket.list-keys": async,
             "wasi:keyvalue/store.[drop]bucket": trappable,
         },
         exports: { default: async },
@@ -54,7 +60,9 @@ pub mod bindings {
 
 pub use bindings::exports::tawi::app::event_handler;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
+pub use clock::NodeSecret;
 pub(crate) use log::cut;
+pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {
@@ -95,6 +103,14 @@ pub enum Read {
     Prefix(String),
 }
 
+impl Read {
+    fn len_bytes(&self) -> usize {
+        match self {
+            Read::Key(text) | Read::Prefix(text) => text.len(),
+        }
+    }
+}
+
 /// Everything a call has asked for so far.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -103,6 +119,7 @@ pub struct Collected {
     pub own: BTreeMap<String, Option<Bytes>>,
     /// Each read with the earliest moment it was made at.
     pub reads: BTreeMap<Read, u64>,
+    read_bytes: usize,
     pub logs: Vec<LogLine>,
     log_bytes: usize,
     /// Lines over the limit, dropped.
@@ -128,8 +145,29 @@ impl Collected {
         Ok(())
     }
 
+    /// Whether one more read can be remembered. Asked before it is made: a read that is not remembered can't be checked.
+    fn admit_read(&self, read: &Read) -> Result<(), HostError> {
+        if self.reads.contains_key(read) {
+            return Ok(());
+        }
+        if self.reads.len() + 1 > READS_MAX {
+            return Err(HostError::Limit(format!("a call reads at most {READS_MAX} keys and prefixes of its state")));
+        }
+        if self.read_bytes + read.len_bytes() > READS_BYTES_MAX {
+            return Err(HostError::Limit(format!("the keys and prefixes that a call reads have at most {READS_BYTES_MAX} bytes")));
+        }
+        Ok(())
+    }
+
     fn read(&mut self, read: Read, at: u64) {
-        self.reads.entry(read).and_modify(|earliest| *earliest = (*earliest).min(at)).or_insert(at);
+        let size = read.len_bytes();
+        match self.reads.entry(read) {
+            Entry::Occupied(mut earliest) => *earliest.get_mut() = at.min(*earliest.get()),
+            Entry::Vacant(new) => {
+                new.insert(at);
+                self.read_bytes += size;
+            }
+        }
     }
 
     /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
@@ -153,6 +191,13 @@ pub struct Taken {
     pub reads: BTreeMap<Read, u64>,
 }
 
+/// What all calls of a node have in common.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub memory: MemoryBudget,
+    pub secret: NodeSecret,
+}
+
 /// The data of one store: one call.
 pub struct Call {
     pub id: String,
@@ -162,21 +207,38 @@ pub struct Call {
     pub now: Micros,
     pub collected: Arc<Mutex<Collected>>,
     pub world: Arc<dyn World>,
-    pub memory: MemoryLimit,
+    pub memory: CallMemory,
+    secret: NodeSecret,
     table: ResourceTable,
+    /// The last page of keys that ended early: its cursor and its last key.
+    listed: Option<(u64, String)>,
     wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     egress: fetch::Egress,
 }
 
 impl Call {
-    pub fn new(id: String, app: AppId, release: Arc<Release>, now: Micros, world: Arc<dyn World>) -> Call {
+    pub fn new(id: String, app: AppId, release: Arc<Release>, now: Micros, world: Arc<dyn World>, shared: &Shared) -> Call {
         let collected = Arc::new(Mutex::new(Collected::default()));
-        let memory = MemoryLimit { bytes_max: release.manifest.limits.memory_bytes, refused: None };
+        let memory = CallMemory::new(release.manifest.limits.memory_bytes, shared.memory.clone());
         let egress = fetch::Egress::new(release.clone(), id.clone(), collected.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Call { id, app, release, now, collected, world, memory, table, wasi: None, http: WasiHttpCtx::new(), egress }
+        Call {
+            id,
+            app,
+            release,
+            now,
+            collected,
+            world,
+            memory,
+            secret: shared.secret.clone(),
+            table,
+            listed: None,
+            wasi: None,
+            http: WasiHttpCtx::new(),
+            egress,
+        }
     }
 }
 
@@ -190,7 +252,8 @@ impl WasiView for Call {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.wasi.get_or_insert_with(|| {
             let mut builder = WasiCtx::builder();
-            clock::fix(&mut builder, self.now, &self.id);
+            // Functions of two apps may have one name and one event.
+            clock::fix(&mut builder, self.now, &format!("{}/{}", self.app, self.id), &self.secret);
             builder.max_random_size(RANDOM_BYTES_MAX);
             builder.stdout(stdio::Lines::new("stdout", crate::model::LogLevel::Info, self.now, self.collected.clone()));
             builder.stderr(stdio::Lines::new("stderr", crate::model::LogLevel::Error, self.now, self.collected.clone()));
@@ -205,30 +268,6 @@ impl WasiHttpView for Call {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
     }
 }
-
-/// Refuses memory over the manifest's limit, and remembers that it did: the trap that follows says only `unreachable`.
-#[derive(Debug)]
-pub struct MemoryLimit {
-    bytes_max: usize,
-    pub refused: Option<usize>,
-}
-
-impl wasmtime::ResourceLimiter for MemoryLimit {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let granted = desired <= self.bytes_max;
-        if !granted {
-            self.refused = Some(desired);
-        }
-        Ok(granted)
-    }
-
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
-    }
-}
-
-/// Entries of one table of a guest.
-pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// Names the type of the host's data to the generated bindings.
 struct Tawi;

@@ -54,7 +54,9 @@ pub enum IdentityError {
     Parse(PathBuf, #[source] serde_json::Error),
     #[error("`{0}` has format {1}, this version reads {FORMAT}")]
     Format(PathBuf, u32),
-    #[error("no randomness for a new token")]
+    #[error("`{0}` is not a node's secret; a backup of the folder has it")]
+    Secret(PathBuf, #[source] io::Error),
+    #[error("no randomness for a new token or secret")]
     Random(#[source] getrandom::Error),
     #[error("a token's name has 1 to {NAME_BYTES_MAX} bytes and no control characters")]
     Name,

@@ -41,6 +41,15 @@ pub const LOG_BYTES_MAX: usize = 32 * 1024;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Entries that one `state.entries` returns.
 pub const STATE_ENTRIES_MAX: usize = 1_000;
+/// Bytes of keys and values that one listing or `get-many` returns: four of the largest values, and a page of a thousand small ones.
+pub const STATE_PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Keys and prefixes of the state that one call reads: each is remembered until the call's commit has been checked against it.
+pub const READS_MAX: usize = 4_000;
+/// Bytes of all keys and prefixes that one call reads.
+pub const READS_BYTES_MAX: usize = 512 * 1024;
+/// What a guest hands over in one host call, or answers with: twice what the largest write of a stream takes. It is copied into the
+/// node's own memory before anything else looks at it.
+pub const HOSTCALL_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Results that one history query returns.
 pub const HISTORY_HITS_MAX: usize = 1_000;
 /// Results that a history query can skip: they are all held to be sorted. Deeper pages begin at the last one's measured time.

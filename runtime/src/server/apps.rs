@@ -67,6 +67,8 @@ fn summary(state: &AppState, app: &AppId) -> Value {
     json!({
         "app": app.app,
         "release": release.number,
+        "live": state.reconciler.live(app),
+        "failing": state.reconciler.failing(app).map(|trouble| trouble.why),
         "commit": release.commit,
         "summary": release.summary,
         "created": time(release.created),

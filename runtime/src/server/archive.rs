@@ -5,6 +5,7 @@
 
 use crate::{
     clock,
+    deploy::{Hold, Store},
     devices::{Devices, DevicesError},
     history::{History, HistoryError},
     ledger::{Ledger, LedgerError},
@@ -25,7 +26,7 @@ const FORMAT: u32 = 1;
 /// Copied as they are. In each folder files go before folders, so that what names something is copied before it: a
 /// release before its artifact, a ref before its objects. What is made meanwhile is then only more than is named.
 const FOLDERS: [&str; 3] = ["apps", "git", "artifacts"];
-const TOKENS: &str = "tokens.json";
+const FILES: [&str; 2] = ["tokens.json", "secret.json"];
 /// Made again from what is there: an engine's compiled artifacts, and files that take another one's place.
 const LEFT_OUT: [&str; 3] = [".cwasm", ".lock", ".tmp"];
 const TEMPORARY: [&str; 3] = [".new-", ".tmp", ".backup-"];
@@ -73,12 +74,14 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Archi
 /// A consistent copy of what changes by itself, beside the node's data until it is written out.
 pub struct Copy {
     data: PathBuf,
+    /// A release that was copied has its artifact still when the artifacts are.
+    _hold: Hold,
     copied: TempDir,
 }
 
 impl Copy {
     /// Blocks for about as long as writing the ledger takes.
-    pub fn take(data: &Path, ledger: &Ledger, history: &History, devices: &Devices) -> Result<Copy, ArchiveError> {
+    pub fn take(data: &Path, store: &Store, ledger: &Ledger, history: &History, devices: &Devices) -> Result<Copy, ArchiveError> {
         // On the same disk, for the links.
         let copied = tempfile::Builder::new()
             .prefix(".backup-")
@@ -95,7 +98,7 @@ impl Copy {
         let from = data.join("history");
         history.at_rest(|| link(&from, &to))?.map_err(io_error("copy", &from))?;
         ledger.backup(&place("ledger")?.join(Ledger::FILE))?;
-        Ok(Copy { data: data.to_owned(), copied })
+        Ok(Copy { data: data.to_owned(), _hold: store.hold(), copied })
     }
 
     /// Writes the archive. Blocks.
@@ -108,7 +111,9 @@ impl Copy {
         for name in ["ledger", "history", "devices"] {
             append(&mut tar, &self.copied.path().join(name), Path::new(name))?;
         }
-        append(&mut tar, &self.data.join(TOKENS), Path::new(TOKENS))?;
+        for name in FILES {
+            append(&mut tar, &self.data.join(name), Path::new(name))?;
+        }
         for name in FOLDERS {
             append(&mut tar, &self.data.join(name), Path::new(name))?;
         }

@@ -21,7 +21,9 @@ const PIECE_BYTES: usize = 64 << 10;
 pub async fn backup(State(state): State<AppState>, caller: Caller) -> Result<Response, Problem> {
     caller.may(Action::Administer)?;
     let from = state.clone();
-    let copy = tokio::task::spawn_blocking(move || archive::Copy::take(&from.config.data, &from.ledger, &from.history, &from.devices));
+    let copy = tokio::task::spawn_blocking(move || {
+        archive::Copy::take(&from.config.data, &from.store, &from.ledger, &from.history, &from.devices)
+    });
     let copy = copy.await?.map_err(|e| Problem::internal(&e))?;
     let (sender, receiver) = mpsc::channel(PIECES);
     // Ends with the archive, or when the client has gone and nobody takes the pieces.

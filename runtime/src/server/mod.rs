@@ -39,8 +39,16 @@ pub use problem::Problem;
 pub use redeploy::Progress;
 
 use crate::{
-    config::NodeConfig, deploy::Store, devices::Devices, dispatch::Dispatch, history::History, identity::Tokens, ingest::Ingest,
-    ledger::Ledger, model::AppId, telemetry::Metrics,
+    config::NodeConfig,
+    deploy::{Reconciler, Store},
+    devices::Devices,
+    dispatch::Dispatch,
+    history::History,
+    identity::Tokens,
+    ingest::Ingest,
+    ledger::Ledger,
+    model::AppId,
+    telemetry::Metrics,
 };
 use axum::{
     Router, middleware,
@@ -69,6 +77,7 @@ pub struct Rooms {
     pub devices: Devices,
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
+    pub reconciler: Arc<Reconciler>,
     pub tokens: Tokens,
     pub ingest: Ingest,
     pub metrics: Metrics,

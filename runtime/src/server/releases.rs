@@ -9,18 +9,25 @@ use super::{
 };
 use crate::{clock, identity::Action, model::Release};
 use axum::{Json, body::Body, extract::State};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use std::{sync::Arc, time::Duration};
 
 /// `GET /api/v1/apps/{app}/releases`: newest first.
 pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
     let app = path.id("app")?;
     caller.may(Action::Inspect(&app))?;
-    let releases = state.store.releases(&known(&state, caller.app(app))?);
+    let app = known(&state, caller.app(app))?;
+    let releases = state.store.releases(&app);
     let current = releases.last().map(|release| release.number);
-    Ok(Json(releases.iter().rev().map(|release| show(release, current == Some(release.number))).collect()))
+    let live = state.reconciler.live(&app);
+    let show = |release: &Arc<Release>| show(release, current == Some(release.number), live == Some(release.number));
+    Ok(Json(releases.iter().rev().map(show).collect()))
 }
+
+/// How long a rollback waits for its release: its code was compiled when it served before.
+const LIVE_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,22 +50,30 @@ pub async fn rollback(
     let to = to.or_else(|| before(&state.store.releases(&app))).ok_or_else(|| {
         Problem::conflict(format!("`{}` has no release to go back to", app.app)).hint("`tawi releases` shows what there is")
     })?;
-    let store = state.store.clone();
-    let release = tokio::task::spawn_blocking(move || store.rollback(&app, to, clock::now())).await??;
-    Ok(Json(show(&release, true)))
+    let (store, desired) = (state.store.clone(), app.clone());
+    let release = tokio::task::spawn_blocking(move || store.rollback(&desired, to, clock::now())).await??;
+    state.reconciler.wait_live(&app, release.number, LIVE_MAX).await.map_err(|why| not_live(&release, &why))?;
+    Ok(Json(show(&release, true, true)))
+}
+
+/// Made, and yet what served before it still does.
+fn not_live(release: &Release, why: &str) -> Problem {
+    let detail = format!("release {} is made, but it does not serve: {why}", release.number);
+    Problem::new(StatusCode::CONFLICT, "not-live", "The release does not serve", detail).hint("`tawi releases` shows which one does")
 }
 
 /// The newest release that holds other code than the current one: twice "back" is not forward again.
-fn before(releases: &[std::sync::Arc<Release>]) -> Option<u64> {
+fn before(releases: &[Arc<Release>]) -> Option<u64> {
     let current = releases.last()?;
     let origin = current.rollback_of.unwrap_or(current.number);
     releases.iter().rev().find(|release| release.rollback_of.is_none() && release.number < origin).map(|release| release.number)
 }
 
-fn show(release: &Release, current: bool) -> Value {
+fn show(release: &Release, current: bool, live: bool) -> Value {
     serde_json::json!({
         "number": release.number,
         "current": current,
+        "live": live,
         "commit": release.commit,
         "summary": release.summary,
         "created": time(release.created),
@@ -72,7 +87,6 @@ fn show(release: &Release, current: bool) -> Value {
 mod tests {
     use super::*;
     use crate::model::{Digest, Manifest, Micros};
-    use std::sync::Arc;
 
     #[test]
     fn back_twice_goes_back_two_releases() {

@@ -27,6 +27,16 @@ pub fn guest(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run functions/build first (make test does)", path.display()))
 }
 
+/// A component that handles events as far as anybody can see, with this in its core module.
+pub fn handler(more: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        "(component (core module $m (func (export \"handle\")) {more}) (core instance $i (instantiate $m))
+           (func $h (canon lift (core func $i \"handle\"))) (instance $e (export \"handle\" (func $h)))
+           (export \"tawi:app/event-handler@0.1.0\" (instance $e)))"
+    ))
+    .unwrap()
+}
+
 pub fn app(name: &str) -> AppId {
     AppId::new(default_tenant(), Id::new(name).unwrap())
 }
@@ -53,7 +63,7 @@ impl Floor {
 
     pub async fn open_on(dir: tempfile::TempDir, config: LedgerConfig) -> Floor {
         let ledger = Ledger::open(&config).await.unwrap();
-        let engine = Engine::open(&EngineOptions { instances_max: 32 }).unwrap();
+        let engine = Engine::open(&EngineOptions { instances_max: 32, ..EngineOptions::default() }).unwrap();
         let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
         let store = Store::open(&dir.path().join("deploy")).unwrap();
@@ -67,15 +77,20 @@ impl Floor {
     }
 
     pub async fn deploy_component(&self, component: &[u8], manifest: &str) -> u64 {
+        let number = self.release(component, manifest);
+        self.reconciler.round().await;
+        assert_eq!(self.reconciler.failing(&AppId::new(default_tenant(), Manifest::parse(manifest).unwrap().app)), None);
+        number
+    }
+
+    /// Makes a release, and nothing more.
+    pub fn release(&self, component: &[u8], manifest: &str) -> u64 {
         let manifest = Manifest::parse(manifest).unwrap();
         let id = AppId::new(default_tenant(), manifest.app.clone());
         self.engine.verify(component, &manifest).unwrap();
         let artifact = self.store.put_artifact(component).unwrap();
         let draft = Draft { artifact, manifest, commit: "0".repeat(40), summary: "test".into(), created: clock::now(), rollback_of: None };
-        let number = self.store.add_release(&id, draft).unwrap().number;
-        self.reconciler.round().await;
-        assert_eq!(self.reconciler.failing(&id), None);
-        number
+        self.store.add_release(&id, draft).unwrap().number
     }
 
     pub async fn append(&self, events: Vec<NewEvent>) -> Vec<Seq> {

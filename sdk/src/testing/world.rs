@@ -172,7 +172,12 @@ impl World {
     pub fn state_entries(&self, prefix: &str, after: Option<&str>, limit: u32) -> Vec<(String, Vec<u8>)> {
         let entries = self.kept.state.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
         let entries = entries.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-        entries.take(limit.min(STATE_ENTRIES_MAX) as usize).map(|(key, value)| (key.clone(), value.clone())).collect()
+        let mut bytes = 0;
+        let entries = entries.take(limit.min(STATE_ENTRIES_MAX) as usize).take_while(|(key, value)| {
+            bytes += key.len() + value.len();
+            bytes <= STATE_PAGE_BYTES_MAX
+        });
+        entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     pub fn search(&self, query: &Query) -> Result<Vec<Found>> {

@@ -7,12 +7,23 @@ use crate::{
     model::{AppId, Digest, FunctionId, Id, Manifest, Micros, NewEvent, Seq, Value, Write, id::default_tenant},
 };
 use bytes::Bytes;
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 const MANIFEST: &str = "[app]\nname = \"fridge\"\n[[on]]\nname = \"warm\"\nsubject = \"reading.*.temp\"\n[config]\nlimit = \"8\"\n";
 
+/// A release that loads, of a component that is never called here.
 fn release(node: &Node, summary: &str) {
-    let artifact = node.rooms.store.put_artifact(summary.as_bytes()).unwrap();
+    release_of(node, summary, "");
+}
+
+fn release_of(node: &Node, summary: &str, more: &str) {
+    let component = wat::parse_str(format!(
+        "(component (core module $m (func (export \"handle\")) (func (export \"{summary}\")) {more}) (core instance $i (instantiate $m))
+           (func $h (canon lift (core func $i \"handle\"))) (instance $e (export \"handle\" (func $h)))
+           (export \"tawi:app/event-handler@0.1.0\" (instance $e)))"
+    ));
+    let artifact = node.rooms.store.put_artifact(&component.unwrap()).unwrap();
     let (manifest, commit) = (Manifest::parse(MANIFEST).unwrap(), Digest::of(summary.as_bytes()).hex()[..40].to_owned());
     let draft = Draft { artifact, manifest, commit, summary: summary.into(), created: Micros(1), rollback_of: None };
     node.rooms.store.add_release(&node.app("fridge"), draft).unwrap();
@@ -65,9 +76,11 @@ async fn releases_are_listed_and_a_rollback_makes_a_new_one() {
     release(&node, "v1");
     node.ask("POST", "/api/v1/apps/fridge/rollback", "").await.problem(409);
     release(&node, "v2");
+    let _running = reconcile(&node);
     let back = node.ask("POST", "/api/v1/apps/fridge/rollback", "{}").await.is(200).json();
     assert_eq!((back["number"].as_u64(), back["rollback_of"].as_u64()), (Some(3), Some(1)));
     let releases = node.ask("GET", "/api/v1/apps/fridge/releases", "").await.is(200).json();
+    assert_eq!((&releases[0]["live"], &releases[1]["live"]), (&true.into(), &false.into()), "live once it says so");
     assert_eq!((&releases[0]["summary"], &releases[0]["current"], &releases[1]["current"]), (&"v1".into(), &true.into(), &false.into()));
     node.ask("POST", "/api/v1/apps/fridge/rollback", r#"{"to":9}"#).await.problem(404);
     node.ask("POST", "/api/v1/apps/fridge/rollback", r#"{"two":1}"#).await.problem(400);
@@ -75,6 +88,32 @@ async fn releases_are_listed_and_a_rollback_makes_a_new_one() {
     assert_eq!((&apps[0]["app"], &apps[0]["release"], &apps[0]["url"]), (&"fridge".into(), &3.into(), &"http://node/run/fridge/".into()));
     let functions = node.ask("GET", "/api/v1/apps/fridge/functions", "").await.is(200).json();
     assert_eq!(functions[0]["trigger"], "reading.*.temp, in order per device");
+}
+
+/// Follows the releases until it is dropped.
+fn reconcile(node: &Node) -> tokio_util::sync::DropGuard {
+    let (reconciler, stop) = (node.rooms.reconciler.clone(), CancellationToken::new());
+    let stopped = stop.clone();
+    tokio::spawn(async move { reconciler.run(stopped).await });
+    stop.drop_guard()
+}
+
+#[tokio::test]
+async fn a_rollback_to_what_does_not_start_says_why_and_what_serves() {
+    let node = Node::start().await;
+    release_of(&node, "broken", "(func $s unreachable) (start $s)");
+    release(&node, "good");
+    let _running = reconcile(&node);
+    node.rooms.reconciler.wait_live(&node.app("fridge"), 2, Duration::from_secs(60)).await.unwrap();
+    let answer = node.ask("POST", "/api/v1/apps/fridge/rollback", "").await.is(409).json();
+    assert!(answer["type"].as_str().unwrap().ends_with("not-live"), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("unreachable"), "{answer}");
+    let apps = node.ask("GET", "/api/v1/apps", "").await.is(200).json();
+    assert_eq!((&apps[0]["release"], &apps[0]["live"]), (&3.into(), &2.into()));
+    assert!(apps[0]["failing"].as_str().unwrap().contains("unreachable"), "{apps}");
+    let releases = node.ask("GET", "/api/v1/apps/fridge/releases", "").await.is(200).json();
+    let of = |n: usize| (releases[n]["current"].as_bool().unwrap(), releases[n]["live"].as_bool().unwrap());
+    assert_eq!((of(0), of(1), of(2)), ((true, false), (false, true), (false, false)));
 }
 
 #[tokio::test]

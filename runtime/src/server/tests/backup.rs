@@ -4,7 +4,7 @@ use super::Node;
 use crate::{
     devices::Devices,
     history::{History, HistoryOptions, Query},
-    identity::Tokens,
+    identity::{Tokens, node_secret},
     ledger::{Ledger, LedgerConfig, LedgerOptions},
     model::{Id, id::default_tenant},
     server::archive::{ArchiveError, check, restore},
@@ -26,6 +26,7 @@ async fn a_running_node_is_copied_and_the_copy_goes_on() {
     // Not in history yet, when the copy is made.
     node.ask("POST", "/api/v2/devices/d/sensors/t/value", "10").await.is(204);
     node.ask("PUT", "/api/v1/apps/fridge/secrets/k", r#"{"value":"hush"}"#).await.is(204);
+    let secret = node_secret(node.dir.path()).unwrap();
     let tar = backup(&node).await;
     node.ask("POST", "/api/v2/devices/d/sensors/t/value", "11").await.is(204);
 
@@ -40,6 +41,7 @@ async fn a_running_node_is_copied_and_the_copy_goes_on() {
     assert!(devices.known(&default_tenant(), &Id::new("d").unwrap()).unwrap());
     assert!(devices.position() <= 11);
     assert!(Tokens::open(&data).unwrap().check(&node.admin).is_some());
+    assert_eq!(node_secret(&data).unwrap(), secret, "a call that is run again there has the same randomness");
     let store = crate::deploy::Store::open(&data).unwrap();
     assert_eq!(store.secrets(&node.app("fridge"))["k"], "hush");
     assert_eq!((mode(&data), mode(&data.join("tokens.json"))), (0o700, 0o600));

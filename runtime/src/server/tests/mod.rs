@@ -9,7 +9,7 @@ mod who;
 use super::{Progress, Rooms, observed, router};
 use crate::{
     config::NodeConfig,
-    deploy::Store,
+    deploy::{Reconciler, Store},
     devices::Devices,
     dispatch::Dispatch,
     engine::{Engine, EngineOptions},
@@ -57,14 +57,17 @@ impl Node {
         let tokens = Tokens::open(dir.path()).unwrap();
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
         let metrics = Metrics::new();
-        let engine = Engine::open(&EngineOptions { instances_max: 2 }).unwrap();
+        let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
+        let store = Store::open(dir.path()).unwrap();
+        let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), no_history));
         let stuck = dir.path().join(STUCK);
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
             started: Instant::now(),
-            store: Store::open(dir.path()).unwrap(),
-            dispatch: Arc::new(Dispatch::new(engine, ledger.clone(), no_history)),
+            reconciler: Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone())),
+            store,
+            dispatch,
             ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
             redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
             forget_source: Arc::new(move |_| {

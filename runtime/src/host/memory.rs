@@ -1,0 +1,191 @@
+//! Memory of guests: what one call has, held against its own limit and against what all calls of the node share.
+
+use std::{fmt, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What the memory of a guest grows by.
+const PAGE_BYTES: usize = 64 * 1024;
+/// Elements of all tables of a guest together: 800 KB of pointers.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// What all calls of a node may have together. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct MemoryBudget {
+    /// A permit is a page.
+    free: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl MemoryBudget {
+    pub fn new(bytes_max: usize) -> MemoryBudget {
+        let pages = pages(bytes_max).min(u32::MAX as usize >> 4);
+        MemoryBudget { free: Arc::new(Semaphore::new(pages)), bytes_max }
+    }
+
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+}
+
+fn pages(bytes: usize) -> usize {
+    bytes / PAGE_BYTES
+}
+
+/// Why a guest did not get the memory it asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryRefusal {
+    /// It would have had `asked` bytes in all, over its own limit.
+    Call { asked: usize, bytes_max: usize },
+    /// It would have had `asked` bytes in all, and the node has no more for it.
+    Node { asked: usize, bytes_max: usize },
+}
+
+impl fmt::Display for MemoryRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MemoryRefusal::Call { asked, bytes_max } => {
+                write!(f, "asked for {asked} bytes of memory, over its limit of {bytes_max} (`memory` under [limits] in tawi.toml)")
+            }
+            MemoryRefusal::Node { asked, bytes_max } => write!(
+                f,
+                "asked for {asked} bytes of memory, and the calls of this node together have all of their {bytes_max} \
+                 (`guest-memory-bytes-max` under [limits] in its configuration)"
+            ),
+        }
+    }
+}
+
+/// The memories and tables of one call. What they took of the node's memory is given back when it is dropped.
+///
+/// A growth that is granted here and fails in the end stays counted: that hurts nobody but its own call.
+#[derive(Debug)]
+pub struct CallMemory {
+    bytes_max: usize,
+    bytes: usize,
+    table_elements: usize,
+    budget: MemoryBudget,
+    /// Pages of the node's memory that this call has.
+    held: Option<OwnedSemaphorePermit>,
+    /// The last growth, when it was refused: the trap that follows says only `unreachable`.
+    pub refused: Option<MemoryRefusal>,
+}
+
+impl CallMemory {
+    pub fn new(bytes_max: usize, budget: MemoryBudget) -> CallMemory {
+        CallMemory { bytes_max, bytes: 0, table_elements: 0, budget, held: None, refused: None }
+    }
+
+    /// Waits until the node has room for what an instance begins with: a call for which there is none has not failed, it is early.
+    pub async fn reserve(&mut self, bytes: usize) {
+        let wanted = pages(bytes.min(self.bytes_max).min(self.budget.bytes_max));
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        // The semaphore is never closed, and what did not fit it would wait for ever was cut above.
+        self.held = self.budget.free.clone().acquire_many_owned(wanted).await.ok();
+    }
+
+    fn grow(&mut self, delta: usize) -> Result<(), MemoryRefusal> {
+        let asked = self.bytes.saturating_add(delta);
+        if asked > self.bytes_max {
+            return Err(MemoryRefusal::Call { asked, bytes_max: self.bytes_max });
+        }
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = asked.div_ceil(PAGE_BYTES).saturating_sub(held);
+        if missing > 0 {
+            let refused = MemoryRefusal::Node { asked, bytes_max: self.budget.bytes_max };
+            let missing = u32::try_from(missing).map_err(|_| refused)?;
+            let more = self.budget.free.clone().try_acquire_many_owned(missing).map_err(|_| refused)?;
+            match &mut self.held {
+                Some(held) => held.merge(more),
+                None => self.held = Some(more),
+            }
+        }
+        self.bytes = asked;
+        Ok(())
+    }
+}
+
+impl wasmtime::ResourceLimiter for CallMemory {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // Over what the guest itself declares: it would fail after it was granted, and stay counted.
+            return Ok(false);
+        }
+        self.refused = self.grow(desired.saturating_sub(current)).err();
+        Ok(self.refused.is_none())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let all = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if all <= TABLE_ELEMENTS_MAX {
+            self.table_elements = all;
+        }
+        Ok(all <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use wasmtime::ResourceLimiter;
+
+    const MIB: usize = 1 << 20;
+
+    fn refusal(memory: &mut CallMemory, current: usize, desired: usize) -> String {
+        assert!(!memory.memory_growing(current, desired, None).unwrap());
+        memory.refused.unwrap().to_string()
+    }
+
+    /// A component may have several memories, and each alone is small.
+    #[test]
+    fn the_memories_of_a_call_count_together() {
+        let mut memory = CallMemory::new(10 * MIB, MemoryBudget::new(100 * MIB));
+        assert!(memory.memory_growing(0, 6 * MIB, None).unwrap());
+        assert!(refusal(&mut memory, 0, 6 * MIB).contains("over its limit of 10485760 (`memory` under [limits]"));
+        assert!(memory.memory_growing(0, 4 * MIB, None).unwrap());
+        assert_eq!(memory.refused, None, "what was refused before it went on is no reason for what comes later");
+        assert!(refusal(&mut memory, 4 * MIB, 5 * MIB).contains("11534336 bytes"));
+    }
+
+    #[test]
+    fn the_tables_of_a_call_count_together() {
+        let mut memory = CallMemory::new(MIB, MemoryBudget::new(MIB));
+        assert!(memory.table_growing(0, TABLE_ELEMENTS_MAX - 10, None).unwrap());
+        assert!(!memory.table_growing(0, 11, None).unwrap());
+        assert!(memory.table_growing(0, 10, None).unwrap());
+    }
+
+    #[test]
+    fn the_calls_of_a_node_share_its_memory_and_give_it_back() {
+        let budget = MemoryBudget::new(10 * MIB);
+        let mut one = CallMemory::new(8 * MIB, budget.clone());
+        let mut other = CallMemory::new(8 * MIB, budget.clone());
+        assert!(one.memory_growing(0, 6 * MIB, None).unwrap());
+        assert!(other.memory_growing(0, 4 * MIB, None).unwrap());
+        let why = refusal(&mut other, 4 * MIB, 5 * MIB);
+        assert!(why.contains("all of their 10485760") && why.contains("guest-memory-bytes-max"), "{why}");
+        drop(one);
+        assert!(other.memory_growing(4 * MIB, 8 * MIB, None).unwrap());
+        drop(other);
+        assert_eq!(budget.free.available_permits(), pages(10 * MIB));
+    }
+
+    /// Its instance could not even begin: that is no failure of the event it is for.
+    #[tokio::test]
+    async fn a_call_for_which_there_is_no_memory_yet_waits() {
+        let budget = MemoryBudget::new(10 * MIB);
+        let mut first = CallMemory::new(8 * MIB, budget.clone());
+        assert!(first.memory_growing(0, 8 * MIB, None).unwrap());
+        let mut second = CallMemory::new(8 * MIB, budget);
+        let waits = tokio::select! {
+            biased;
+            () = second.reserve(4 * MIB) => false,
+            () = std::future::ready(()) => true,
+        };
+        assert!(waits);
+        drop(first);
+        second.reserve(4 * MIB).await;
+        assert!(second.memory_growing(0, 4 * MIB, None).unwrap());
+        assert_eq!(second.held.as_ref().unwrap().num_permits(), pages(4 * MIB), "what was kept for it is what it takes first");
+    }
+}
