@@ -1,6 +1,6 @@
 //! What goes well.
 
-use crate::world::{World, app};
+use crate::world::{SICK, World, app};
 use std::fs;
 use tokio::sync::mpsc;
 
@@ -145,4 +145,15 @@ async fn what_lies_above_the_data_directory_has_no_say() {
     author.write("Cargo.toml", &author.read("Cargo.toml").replace("[workspace]", ""));
     author.commit("no workspace").await;
     author.push().await.ok().says("Live: release 1");
+}
+
+/// Made is not live: nobody is told so who then finds the old version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_does_not_serve_is_not_called_live() {
+    let world = World::start().await;
+    let author = world.author(SICK).await;
+    author.push().await.ok().says("release 1 is made, but it does not serve: it does not load").does_not_say("Live:");
+    let (lines, _said) = mpsc::channel(1000);
+    let error = world.builder.redeploy(&app(SICK), lines).await.unwrap_err();
+    assert!(error.message.contains("release 2 is made, but it does not serve: it does not load"), "{error}");
 }

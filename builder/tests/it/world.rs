@@ -39,6 +39,9 @@ pub fn app(name: &str) -> AppId {
 /// The stand-in for the engine: wants a component, and none that holds these words.
 pub const UNGRANTED: &str = "imports something that was not granted";
 
+/// An app whose releases never serve.
+pub const SICK: &str = "sick";
+
 fn checks() -> Checks {
     let has = |component: &[u8], text: &str| component.windows(text.len()).any(|window| window == text.as_bytes());
     Checks {
@@ -50,7 +53,10 @@ fn checks() -> Checks {
             _ => Err("this is not a component".to_owned()),
         }),
         prepare: Arc::new(|_, _, _| Ok(())),
-        live: Arc::new(|_, _| Box::pin(async { Ok(()) })),
+        live: Arc::new(|app, _| {
+            let live = if app.app.as_str() == SICK { Err("it does not load".to_owned()) } else { Ok(()) };
+            Box::pin(async { live })
+        }),
     }
 }
 
