@@ -2,24 +2,23 @@
 
 use super::{
     App, Context,
-    lane::Fold,
+    batch::Fold,
     parking::Parking,
     run::{Ended, Item, ParkedItem, Ran, Runner},
-    stats::Stats,
+    shared::Shared,
     tracker::Tracker,
 };
 use crate::{
     clock,
     ledger::{LedgerError, Parked},
-    model::{Event, FunctionId, Kind, Pattern, Seq, manifest::Order},
+    model::{Event, Kind, Pattern, Seq, manifest::Order},
 };
-use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Events a function holds that are not durably settled.
@@ -36,60 +35,12 @@ const RUN_EVENTS: usize = 32;
 /// How far the scan may be ahead of the committed position when nothing concerns the function.
 const FLUSH_EVENTS: Seq = 10_000;
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
-
-/// What a consumer's task shares with its runs and the committer.
-pub struct Shared {
-    pub id: FunctionId,
-    pub(super) tracker: Mutex<Tracker>,
-    pub stats: Stats,
-    reports: Mutex<Reports>,
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct Reports {
-    ran: Vec<Ran>,
-    lost: bool,
-    refresh: bool,
-}
-
-impl Shared {
-    pub fn new(id: FunctionId) -> Arc<Shared> {
-        Arc::new(Shared { id, tracker: Mutex::default(), stats: Stats::default(), reports: Mutex::default(), wake: Notify::new() })
-    }
-
-    /// A commit with some of its events is durable.
-    pub(super) fn committed(&self) {
-        self.wake.notify_one();
-    }
-
-    /// What it folded since the last commit is gone.
-    pub(super) fn lost(&self) {
-        self.reports.lock().lost = true;
-        self.wake.notify_one();
-    }
-
-    /// Parked events may have come from elsewhere: a dead letter is replayed.
-    pub fn refresh(&self) {
-        self.reports.lock().refresh = true;
-        self.wake.notify_one();
-    }
-
-    fn ran(&self, ran: Ran) {
-        self.reports.lock().ran.push(ran);
-        self.wake.notify_one();
-    }
-
-    /// The last event looked at; what is after it in the log is the function's lag.
-    pub fn scanned(&self) -> Seq {
-        self.tracker.lock().scanned()
-    }
-
-    /// Events begun or waiting in memory.
-    pub fn open(&self) -> usize {
-        self.tracker.lock().open()
-    }
-}
+/// The longest wait before a consumer that has lost what it did begins again: under what one commit takes to a server that is
+/// far. It doubles up to here from the first loss on, and each time a random part of it is waited, so that two nodes on one
+/// log don't keep refusing each other.
+const BEGIN_DELAY_MAX: Duration = Duration::from_millis(256);
+/// Between two tries to read what is to be begun with.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Consumer {
     pub context: Arc<Context>,
@@ -107,6 +58,8 @@ pub(super) struct Consumer {
     epoch: u64,
     /// The queues no longer match the ledger.
     reset: bool,
+    /// Times it began since something of it was committed.
+    begun: u32,
     flushed: Seq,
 }
 
@@ -133,24 +86,52 @@ impl Consumer {
             queued_bytes: 0,
             epoch: 0,
             reset: true,
+            begun: 0,
             flushed: 0,
         }
     }
 
-    /// Until stopped; then until what runs has ended.
+    /// Until stopped, then until what runs has ended; or until the ledger knows the function no more.
     pub async fn run(mut self) {
         let mut head = self.context.ledger.head();
         while !(self.stop.is_cancelled() && self.busy.is_empty()) {
             self.take_reports();
             let begin = self.reset && self.busy.is_empty() && !self.stop.is_cancelled();
-            if begin && let Err(error) = self.reload() {
-                tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
+            if begin && !self.begin().await {
+                tracing::warn!(function = %self.shared.id, "the ledger has no such function any more; its events are nobody's until it is deployed again");
+                return;
             }
             let more = self.go_on(&mut head);
             self.wait(&mut head, more).await;
         }
+    }
+
+    /// Begins from what is durable. False when the function is not registered, and so has no events.
+    async fn begin(&mut self) -> bool {
+        let stop = self.stop.clone();
+        let begun = stop.run_until_cancelled(async {
+            tokio::time::sleep(self.delay()).await;
+            loop {
+                // What this consumer, or the one before it, has folded must be in the ledger, or lost: it would run again.
+                self.app.lane.settled().await;
+                match self.reload() {
+                    Ok(registered) => return registered,
+                    Err(error) => {
+                        tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
+                    }
+                }
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+        });
+        begun.await.unwrap_or(true)
+    }
+
+    /// None before the first begin and after the first loss.
+    fn delay(&mut self) -> Duration {
+        let doubled = Duration::from_millis(1).saturating_mul(1 << self.begun.min(16)).min(BEGIN_DELAY_MAX);
+        let delay = if self.begun < 2 { Duration::ZERO } else { doubled.mul_f64(rand::random()) };
+        self.begun += 1;
+        delay
     }
 
     /// Does what can be done now. True when the log may hold more that there is room for.
@@ -194,10 +175,10 @@ impl Consumer {
     }
 
     /// Begins again from what is durable: at start, and whenever folded calls were lost.
-    fn reload(&mut self) -> Result<(), LedgerError> {
+    fn reload(&mut self) -> Result<bool, LedgerError> {
         // The epoch first: whatever is lost after this makes every fold of the new queues fail.
         let epoch = self.app.lane.inner.lock().epoch;
-        let position = self.context.ledger.position(&self.shared.id)?.unwrap_or_default();
+        let Some(position) = self.context.ledger.position(&self.shared.id)? else { return Ok(false) };
         let parked = self.context.ledger.parked(&self.shared.id)?;
         *self.shared.tracker.lock() = Tracker::resume(&position);
         self.queues.clear();
@@ -208,12 +189,15 @@ impl Consumer {
         parked.into_iter().for_each(|parked| self.parking.park(parked));
         self.epoch = epoch;
         self.reset = false;
-        Ok(())
+        Ok(true)
     }
 
     fn take_reports(&mut self) {
-        let reports = std::mem::take(&mut *self.shared.reports.lock());
-        self.reset |= reports.lost;
+        let reports = self.shared.reports();
+        self.reset |= reports.lost > self.epoch;
+        if reports.committed {
+            self.begun = 0;
+        }
         for ran in reports.ran {
             self.take_ran(ran);
         }

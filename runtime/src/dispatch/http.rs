@@ -2,8 +2,9 @@
 
 use super::{
     App, Context, Dispatch,
+    batch::{Durable, Fold, Lost},
     body::{Kept, Source},
-    lane::{Durable, Fold, Lost, Refused, Turn},
+    lane::{Refused, Turn},
     outgoing::Origin,
     stats::Kind,
 };

@@ -6,8 +6,8 @@
 
 use crate::{
     host::{Read, Seen},
-    ledger::{DeadLetter, Dedup, Ledger, LedgerError, Parked, Version},
-    model::{AppId, FunctionId, Micros, NewEvent, Seq, Write},
+    ledger::{Ledger, LedgerError, Version},
+    model::AppId,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::sync::{Notify, RwLock, oneshot};
 
-use super::consumer::Shared;
+use super::batch::{Batch, Durable, Fold, Lost};
 
 /// Bytes of one commit: well under what one message of a log may hold.
 const BATCH_BYTES_MAX: usize = 512 * 1024;
@@ -48,8 +48,11 @@ pub(super) struct Inner {
     clock: u64,
     /// Grows when everything folded and not durable was lost; a call from before can't count any more.
     pub(super) epoch: u64,
-    /// The state version the next commit builds on; none: not asked yet.
-    pub(super) base: Option<Version>,
+    /// Everything folded up to this moment is durable, or lost.
+    pub(super) settled: u64,
+    /// The state version the next commit builds on. Read before anything of the epoch was, so that whatever another node
+    /// commits since then is a conflict.
+    pub(super) base: Version,
     /// Written and not yet visible in the ledger.
     overlay: BTreeMap<String, (Option<Bytes>, u64)>,
     /// When keys were last written, as far back as a running call can have read.
@@ -61,57 +64,6 @@ pub(super) struct Inner {
     pub(super) stopped: bool,
     /// A committer runs while there is something to commit.
     pub(super) committing: bool,
-}
-
-/// What one call wants to count.
-#[derive(Default)]
-pub struct Fold {
-    pub reads: BTreeMap<Read, u64>,
-    pub writes: Vec<Write>,
-    pub events: Vec<NewEvent>,
-    pub settled: Option<(Arc<Shared>, Seq)>,
-    /// When the event was received, for one that a call has settled.
-    pub received: Option<Micros>,
-    pub park: Option<Parked>,
-    pub unpark: Option<(FunctionId, Seq)>,
-    pub dead: Option<DeadLetter>,
-    pub dedup: Option<Dedup>,
-}
-
-/// Calls that become durable in one commit.
-#[derive(Default)]
-pub struct Batch {
-    pub writes: Vec<Write>,
-    pub events: Vec<NewEvent>,
-    pub settled: Vec<(Arc<Shared>, Seq)>,
-    pub received: Vec<(Arc<Shared>, Micros)>,
-    pub park: Vec<Parked>,
-    pub unpark: Vec<(FunctionId, Seq)>,
-    pub dead: Vec<DeadLetter>,
-    pub dedup: Option<Dedup>,
-    pub waiters: Vec<oneshot::Sender<Result<Durable, Lost>>>,
-    pub bytes: usize,
-    pub calls: usize,
-    pub last: u64,
-}
-
-/// A commit that holds the call is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durable {
-    Committed,
-    /// The same idempotency key had been committed before; this call's effects were dropped.
-    Duplicate,
-}
-
-/// A folded call did not become durable; nothing of it happened.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Lost {
-    #[error("another call came before it")]
-    Conflict,
-    #[error(transparent)]
-    Ledger(Arc<LedgerError>),
-    #[error("the app is being stopped")]
-    Stopped,
 }
 
 /// A call that counts.
@@ -146,8 +98,9 @@ pub struct Turn<'a> {
 }
 
 impl Lane {
-    pub fn new(app: AppId, ledger: Ledger) -> Arc<Lane> {
-        Arc::new(Lane { app, ledger, inner: Mutex::default(), room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) })
+    pub fn new(app: AppId, ledger: Ledger) -> Result<Arc<Lane>, LedgerError> {
+        let inner = Mutex::new(Inner { base: ledger.version(&app)?, ..Inner::default() });
+        Ok(Arc::new(Lane { app, ledger, inner, room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) }))
     }
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
@@ -216,6 +169,18 @@ impl Lane {
         }
         // What it read may not be durable yet: its answer waits behind that.
         self.fold(epoch, fold, true)
+    }
+
+    /// Waits until everything folded so far is durable or lost: only then does the ledger say what a consumer has done.
+    pub async fn settled(&self) {
+        let folded = self.inner.lock().clock;
+        loop {
+            let room = self.room.notified();
+            if self.inner.lock().settled >= folded {
+                return;
+            }
+            room.await;
+        }
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -311,30 +276,18 @@ impl Inner {
 
     /// What was written up to `last` is in the ledger now.
     pub(super) fn applied(&mut self, last: u64) {
+        self.settled = last;
         self.overlay.retain(|_, (_, written)| *written > last);
     }
 
-    /// Everything folded and not durable is gone. Returns the batches that waited.
-    pub(super) fn reset(&mut self) -> Vec<Batch> {
+    /// Everything folded and not durable is gone; what comes now builds on `base`. Returns the batches that waited.
+    pub(super) fn reset(&mut self, base: Version) -> Vec<Batch> {
         self.epoch += 1;
+        self.settled = self.clock;
         self.overlay.clear();
-        self.base = None;
+        self.base = base;
         self.pending_bytes = 0;
         self.batches.drain(..).collect()
-    }
-}
-
-impl Fold {
-    fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.events.is_empty() && self.settled.is_none() && self.park.is_none() && self.dead.is_none()
-    }
-
-    fn size_bytes(&self) -> usize {
-        let writes: usize = self.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
-        let events: usize = self.events.iter().map(NewEvent::size_bytes).sum();
-        let park = self.park.as_ref().map_or(0, |parked| parked.event.size_bytes());
-        let dead = self.dead.as_ref().map_or(0, |dead| dead.event.size_bytes() + dead.log_tail.iter().map(String::len).sum::<usize>());
-        64 + writes + events + park + dead
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{
     App, Context,
-    consumer::Shared,
-    lane::{Fold, Refused},
+    batch::Fold,
+    lane::Refused,
     outgoing::Origin,
+    shared::Shared,
     verdict::{Verdict, verdict},
 };
 use crate::{
