@@ -247,13 +247,62 @@ async fn the_last_attempt_and_a_reject_end_in_the_dead_letters_and_replay_once()
 
     let replay = Op::ReplayDead { function: id.clone(), seq: 2, now: clock::now() };
     floor.ledger.apply(replay).await.unwrap();
-    floor.dispatch.consumer(&id).unwrap().refresh();
+    floor.dispatch.consumer(&id).unwrap().replayed(2);
     // It is rejected again, and is a dead letter again.
     let mut head = floor.ledger.head();
     while floor.ledger.dead_count().unwrap() < 2 {
         head.changed().await.unwrap();
     }
     assert!(floor.ledger.parked(&id).unwrap().is_empty());
+}
+
+/// Letters that died with one release are replayed with the next, all at once: each comes to its effects once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_dead_letters_replayed_at_once_run_once_each() {
+    const LETTERS: usize = 300;
+    let floor = Floor::open().await;
+    let id = function("probe-event", "readings");
+    floor.deploy("bad-trap", &ECHO.replace("attempts = 3", "attempts = 1")).await;
+    floor.append((0..LETTERS).map(|n| reading(&format!("d{n}"), "event", "1")).collect()).await;
+    floor.settled(&id).await;
+    floor.deploy("probe-event", ECHO).await;
+    let dead = floor.ledger.dead(None, None, LETTERS + 1).unwrap();
+    assert_eq!(dead.len(), LETTERS);
+    let replay = async |seq| {
+        floor.ledger.apply(Op::ReplayDead { function: id.clone(), seq, now: clock::now() }).await.unwrap();
+        floor.dispatch.consumer(&id).unwrap().replayed(seq);
+    };
+    futures::future::join_all(dead.iter().map(|letter| replay(letter.seq))).await;
+    while !floor.ledger.parked(&id).unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // One more behind all of them: when its echo is there, theirs are.
+    floor.append(vec![reading("last", "event", "1")]).await;
+    floor.settled(&id).await;
+    let echoes = floor.all(Kind::Message);
+    let mut sequences: Vec<u64> = echoes.iter().map(|event| event.value.to_json()["sequence"].as_u64().unwrap()).collect();
+    sequences.sort_unstable();
+    sequences.dedup();
+    assert_eq!((echoes.len(), sequences.len()), (LETTERS + 1, LETTERS + 1));
+}
+
+/// What waits behind one that fails may be more than the node would hold in memory; everybody else goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_for_long_stops_no_other() {
+    let floor = Floor::open().await;
+    let patient = "retry = { attempts = 3, delay = \"5m\" }";
+    floor.deploy("probe-event", &ECHO.replace("retry = { attempts = 3, backoff = \"linear\", delay = \"20ms\" }", patient)).await;
+    floor.append(vec![reading("failing", "event", r#"{"then":"retry"}"#)]).await;
+    let long = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..12 {
+        floor.append((0..50).map(|_| reading("failing", "event", &long)).collect()).await;
+    }
+    floor.append(vec![reading("quick", "event", "1")]).await;
+    let echoes = floor.events(Kind::Message, 1).await;
+    assert_eq!(echoes[0].value.to_json()["device"], "quick");
+    let id = function("probe-event", "readings");
+    floor.settled(&id).await;
+    assert_eq!(floor.ledger.parked(&id).unwrap().len(), 601);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -107,7 +107,7 @@ impl Lane {
     pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn<'_> {
         loop {
             let room = self.room.notified();
-            if self.inner.lock().pending_bytes < PENDING_BYTES_MAX {
+            if self.has_room() {
                 break;
             }
             room.await;
@@ -122,6 +122,16 @@ impl Lane {
         *inner.running.entry(began).or_default() += 1;
         let mark = Arc::new(Mark { lane: self.clone(), began });
         Turn { mark, epoch, _shared: shared, _alone: whole }
+    }
+
+    /// False while too much is not durable yet.
+    pub fn has_room(&self) -> bool {
+        self.inner.lock().pending_bytes < PENDING_BYTES_MAX
+    }
+
+    /// The moment up to which everything folded is durable, or lost.
+    pub fn settled_at(&self) -> u64 {
+        self.inner.lock().settled
     }
 
     /// Makes a call count, if nothing it read was written since. Visible to later calls at once, durable with the next commit.

@@ -11,6 +11,7 @@ mod http;
 mod lane;
 mod outgoing;
 mod parking;
+mod queues;
 mod run;
 mod shared;
 pub mod stats;

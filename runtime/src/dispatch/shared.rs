@@ -20,7 +20,8 @@ pub(super) struct Reports {
     pub ran: Vec<Ran>,
     /// The lane's epoch that began with a loss; 0 for none.
     pub lost: u64,
-    pub refresh: bool,
+    /// Dead letters that are parked events again.
+    pub replayed: Vec<Seq>,
     /// Something of it was committed.
     pub committed: bool,
 }
@@ -42,9 +43,9 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Parked events may have come from elsewhere: a dead letter is replayed.
-    pub fn refresh(&self) {
-        self.reports.lock().refresh = true;
+    /// A dead letter was made a parked event again, durably.
+    pub fn replayed(&self, seq: Seq) {
+        self.reports.lock().replayed.push(seq);
         self.wake.notify_one();
     }
 

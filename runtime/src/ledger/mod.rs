@@ -256,6 +256,11 @@ impl Ledger {
         self.0.view.parked(function)
     }
 
+    /// Those that wait for a consumer behind the sequence `after`, ascending, at most so many.
+    pub fn parked_after(&self, function: &FunctionId, after: Seq, limit: usize) -> Result<Vec<Parked>, LedgerError> {
+        self.0.view.parked_after(function, after, limit)
+    }
+
     /// Dead letters by app, function and sequence, those up to `after` left out.
     pub fn dead(&self, app: Option<&AppId>, after: Option<&(FunctionId, Seq)>, limit: usize) -> Result<Vec<DeadLetter>, LedgerError> {
         self.0.view.dead(app, after, limit)

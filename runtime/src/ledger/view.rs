@@ -256,6 +256,15 @@ impl View {
         })
     }
 
+    pub(super) fn parked_after(&self, function: &FunctionId, after: Seq, limit: usize) -> Result<Vec<Parked>, LedgerError> {
+        let after = record::function_seq_key(function, after);
+        self.read(|txn| {
+            let table = txn.open_table(tables::PARKED).map_err(failed)?;
+            let row = |_: &[u8], value: &[u8]| record::decode("a parked event", value);
+            rows_after(&table, &record::function_key(function), Some(&after), limit, row)
+        })
+    }
+
     pub(super) fn dead(
         &self,
         app: Option<&AppId>,
