@@ -66,6 +66,11 @@ impl Fold {
         self.writes.is_empty() && self.events.is_empty() && self.settled.is_none() && self.park.is_none() && self.dead.is_none()
     }
 
+    /// Whether it counts only in the epoch that it began in: it has read, or its consumer's place in the log is part of it.
+    pub fn rests_on_epoch(&self) -> bool {
+        !self.reads.is_empty() || self.settled.is_some() || self.park.is_some() || self.unpark.is_some() || self.dead.is_some()
+    }
+
     pub fn size_bytes(&self) -> usize {
         let writes: usize = self.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
         let events: usize = self.events.iter().map(NewEvent::size_bytes).sum();

@@ -48,7 +48,7 @@ async fn commit(lane: &Arc<Lane>, batch: Batch) {
     loop {
         match lane.ledger.apply(op.clone()).await {
             Ok(Outcome::Applied { version, .. }) => return durable(lane, batch, settled, version),
-            Ok(Outcome::Duplicate { .. }) => return duplicate(lane, batch, settled).await,
+            Ok(Outcome::Duplicate { .. }) => return duplicate(lane, batch, settled, &op).await,
             Ok(Outcome::Conflict { .. } | Outcome::Missing) => return lost(lane, batch, settled, Lost::Conflict).await,
             // Nobody outside waits for these calls, and nothing was applied: the same commit again is all there is to do.
             Err(error) if batch.waiters.is_empty() && !matches!(error, LedgerError::Closed) => {
@@ -86,7 +86,7 @@ fn op(lane: &Lane, batch: &mut Batch, settled: &Settled) -> Op {
         park: std::mem::take(&mut batch.park),
         unpark: std::mem::take(&mut batch.unpark),
         dead: std::mem::take(&mut batch.dead),
-        dedup: batch.dedup.take(),
+        dedup: batch.dedup.clone(),
     })
 }
 
@@ -109,8 +109,7 @@ fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
     {
         let mut inner = lane.inner.lock();
         inner.base = version;
-        inner.applied(batch.last);
-        inner.pending_bytes = inner.pending_bytes.saturating_sub(batch.bytes);
+        inner.applied(&batch);
     }
     let now = clock::now();
     for (shared, received) in &batch.received {
@@ -126,12 +125,17 @@ fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
     }
 }
 
-/// The batch's own writes were dropped, so whatever was folded over them has read what never was.
-async fn duplicate(lane: &Lane, batch: Batch, settled: Settled) {
+/// The one call of the batch is a repeat, of a call on another node: who comes again to this one is known before.
+async fn duplicate(lane: &Lane, batch: Batch, settled: Settled, op: &Op) {
+    let writes = if let Op::Commit(commit) = op { commit.writes.as_slice() } else { &[] };
+    let alone = lane.inner.lock().take_back(&batch, writes);
     for waiter in batch.waiters {
         let _ = waiter.send(Ok(Durable::Duplicate));
     }
-    reset(lane, Vec::new(), settled, &Lost::Conflict).await;
+    if !alone {
+        // What was folded behind it may have read what never was.
+        reset(lane, Vec::new(), settled, &Lost::Conflict).await;
+    }
 }
 
 async fn lost(lane: &Lane, batch: Batch, settled: Settled, why: Lost) {

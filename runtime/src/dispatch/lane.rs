@@ -6,13 +6,13 @@
 
 use crate::{
     host::{Read, Seen},
-    ledger::{Ledger, LedgerError, Version},
-    model::AppId,
+    ledger::{Dedup, Ledger, LedgerError, Version},
+    model::{AppId, Write},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -57,6 +57,8 @@ pub(super) struct Inner {
     overlay: BTreeMap<String, (Option<Bytes>, u64)>,
     /// When keys were last written, as far back as a running call can have read.
     written: HashMap<String, u64>,
+    /// Idempotency keys of calls that are folded and not durable.
+    keys: HashSet<String>,
     /// Running calls by the clock they began at.
     running: BTreeMap<u64, u32>,
     pub(super) batches: VecDeque<Batch>,
@@ -72,6 +74,8 @@ pub struct Folded {
     pub durable: Option<oneshot::Receiver<Result<Durable, Lost>>>,
     /// The moment at which all it read was still so.
     pub at: u64,
+    /// A call with its idempotency key came before it; what it asked for was dropped.
+    pub repeat: bool,
 }
 
 /// Why a fold was refused. The call runs again, which is not an attempt.
@@ -137,7 +141,8 @@ impl Lane {
     /// Makes a call count, if nothing it read was written since. Visible to later calls at once, durable with the next commit.
     pub fn fold(self: &Arc<Lane>, epoch: u64, fold: Fold, wait: bool) -> Result<Folded, Refused> {
         let mut inner = self.inner.lock();
-        if inner.epoch != epoch || inner.stopped {
+        // What rests on nothing of its epoch is not lost with it.
+        if inner.stopped || (inner.epoch != epoch && fold.rests_on_epoch()) {
             return Err(Refused::Reset);
         }
         if fold.reads.iter().any(|(read, at)| inner.written_since(read, *at)) {
@@ -148,6 +153,9 @@ impl Lane {
         if heat > 0 {
             self.heat.store(heat - 1, Ordering::Relaxed);
         }
+        let repeat = fold.dedup.as_ref().is_some_and(|dedup| self.is_repeat(&inner, dedup));
+        // It has its answer when the first one has: batches become durable in their order, or are lost together.
+        let fold = if repeat { Fold::default() } else { fold };
         inner.clock += 1;
         let now = inner.clock;
         for write in &fold.writes {
@@ -160,21 +168,30 @@ impl Lane {
             inner.committing = true;
             tokio::spawn(super::commit::run(self.clone()));
         }
-        Ok(Folded { durable, at: now })
+        Ok(Folded { durable, at: now, repeat })
+    }
+
+    /// Whether a call with this key counts already. What is not pending any more is in the ledger, so it is asked second.
+    fn is_repeat(&self, inner: &Inner, dedup: &Dedup) -> bool {
+        // Not knowing is no reason to refuse: the commit finds out.
+        inner.keys.contains(&dedup.key) || self.ledger.is_repeat(&self.app, &dedup.key, dedup.now).unwrap_or(false)
     }
 
     /// Folds; or, for a call with nothing to store that saw nothing but what is durable, only checks its reads.
     pub fn fold_or_check(self: &Arc<Lane>, epoch: u64, fold: Fold) -> Result<Folded, Refused> {
         if fold.is_empty() {
             let inner = self.inner.lock();
+            if fold.reads.is_empty() {
+                return Ok(Folded { durable: None, at: inner.clock, repeat: false });
+            }
             if inner.epoch != epoch || inner.stopped {
                 return Err(Refused::Reset);
             }
             if fold.reads.iter().any(|(read, at)| inner.written_since(read, *at)) {
                 return Err(Refused::Stale);
             }
-            if fold.reads.is_empty() || !inner.committing {
-                return Ok(Folded { durable: None, at: inner.clock });
+            if !inner.committing {
+                return Ok(Folded { durable: None, at: inner.clock, repeat: false });
             }
         }
         // What it read may not be durable yet: its answer waits behind that.
@@ -276,6 +293,7 @@ impl Inner {
         batch.park.extend(fold.park);
         batch.unpark.extend(fold.unpark);
         batch.dead.extend(fold.dead);
+        self.keys.extend(fold.dedup.iter().map(|dedup| dedup.key.clone()));
         batch.dedup = fold.dedup;
         wait.then(|| {
             let (sender, receiver) = oneshot::channel();
@@ -284,10 +302,37 @@ impl Inner {
         })
     }
 
-    /// What was written up to `last` is in the ledger now.
-    pub(super) fn applied(&mut self, last: u64) {
-        self.settled = last;
-        self.overlay.retain(|_, (_, written)| *written > last);
+    /// A batch is in the ledger now.
+    pub(super) fn applied(&mut self, batch: &Batch) {
+        self.ended(batch);
+        self.overlay.retain(|_, (_, written)| *written > batch.last);
+    }
+
+    /// A batch of one call was not committed, because the ledger knows its key. False when calls were folded behind it that
+    /// may have read what it wrote; what still runs will find that it has read what was written since.
+    pub(super) fn take_back(&mut self, batch: &Batch, writes: &[Write]) -> bool {
+        if !writes.is_empty() && self.clock != batch.last {
+            return false;
+        }
+        self.ended(batch);
+        if writes.is_empty() {
+            return true;
+        }
+        self.clock += 1;
+        self.settled = self.clock;
+        for write in writes {
+            self.overlay.remove(&write.key);
+            self.written.insert(write.key.clone(), self.clock);
+        }
+        true
+    }
+
+    fn ended(&mut self, batch: &Batch) {
+        self.settled = batch.last;
+        self.pending_bytes = self.pending_bytes.saturating_sub(batch.bytes);
+        if let Some(dedup) = &batch.dedup {
+            self.keys.remove(&dedup.key);
+        }
     }
 
     /// Everything folded and not durable is gone; what comes now builds on `base`. Returns the batches that waited.
@@ -295,6 +340,7 @@ impl Inner {
         self.epoch += 1;
         self.settled = self.clock;
         self.overlay.clear();
+        self.keys.clear();
         self.base = base;
         self.pending_bytes = 0;
         self.batches.drain(..).collect()

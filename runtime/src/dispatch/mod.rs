@@ -3,6 +3,7 @@
 //!
 //! One [`Lane`] an app makes its calls serializable and commits them; one consumer a function walks the log.
 
+mod answer;
 mod batch;
 mod body;
 mod commit;
@@ -30,6 +31,7 @@ use crate::{
     ledger::{Ledger, LedgerError, Op},
     model::{
         AppId, FunctionId,
+        limit::{HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
         manifest::{Function, Trigger},
     },
 };
@@ -41,7 +43,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// How long a release waits for what its app's functions have done to be durable, before it is tried again.
@@ -54,6 +56,9 @@ pub struct Context {
     pub history: HistorySource,
     /// Runs of one function at once: a slow one leaves instances for the others.
     pub calls_per_function_max: usize,
+    /// Room for HTTP calls: the other instances are for events.
+    http_calls: Arc<Semaphore>,
+    http_calls_per_app_max: usize,
 }
 
 /// What an operator set for an app; over the manifest's own.
@@ -70,6 +75,8 @@ pub struct App {
     pub settings: ArcSwap<Settings>,
     pub lane: Arc<Lane>,
     http_stats: Mutex<HashMap<String, Arc<stats::Stats>>>,
+    /// Room for its HTTP calls: slow clients of one app leave instances for the others.
+    http_calls: Arc<Semaphore>,
 }
 
 struct Running {
@@ -109,8 +116,10 @@ impl App {
 
 impl Dispatch {
     pub fn new(engine: Engine, ledger: Ledger, history: HistorySource) -> Dispatch {
-        let calls_per_function_max = (engine.instances_max as usize / 4).max(1);
-        let context = Context { engine, ledger, history, calls_per_function_max };
+        let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
+        let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
+        let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
+        let context = Context { engine, ledger, history, calls_per_function_max, http_calls, http_calls_per_app_max };
         Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default() }
     }
 
@@ -192,6 +201,7 @@ impl Dispatch {
             settings: ArcSwap::from_pointee(settings),
             lane: Lane::new(id.clone(), self.context.ledger.clone())?,
             http_stats: Mutex::default(),
+            http_calls: Arc::new(Semaphore::new(self.context.http_calls_per_app_max)),
         });
         self.apps.rcu(|apps| {
             let mut apps = HashMap::clone(apps);

@@ -40,3 +40,9 @@ pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;
 /// The body of a request to a function.
 pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of all instances, how many one app's HTTP calls have at once: slow clients of one app leave instances for the others.
+pub const HTTP_CALLS_PER_APP_PERCENT: usize = 25;
+/// Of all instances, how many the HTTP calls of all apps have at once: the others are for events.
+pub const HTTP_CALLS_PERCENT: usize = 75;
+/// A client that sends nothing of its request, or takes nothing of its answer, for so long holds no instance any more.
+pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
