@@ -52,6 +52,7 @@ lint:
 bench: setup guests
 	$(BUILD) --release --bins
 	$(CARGO) run --release --locked -p tawi-platform-tests --bin bench
+	$(CARGO) bench --locked -p tawi-runtime --bench floor
 
 ci: lint test
 	demo/run </dev/null

@@ -7,7 +7,7 @@ use crate::{
     limit::{BUILDS_MAX, GIT_PROCESSES_MAX, LIVE_WAIT_MAX},
     log::Log,
     pipeline::{self, Timing},
-    repo::{Quarantine, Repo, clear},
+    repo::{Quarantine, Repo, clear, clear_leftovers},
     session::Sessions,
 };
 use parking_lot::Mutex;
@@ -71,6 +71,7 @@ impl Builder {
         hook::install(&inner.hooks_dir()).map_err(io("write", &inner.hooks_dir()))?;
         let listener = hook::listen(&inner.socket()).map_err(io("listen on", &inner.socket()))?;
         *inner.listener.lock() = Some(listener);
+        clear_leftovers(&inner.repos_dir()).map_err(io("clear", &inner.repos_dir()))?;
         inner.settle_all().await?;
         Ok(Builder { inner: Arc::new(inner) })
     }
@@ -124,7 +125,7 @@ impl Builder {
         let (store, id) = (inner.store.clone(), app.clone());
         let deleted = tokio::task::spawn_blocking(move || {
             // The repository first: with it, the next push of the same commit would say that nothing is new.
-            clear(&repo.dir).and_then(|()| clear(&place.home)).map_err(|e| BuildError::node("delete the source", e))?;
+            repo.forget().and_then(|()| clear(&place.home)).map_err(|e| BuildError::node("delete the source", e))?;
             match store.delete_app(&id) {
                 Ok(()) | Err(StoreError::NoApp(_)) => {}
                 Err(error) => return Err(BuildError::node("delete the app", error)),

@@ -4,7 +4,8 @@ use crate::{
     error::BuildError,
     limit::{BuildLimits, CACHE_BYTES_MAX, MESSAGE_BYTES_MAX, METADATA_BYTES_MAX},
     log::Log,
-    process::{self, Ended, Limit, Stderr, Stdout},
+    options::Program,
+    process::{self, Ended, Hold, Limit, Stderr, Stdout},
     repo::clear,
     toolchain::{TARGET, Toolchain},
 };
@@ -104,6 +105,7 @@ fn size_bytes(dir: &Path, enough: u64) -> io::Result<u64> {
 /// What one build runs cargo with.
 pub struct Cargo<'a> {
     pub toolchain: &'a Toolchain,
+    pub keeper: &'a Program,
     pub place: &'a Place,
     pub limits: &'a BuildLimits,
     pub deadline: Instant,
@@ -121,7 +123,7 @@ pub struct Crate {
 impl Cargo<'_> {
     /// cargo as for every app and every commit: outside of the checkout, with nothing of the node's environment but what it needs.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = process::leashed(&self.toolchain.cargo(), self.limits);
+        let mut command = process::kept(self.keeper, &self.toolchain.cargo(), self.limits);
         command.args(arguments);
         command.arg("--manifest-path").arg(self.place.source().join("Cargo.toml"));
         command.env_clear().current_dir("/");
@@ -132,7 +134,7 @@ impl Cargo<'_> {
     }
 
     async fn run(&self, command: &mut Command, out: Stdout<'_>) -> Result<bool, BuildError> {
-        let ended = process::run(command, self.limits, self.deadline, self.log, out, Stderr::Log).await;
+        let ended = process::run(command, Hold::Keeper, self.limits, self.deadline, self.log, out, Stderr::Log).await;
         match ended.map_err(|e| BuildError::node("run `cargo`", e))? {
             Ended::Exited(status) => Ok(status.success()),
             Ended::Killed(limit) => Err(self.stopped(limit)),

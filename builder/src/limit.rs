@@ -37,6 +37,8 @@ pub const LOG_LINES_QUEUED_MAX: usize = 256;
 pub const LIVE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long the git process of a push may take to end after its build has.
 pub const GIT_END_MAX: Duration = Duration::from_secs(60);
+/// How long a keeper may take to end the processes of a build. A killed process ends at once, unless the system itself hangs in it.
+pub const KEEPER_END_MAX: Duration = Duration::from_secs(10);
 /// Compiled dependencies kept per app between builds; beyond, the next build starts afresh.
 pub const CACHE_BYTES_MAX: u64 = 4 << 30;
 

@@ -9,9 +9,9 @@ use std::{
 };
 use tawi_runtime::model::{AppId, Digest, Manifest, Tenant, id::default_tenant};
 
-/// What git runs as its hooks: a program that calls [`crate::hook_main`], and the arguments before the name of the hook.
+/// A program of ours that runs as a process of its own, and the arguments before those that it is given for its work.
 #[derive(Debug, Clone)]
-pub struct HookProgram {
+pub struct Program {
     pub program: PathBuf,
     /// Without spaces.
     pub arguments: Vec<String>,
@@ -29,14 +29,19 @@ pub struct BuilderOptions {
     pub limits: BuildLimits,
     /// A cargo configuration whose registries (a mirror, say) are used; the rest of it is not.
     pub registry_config: Option<PathBuf>,
-    pub hook: HookProgram,
+    /// What git runs as its hooks: calls [`crate::hook_main`], gets the name of the hook.
+    pub hook: Program,
+    /// What holds the processes of a build: calls [`crate::keep_main`] with its further arguments.
+    pub keeper: Program,
 }
 
 impl BuilderOptions {
-    /// The hook is this program, called with `__hook`; registries are as this user has configured them for cargo.
+    /// Hook and keeper are this program, called with `__hook` and `__keep`; registries are as this user has configured them for cargo.
     pub fn new(data: &Path) -> io::Result<BuilderOptions> {
         let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let cargo_home = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+        let program = std::env::current_exe()?;
+        let this = |word: &str| Program { program: program.clone(), arguments: vec![word.to_owned()] };
         Ok(BuilderOptions {
             data: std::path::absolute(data)?,
             tenant: default_tenant(),
@@ -44,7 +49,8 @@ impl BuilderOptions {
             toolchain: None,
             limits: BuildLimits::default(),
             registry_config: cargo_home.map(|home| home.join("config.toml")).filter(|config| config.is_file()),
-            hook: HookProgram { program: std::env::current_exe()?, arguments: vec!["__hook".to_owned()] },
+            hook: this("__hook"),
+            keeper: this("__keep"),
         })
     }
 }

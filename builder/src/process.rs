@@ -1,8 +1,9 @@
-//! A command in a process group of its own, with limits. The group never outlives the future that runs it.
+//! A command with everything it starts, within limits. Nothing of it outlives the future that runs it.
 
 use crate::{
-    limit::{BuildLimits, LOG_LINE_BYTES_MAX},
+    limit::{BuildLimits, KEEPER_END_MAX, LOG_LINE_BYTES_MAX},
     log::Log,
+    options::Program,
 };
 use nix::{
     sys::signal::{Signal, killpg},
@@ -25,16 +26,20 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// A process that left its group may hold the pipe open for ever; what it says after this is lost.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
-/// What a shell does before it becomes the program that a build runs. Limits: no core dumps, files of so many blocks. And a leash: [`run`]
-/// holds the other end of standard input, so when the node dies, even by `kill -9`, reading ends and the group with it.
-const LEASHED: &str = "ulimit -c 0; ulimit -f BLOCKS; exec 3<&0 </dev/null; (read -r _ <&3; kill -9 0) >/dev/null 2>&1 & exec \"$@\" 3<&-";
-/// POSIX counts the size of files in these.
-const BLOCK_BYTES: u64 = 512;
+/// How the processes of a command are held together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// By their group: for programs that don't leave it.
+    Group,
+    /// By a keeper ([`kept`]), which finds them wherever they went. It lives as long as its standard input is open, and is
+    /// never killed while it works: what it holds would be free then.
+    Keeper,
+}
 
 /// A command for code that is not ours: limited, and gone with the node. The program's arguments follow.
-pub fn leashed(program: &Path, limits: &BuildLimits) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", &LEASHED.replace("BLOCKS", &(limits.file_bytes / BLOCK_BYTES).to_string()), "sh"]).arg(program);
+pub fn kept(keeper: &Program, program: &Path, limits: &BuildLimits) -> Command {
+    let mut command = Command::new(&keeper.program);
+    command.args(&keeper.arguments).arg(limits.file_bytes.to_string()).arg(program);
     command
 }
 
@@ -94,19 +99,25 @@ pub enum Stderr<'a> {
     Capture(&'a mut Vec<u8>),
 }
 
-/// Runs `command` to its end or to a limit. Dropping the future kills the group.
+/// Runs `command` to its end or to a limit. Dropping the future ends it, with all that it started.
 pub async fn run(
     command: &mut Command,
+    hold: Hold,
     limits: &BuildLimits,
     deadline: Instant,
     log: &Log,
     mut out: Stdout<'_>,
     mut err: Stderr<'_>,
 ) -> io::Result<Ended> {
-    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(hold == Hold::Group);
     let mut child = command.spawn()?;
     let mut group = Group::of(&child);
-    let _leash = child.stdin.take();
+    let leader = group.0;
+    if hold == Hold::Keeper {
+        group.0 = None;
+    }
+    // Its other end is what a keeper listens to: closed here by a drop, or by the system when the node is no more.
+    let leash = child.stdin.take();
     let out_max = match &out {
         Stdout::Capture(_, _) => 64 * 1024,
         Stdout::Lines(_, max) => *max,
@@ -152,12 +163,17 @@ pub async fn run(
                 None => pumped = true,
             },
             () = sleep_until(deadline) => break Ended::Killed(Limit::Wall),
-            _ = sample.tick() => if let Some(limit) = group.0.and_then(|group| over(group, limits)) {
+            _ = sample.tick() => if let Some(limit) = leader.and_then(|leader| over(leader, limits)) {
                 break Ended::Killed(limit);
             },
         }
     };
-    // What the command has left running ends with it.
+    drop(leash);
+    if hold == Hold::Keeper && timeout(KEEPER_END_MAX, child.wait()).await.is_err() {
+        tracing::warn!(pid = ?child.id(), "the processes of a build do not end; giving up on them");
+    }
+    // What the command has left running ends with it; and with a keeper that was killed, those that it kept.
+    group.0 = leader;
     group.kill();
     if let (Ended::Exited(_), false) = (ended, pumped) {
         match timeout(DRAIN_MAX, &mut pump).await {
@@ -209,44 +225,60 @@ impl<R: AsyncRead + Unpin> Pieces<R> {
     }
 }
 
-/// The limit that the processes of a group are over, as far as this system can tell.
-fn over(group: Pid, limits: &BuildLimits) -> Option<Limit> {
-    let (mut memory, mut processes) = (0, 0);
-    for entry in std::fs::read_dir("/proc").ok()?.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else { continue };
-        // A process that ends while we look is no longer our concern.
-        let Some(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| Stat::parse(&stat)) else { continue };
-        if stat.group != group.as_raw() {
-            continue;
-        }
-        processes += 1;
-        memory += stat.resident_bytes;
-        if stat.name.starts_with("build-script-") && written(pid) > limits.script_bytes {
-            return Some(Limit::ScriptOutput);
-        }
+/// The limit that the processes of a command are over, as far as this system can tell.
+fn over(leader: Pid, limits: &BuildLimits) -> Option<Limit> {
+    let family = family(leader);
+    if family.iter().any(|stat| stat.name.starts_with("build-script-") && written(stat.pid) > limits.script_bytes) {
+        return Some(Limit::ScriptOutput);
     }
-    match () {
-        () if memory > limits.memory_bytes => Some(Limit::Memory),
-        () if processes > limits.processes => Some(Limit::Processes),
-        () => None,
+    match family.iter().map(|stat| stat.resident_bytes).sum::<u64>() {
+        memory if memory > limits.memory_bytes => Some(Limit::Memory),
+        _ if family.len() > limits.processes => Some(Limit::Processes),
+        _ => None,
     }
 }
 
-struct Stat {
+/// The processes of a leader's group and all that descend from it, itself included. Where there is no `/proc`, none.
+pub fn family(leader: Pid) -> Vec<Stat> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    // A process that ends while we look is no longer our concern.
+    let mut others: Vec<Stat> = entries
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .filter_map(|entry| Stat::parse(&std::fs::read_to_string(entry.path().join("stat")).ok()?))
+        .collect();
+    let mut family: Vec<Stat> = others.extract_if(.., |stat| stat.pid == leader.as_raw() || stat.group == leader.as_raw()).collect();
+    let mut seen = 0;
+    while seen < family.len() {
+        let parent = family[seen].pid;
+        family.extend(others.extract_if(.., |stat| stat.parent == parent));
+        seen += 1;
+    }
+    family
+}
+
+pub struct Stat {
+    pub pid: i32,
     name: String,
+    parent: i32,
     group: i32,
     resident_bytes: u64,
 }
 
 impl Stat {
-    /// proc(5): the name is in parentheses and may hold some itself; the group is the 5th field, resident pages the 24th.
+    /// proc(5): the name is in parentheses and may hold some itself; after it come state, parent and group, resident pages are the 24th field.
     fn parse(stat: &str) -> Option<Stat> {
         let (head, rest) = stat.rsplit_once(") ")?;
+        let (pid, name) = head.split_once(" (")?;
         let fields: Vec<&str> = rest.split(' ').collect();
+        let number = |at: usize| fields.get(at)?.parse::<i32>().ok();
         let pages: u64 = fields.get(21)?.parse().ok()?;
-        let name = head.split_once('(')?.1.to_owned();
-        Some(Stat { name, group: fields.get(2)?.parse().ok()?, resident_bytes: pages * page_bytes() })
+        Some(Stat {
+            pid: pid.parse().ok()?,
+            name: name.to_owned(),
+            parent: number(1)?,
+            group: number(2)?,
+            resident_bytes: pages * page_bytes(),
+        })
     }
 }
 
@@ -254,7 +286,7 @@ fn page_bytes() -> u64 {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(4096)
 }
 
-fn written(pid: &str) -> u64 {
+fn written(pid: i32) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
     io.lines().find_map(|line| line.strip_prefix("wchar: ")).and_then(|n| n.parse().ok()).unwrap_or(0)
 }

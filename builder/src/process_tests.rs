@@ -22,7 +22,7 @@ async fn shell(script: &str, limits: BuildLimits) -> Run {
     command.args(["-c", script]);
     let deadline = Instant::now() + limits.wall;
     let out = Stdout::Capture(&mut captured, 1000);
-    let ended = run(&mut command, &limits, deadline, &log, out, Stderr::Log).await.unwrap();
+    let ended = run(&mut command, Hold::Group, &limits, deadline, &log, out, Stderr::Log).await.unwrap();
     drop(log);
     Run { ended, lines: collect.await.unwrap(), captured }
 }
@@ -106,43 +106,10 @@ async fn dropping_the_run_kills_the_group() {
     }
 }
 
-#[tokio::test]
-async fn a_build_does_not_outlive_its_node() {
-    let mut command = leashed(Path::new("sh"), &BuildLimits::default());
-    command.args(["-c", "sleep 1000 & echo $!; wait"]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut pid = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).await.unwrap();
-    assert!(alive(&pid));
-    // All that the end of the node does, however it ends.
-    drop(child.stdin.take());
-    assert!(!child.wait().await.unwrap().success());
-    while alive(&pid) {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn what_is_leashed_runs_as_it_would_and_writes_no_larger_files_than_it_may() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("file");
-    let limits = BuildLimits { file_bytes: 1 << 20, ..BuildLimits::default() };
-    let (lines, _reader) = mpsc::channel(16);
-    let log = Log::new(lines);
-    for (count, fits) in [("1000", true), ("2000000", false)] {
-        let mut captured = Vec::new();
-        let mut command = leashed(Path::new("sh"), &limits);
-        command.args(["-c", "head -c $1 /dev/zero > $2 && cat && echo done", "sh", count]).arg(&file);
-        let out = Stdout::Capture(&mut captured, 1000);
-        let ended = run(&mut command, &limits, Instant::now() + limits.wall, &log, out, Stderr::Log).await.unwrap();
-        assert!(matches!(ended, Ended::Exited(status) if status.success() == fits));
-        assert_eq!(captured, if fits { &b"done\n"[..] } else { b"" });
-    }
-}
-
 #[test]
 fn a_process_may_be_called_anything() {
     let stat = "7 (a) b (c) R 1 42 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 1 1000 3 18446744073709551615";
     let stat = Stat::parse(stat).unwrap();
-    assert_eq!((stat.name.as_str(), stat.group, stat.resident_bytes), ("a) b (c", 42, 3 * page_bytes()));
+    assert_eq!((stat.pid, stat.name.as_str(), stat.parent, stat.group), (7, "a) b (c", 1, 42));
+    assert_eq!(stat.resident_bytes, 3 * page_bytes());
 }

@@ -4,7 +4,7 @@ use crate::{
     error::BuildError,
     limit::{BuildLimits, GIT_OUTPUT_BYTES_MAX, MAIN, PUSH_BYTES_MAX},
     log::Log,
-    process::{self, Ended, Limit, Stderr, Stdout},
+    process::{self, Ended, Hold, Limit, Stderr, Stdout},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -21,6 +21,10 @@ pub struct Quarantine {
     pub objects: Option<PathBuf>,
     pub alternates: Option<String>,
 }
+
+/// Names that begin so are no app's: repositories that are not there yet, and those that are there no more.
+const NEW: &str = ".new-";
+const GONE: &str = ".gone-";
 
 #[derive(Debug, Clone)]
 pub struct Repo {
@@ -83,7 +87,7 @@ impl Repo {
     pub async fn create(&self) -> io::Result<()> {
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(parent)?;
-        let scratch = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+        let scratch = tempfile::Builder::new().prefix(NEW).tempdir_in(parent)?;
         let made = scratch.path().join("repo.git");
         let output = git(None).args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]).arg(&made).output().await?;
         if !output.status.success() {
@@ -94,6 +98,19 @@ impl Repo {
             Err(_) if self.exists() => Ok(()),
             renamed => renamed.and_then(|()| fs::File::open(parent)?.sync_all()),
         }
+    }
+
+    /// Goes whole or not at all: half a repository could neither be pushed to nor made anew. [`clear_leftovers`] takes the rest away.
+    pub fn forget(&self) -> io::Result<()> {
+        let (parent, name) = (self.dir.parent().unwrap_or(Path::new("/")), self.dir.file_name().unwrap_or_default());
+        let gone = parent.join([OsStr::new(GONE), name].into_iter().collect::<OsString>());
+        clear(&gone)?;
+        match fs::rename(&self.dir, &gone) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        fs::File::open(parent)?.sync_all()?;
+        clear(&gone)
     }
 
     fn git(&self, quarantine: &Quarantine) -> Command {
@@ -140,7 +157,7 @@ impl Commit<'_> {
     async fn ask(&self, command: &mut Command) -> Result<Vec<u8>, BuildError> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let stdout = Stdout::Capture(&mut out, GIT_OUTPUT_BYTES_MAX);
-        let ended = process::run(command, self.limits, self.deadline, self.log, stdout, Stderr::Capture(&mut err)).await;
+        let ended = process::run(command, Hold::Group, self.limits, self.deadline, self.log, stdout, Stderr::Capture(&mut err)).await;
         match ended.map_err(|e| BuildError::node("run `git`", e))? {
             Ended::Exited(status) if status.success() => Ok(out),
             Ended::Exited(_) => Err(BuildError::new(format!("git could not read the commit: {}", String::from_utf8_lossy(&err).trim()))),
@@ -203,6 +220,16 @@ impl Commit<'_> {
         }
         Ok(())
     }
+}
+
+/// What a crash left of repositories that were being made or deleted.
+pub fn clear_leftovers(repos: &Path) -> io::Result<()> {
+    let names = match fs::read_dir(repos) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?,
+    };
+    let is_left = |name: &OsString| [NEW, GONE].iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+    names.iter().filter(|name| is_left(name)).try_for_each(|name| clear(&repos.join(name)))
 }
 
 pub fn clear(path: &Path) -> io::Result<()> {

@@ -17,9 +17,11 @@ use std::process::ExitCode;
 
 /// Parses, runs, and says what went wrong: 0 done, 1 it could not be done, 2 it was not understood.
 pub fn main() -> ExitCode {
-    // Not for people: git's hooks call the binary by this word to ask the node that serves the push.
-    if std::env::args_os().nth(1).is_some_and(|word| word == "__hook") {
-        return tawi_builder::hook_main();
+    // Not for people: the node's builder calls the binary by these words, as git's hooks and to hold the processes of a build.
+    match std::env::args_os().nth(1) {
+        Some(word) if word == "__hook" => return tawi_builder::hook_main(),
+        Some(word) if word == "__keep" => return tawi_builder::keep_main(std::env::args_os().skip(2)),
+        _ => {}
     }
     let args = Args::parse();
     match commands::run(args) {

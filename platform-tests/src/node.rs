@@ -265,15 +265,15 @@ impl Node {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
     }
 
-    /// The command lines of all processes that this node started, and of those that they started.
-    pub fn descendants(&self) -> Vec<String> {
+    /// Numbers and command lines of all processes that this node started, and of those that they started.
+    pub fn descendants(&self) -> Vec<(u32, String)> {
         let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
         let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
         let (mut family, mut found) = (vec![self.pid()], Vec::new());
         while let Some(parent) = family.pop() {
             for (child, _) in parents.iter().filter(|(_, above)| *above == parent) {
                 family.push(*child);
-                found.push(fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default().replace('\0', " "));
+                found.push((*child, fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default().replace('\0', " ")));
             }
         }
         found
@@ -293,6 +293,11 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 
 fn parent_of(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
+}
+
+/// Whether a process is at work: not when all that is left of it waits for its parent to look.
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z"))
 }
 
 /// User and system time of a process in seconds.

@@ -1,10 +1,10 @@
 //! Figures of `make bench`, for people on the terminal and for machines in `target/bench.json`.
 
 use crate::repo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fs, io, path::PathBuf};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
     Higher,
@@ -12,21 +12,21 @@ pub enum Better {
 }
 
 /// One figure. Where there is a peer to compare with, the goal is for the ratio to it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
     pub name: String,
     pub value: f64,
-    pub unit: &'static str,
+    pub unit: String,
     pub better: Better,
     pub goal: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer_value: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
     /// What a reader of the number must know: how it was measured, what was extrapolated.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
 
@@ -35,7 +35,7 @@ impl Figure {
         Figure {
             name: name.to_owned(),
             value,
-            unit,
+            unit: unit.to_owned(),
             better: Better::Lower,
             goal,
             peer: None,
@@ -47,6 +47,14 @@ impl Figure {
 
     pub fn at_least(name: &str, value: f64, unit: &'static str, goal: f64) -> Figure {
         Figure { better: Better::Higher, ..Figure::at_most(name, value, unit, goal) }
+    }
+
+    /// Compares with what another did in the same run; from here on the goal is for the ratio.
+    pub fn beside(mut self, peer: &str, peer_value: f64) -> Figure {
+        self.ratio = Some(self.value / peer_value);
+        self.peer = Some(peer.to_owned());
+        self.peer_value = Some(peer_value);
+        self
     }
 
     pub fn note(mut self, note: impl Into<String>) -> Figure {
@@ -75,15 +83,27 @@ impl Results {
         Results { path: repo::root().join("target/bench.json"), figures: Vec::new() }
     }
 
+    /// Those of a run before, to which this one adds, or whose figures it replaces.
+    pub fn more() -> Results {
+        let mut results = Results::new();
+        let before = fs::read(&results.path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        results.figures = before.unwrap_or_default();
+        results
+    }
+
     /// Prints a figure and keeps it.
     #[allow(clippy::print_stdout)]
     pub fn add(&mut self, figure: Figure) {
         let sign = if figure.better == Better::Higher { "≥" } else { "≤" };
         let verdict = if figure.reached() { "reached" } else { "missed" };
         println!("{:<44} {:>12.2} {:<12} goal {sign} {:<9} {verdict}", figure.name, figure.value, figure.unit, figure.goal);
+        if let (Some(peer), Some(value), Some(ratio)) = (&figure.peer, figure.peer_value, figure.ratio) {
+            println!("    {ratio:.2} of {peer}: {value:.2}");
+        }
         if !figure.note.is_empty() {
             println!("    {}", figure.note);
         }
+        self.figures.retain(|before| before.name != figure.name);
         self.figures.push(figure);
         self.write().unwrap_or_else(|e| panic!("can't write `{}`: {e}", self.path.display()));
     }

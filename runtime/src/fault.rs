@@ -2,7 +2,7 @@
 //! Never: does anything when the variable is not set, which costs one load.
 //!
 //! For tests of what a crash leaves behind. The points: `append` and `commit` (before and after the step that makes them durable, in
-//! turn), `call` (a call has ended, nothing of it counts yet), `index` (a partition of the history is written, its position is not),
+//! turn), `checkpoint` (the embedded ledger's file was made durable, its journal is still whole), `call` (a call has ended, nothing of it counts yet), `index` (a partition of the history is written, its position is not),
 //! `release` (git has moved a ref, its release is not made).
 
 use std::sync::{

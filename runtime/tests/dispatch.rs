@@ -223,6 +223,19 @@ async fn parked_events_survive_a_restart_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_knows_how_much_it_has_parked() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-event", &ECHO.replace("20ms", "1h\", delay-max = \"1h")).await;
+    let id = function("probe-event", "readings");
+    floor.append(vec![reading("d", "event", r#"{"then":"retry"}"#), reading("d", "event", "1"), reading("e", "event", "2")]).await;
+    floor.counts_parked(&id, 2).await;
+    floor.settled(&id).await;
+    let floor = Floor::open_in(floor.crash().await).await;
+    floor.reconciler.round().await;
+    floor.counts_parked(&id, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_attempt_and_a_reject_end_in_the_dead_letters_and_replay_once() {
     let floor = Floor::open().await;
     floor.deploy("probe-event", ECHO).await;

@@ -1,7 +1,7 @@
 //! Builds that do not end by themselves.
 
 use crate::world::{Author, Gate, World, wait_for_end, wait_until};
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 use tawi_builder::BuildLimits;
 
 /// Builds stop after their limit; this is the limit of builds that are not meant to reach it.
@@ -11,16 +11,30 @@ fn script(author: &Author, body: &str) {
     author.write("build.rs", &format!("fn main() {{ {body} }}\n"));
 }
 
+/// A build script that never ends, and that has started a daemon: in a session of its own, an orphan. Both write their number.
+async fn endless(author: &Author, pids: &Path) {
+    let daemon = format!("echo $$ >> {}; exec sleep 1000", pids.display());
+    let start = format!("std::process::Command::new(\"setsid\").args([\"-f\", \"sh\", \"-c\", {daemon:?}]).status().unwrap();");
+    let write = format!("std::process::Command::new(\"sh\").args([\"-c\", \"echo $PPID >> {}\"]).status().unwrap();", pids.display());
+    script(author, &format!("{start} {write} loop {{}}"));
+    author.commit("endless").await;
+}
+
+async fn both(pids: &Path) -> Vec<String> {
+    let lines = || fs::read_to_string(pids).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    wait_until("the build script and its daemon", || Some(lines()).filter(|lines| lines.len() == 2)).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_runs_for_ever_is_stopped_with_everything_it_started() {
     let world = World::with(BuildLimits { wall: Duration::from_secs(8), ..BuildLimits::default() }).await;
     let author = world.author("fridge").await;
-    let pid = author.path(".git/pid");
-    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string() + \"\\n\").unwrap(); loop {{}}"));
-    author.commit("endless").await;
+    let pids = author.path(".git/pids");
+    endless(&author, &pids).await;
     author.push().await.refused().says("error: the build was stopped after 8 s").says("hint: does a build script");
-    let pid = fs::read_to_string(pid).unwrap();
-    wait_for_end(&pid).await;
+    for pid in both(&pids).await {
+        wait_for_end(&pid).await;
+    }
     assert_eq!(world.current("fridge"), None);
 }
 
@@ -52,13 +66,14 @@ async fn who_hangs_up_ends_the_build() {
     let author = world.author("fridge").await;
     author.push().await.ok();
     let before = world.current("fridge");
-    let pid = author.path(".git/pid");
-    script(&author, &format!("std::fs::write({pid:?}, std::process::id().to_string() + \"\\n\").unwrap(); loop {{}}"));
-    author.commit("endless").await;
+    let pids = author.path(".git/pids");
+    endless(&author, &pids).await;
     let pushing = author.start_push();
-    let pid = wait_until("the build script", || fs::read_to_string(&pid).ok().filter(|pid| pid.ends_with('\n'))).await;
+    let pids = both(&pids).await;
     pushing.hang_up();
-    wait_for_end(&pid).await;
+    for pid in pids {
+        wait_for_end(&pid).await;
+    }
 
     author.git(&["reset", "-q", "--hard", "HEAD~1"]).await.ok();
     fs::remove_file(author.path("build.rs")).ok();

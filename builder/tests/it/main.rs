@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod keeper;
 mod limits;
 mod order;
 mod refusals;

@@ -84,3 +84,21 @@ async fn a_start_finishes_what_the_last_run_left_between_ref_and_release() {
     let world = World::at(dir, BuildLimits::default()).await;
     assert_eq!(world.current("fridge"), Some((2, moved)), "once is enough");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_clears_away_what_a_delete_has_left() {
+    let world = World::start().await;
+    let author = world.author("fridge").await;
+    author.push().await.ok();
+    let repos = world.repo("fridge").parent().unwrap().to_owned();
+    let dir = world.stop().await;
+    // As far as a delete gets before the power goes; and as far as a first push gets.
+    std::fs::rename(repos.join("fridge.git"), repos.join(".gone-fridge.git")).unwrap();
+    std::fs::create_dir_all(repos.join(".new-x/repo.git")).unwrap();
+    let world = World::at(dir, BuildLimits::default()).await;
+    assert_eq!(std::fs::read_dir(&repos).unwrap().count(), 0);
+    // Until its source is gone the app is there as it was, and the delete can be repeated.
+    assert_eq!(world.current("fridge").map(|(number, _)| number), Some(1));
+    world.builder.delete_app(&app("fridge")).await.unwrap();
+    author.git(&["push", &world.url("good", "fridge"), "main"]).await.ok().says("Live: release 1");
+}

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tawi_builder::{Access, BuildLimits, Builder, BuilderOptions, Checks, HookProgram};
+use tawi_builder::{Access, BuildLimits, Builder, BuilderOptions, Checks, Program};
 use tawi_runtime::{
     deploy::Store,
     model::{AppId, id::default_tenant},
@@ -58,7 +58,8 @@ pub fn options(data: &Path) -> BuilderOptions {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_tawi-builder-hook"));
     BuilderOptions {
         base_url: "http://node.example".into(),
-        hook: HookProgram { program, arguments: vec![] },
+        hook: Program { program: program.clone(), arguments: vec![] },
+        keeper: Program { program, arguments: vec!["keep".to_owned()] },
         ..BuilderOptions::new(data).unwrap()
     }
 }

@@ -127,7 +127,8 @@ fn throughput(results: &mut Results) {
         total / ingest.as_secs_f64()
     );
     results.add(Figure::at_least("readings through a function", total / handled.as_secs_f64(), "1/s", 20_000.0).note(note));
-    results.add(Figure::at_most("history caught up after the end", behind, "s", 1.0));
+    let note = format!("then the node has {:.0} MB resident", node.resident_bytes() as f64 / 1e6);
+    results.add(Figure::at_most("history caught up after the end", behind, "s", 1.0).note(note));
 }
 
 fn lag(node: &Node, app: &str) -> u64 {

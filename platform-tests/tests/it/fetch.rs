@@ -6,7 +6,7 @@ use std::{
     sync::mpsc::{Receiver, channel},
     thread,
 };
-use tawi_platform_tests::{App, Node};
+use tawi_platform_tests::{App, Node, app};
 
 /// A server that answers every request with `200 pong`, and hands over what it was asked.
 fn server() -> (SocketAddr, Receiver<String>) {
@@ -41,10 +41,15 @@ fn answer(mut stream: std::net::TcpStream, asked: &std::sync::mpsc::Sender<Strin
 /// The probe, granted this address.
 fn probe_for(node: &Node, addr: SocketAddr) -> App {
     let app = App::prebuilt("probe-fetch");
-    app.manifest(|m| m["grant"].as_table_mut().unwrap()["http"] = vec![addr.to_string()].into());
+    grant(&app, node, "http", &addr.to_string());
+    app
+}
+
+/// The only grant of this kind from now on.
+fn grant(app: &App, node: &Node, key: &str, host: &str) {
+    app.manifest(|manifest| app::set(manifest, "grant", key, vec![host]));
     app.commit("the port of today");
     app.push(node);
-    app
 }
 
 #[test]
@@ -64,9 +69,7 @@ fn a_granted_host_is_asked_with_method_and_body() {
 fn a_host_that_was_not_granted_is_never_asked() {
     let node = Node::start();
     let app = App::prebuilt("probe-fetch");
-    app.manifest(|m| m["grant"].as_table_mut().unwrap()["http"] = vec!["api.example.com"].into());
-    app.commit("another host");
-    app.push(&node);
+    grant(&app, &node, "http", "api.example.com");
     let (addr, asked) = server();
     let answer = node.client().get(&app.run_path(&format!("/?url=http://{addr}/ping"))).expect(403).text();
     assert!(answer.contains("127.0.0.1") && answer.contains("http"), "it names the line to add: {answer}");
@@ -79,4 +82,22 @@ fn a_server_that_is_not_there_is_an_answer_too() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let app = probe_for(&node, free);
     node.client().get(&app.run_path(&format!("/?url=http://{free}/"))).expect(502);
+}
+
+/// `127.1` is a name to everybody but the resolver, which takes it for this machine: so would any name whose owner wants it.
+#[test]
+fn a_name_that_leads_into_a_private_net_is_not_asked_unless_that_is_granted() {
+    let node = Node::start();
+    let (addr, asked) = server();
+    let name = format!("127.1:{}", addr.port());
+    let app = App::prebuilt("probe-fetch");
+    grant(&app, &node, "http", &name);
+    let path = app.run_path(&format!("/?url=http://{name}/ping"));
+    let answer = node.client().get(&path).expect(403).text();
+    assert!(answer.contains("private") && answer.contains("http-private"), "it names the line to add: {answer}");
+    assert!(asked.try_recv().is_err());
+
+    grant(&app, &node, "http-private", &name);
+    assert_eq!(node.client().get(&path).expect(200).text(), "pong");
+    assert!(asked.recv().unwrap().to_ascii_lowercase().contains(&format!("host: {name}")));
 }

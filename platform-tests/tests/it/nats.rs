@@ -55,6 +55,64 @@ fn a_message_published_by_any_nats_client_is_one_for_apps() {
     assert_eq!((echo["subject"].as_str(), echo["value"].as_str()), (Some("probe.in.order"), Some("[7]")));
 }
 
+/// Durable when it returns, or why not.
+async fn publish(stream: &jetstream::Context, subject: &str, payload: &[u8]) -> Result<(), String> {
+    let sent = stream.publish(subject.to_owned(), payload.to_vec().into()).await.map_err(|e| e.to_string())?;
+    sent.await.map(drop).map_err(|e| e.to_string())
+}
+
+/// What can't be an event is neither lost nor in anybody's way: it is a log line with the reason in it, once.
+#[test]
+fn what_outsiders_get_wrong_is_named_and_holds_up_nobody() {
+    let long = format!("\"{}\"", "x".repeat(70_000));
+    let wrong: [(&str, &[u8], &str); 8] = [
+        ("tawi.v1.main.reading.a%20b.state", b"1", "is not the id of a device"),
+        ("tawi.v1.main.reading.d.%00", b"1", "is not the id of a sensor"),
+        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":"yesterday"}"#, "is not a time"),
+        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":7}"#, "is not a string"),
+        ("tawi.v1.main.reading.d.state", br#"{"value":1,"timestamp":"2400-01-01T00:00:00Z"}"#, "years ahead"),
+        ("tawi.v1.main.reading.d.state", long.as_bytes(), "a value has at most"),
+        ("tawi.v1.main.event.reading.d.state", b"1", "only the node writes"),
+        ("tawi.v1.main.event.log.tawi.x", b"1", "only the node writes"),
+    ];
+    let mut node = Node::on(Ledger::Jetstream);
+    App::prebuilt("probe-state").push(&node);
+    let good = |node: &Node, upto: usize| {
+        wait_for("the good readings", SOON, || node.state("probe-state", "count/d"), |n| n.as_deref() == Some(upto.to_string().as_str()));
+    };
+    with_client(&url(&node), async |client| {
+        let stream = jetstream::new(client);
+        publish(&stream, READING, b"0").await.unwrap();
+        for (subject, payload, _) in &wrong {
+            publish(&stream, subject, payload).await.unwrap();
+            publish(&stream, READING, b"1").await.unwrap();
+        }
+        // No JSON is no mistake: any bytes are a value. And where nobody listens, the server says so.
+        publish(&stream, READING, b"{broken \xff").await.unwrap();
+        for nowhere in ["tawi.v1.main.reading.d", "tawi.v1.main.reading.d.state.more", "tawi.v1.other.reading.d.state"] {
+            publish(&stream, nowhere, b"1").await.unwrap_err();
+        }
+        publish(&stream, READING, "1".repeat(200_000).as_bytes()).await.unwrap_err();
+    });
+    good(&node, 1 + wrong.len() + 1);
+
+    let refused = "kind:log AND text:\"refused a message\"";
+    wait_for("a line for each", SOON, || node.history(refused).len(), |n| *n == wrong.len());
+    let lines = node.history(refused);
+    for (subject, _, reason) in &wrong {
+        let names = |line: &serde_json::Value| line.to_string().contains(subject) && line.to_string().contains(reason);
+        assert_eq!(lines.iter().filter(|line| names(line)).count(), 1, "`{subject}`: {reason}: {lines:#?}");
+    }
+    assert!(node.log().contains("a message to intake was refused"), "the operator sees it too");
+
+    // Taken in once: the next start does not meet it again.
+    node.restart();
+    with_client(&url(&node), async |client| publish(&jetstream::new(client), READING, b"2").await.unwrap());
+    good(&node, 1 + wrong.len() + 2);
+    node.wait_for_history("device:d", 1 + wrong.len() as u64 + 2);
+    assert_eq!(node.history(refused).len(), wrong.len());
+}
+
 #[test]
 fn an_outsider_hears_what_apps_publish() {
     let node = Node::on(Ledger::Jetstream);

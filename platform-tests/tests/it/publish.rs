@@ -1,7 +1,7 @@
 //! What a function publishes, and when it is there.
 
 use serde_json::json;
-use tawi_platform_tests::{App, Node};
+use tawi_platform_tests::{App, Ledger, Node};
 
 /// An order for probe-publish.
 fn order(subject: &str, value: u64, then: &str) -> serde_json::Value {
@@ -70,4 +70,34 @@ fn a_call_has_a_limit_of_effects() {
     let over = publish(1001);
     assert_eq!(over["kind"], "Limit", "{over}");
     assert!(over["reason"].as_str().unwrap().contains("1000"), "{over}");
+}
+
+fn a_circle_ends(ledger: Ledger) {
+    let node = Node::on(ledger);
+    let app = App::prebuilt("probe-publish");
+    app.manifest(|manifest| manifest["on"][0].as_table_mut().unwrap().insert("subject".to_owned(), ">".into()).map(drop).unwrap());
+    app.commit("listens to all, itself included");
+    app.push(&node);
+    let seen = node.subscribe("probe.>");
+    // Each order's value is the next order; the last of them does nothing.
+    let nothing = json!({ "subject": "probe.x", "times": 0 });
+    let rounds = (0..20).fold(nothing.clone(), |next, _| json!({ "subject": "probe.round", "value": next, "times": 1 }));
+    node.client().reading("d", "publish", rounds);
+    let dead = node.wait_for_dead("probe-publish", 1).remove(0);
+    assert!(dead.error.contains("`probe.round` is not published: 16 events have come of one already"), "{}", dead.error);
+    // At once: another try comes to the same.
+    assert_eq!(node.dead_show(&dead)["attempts"], 1);
+    // What begins outside begins anew.
+    node.client().post(&app.run_path("/"), json!({ "subject": "probe.end", "value": nothing, "times": 1 }).to_string()).expect(200);
+    assert_eq!(seen.until(|e| e["subject"] == "probe.end").len(), 16 + 1);
+}
+
+#[test]
+fn a_function_that_feeds_itself_ends_in_the_dead_letters() {
+    a_circle_ends(Ledger::Embedded);
+}
+
+#[test]
+fn a_circle_over_nats_ends_in_the_dead_letters_too() {
+    a_circle_ends(Ledger::Jetstream);
 }

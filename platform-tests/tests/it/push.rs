@@ -8,6 +8,7 @@ use serde_json::json;
 use std::os::unix::process::CommandExt;
 use tawi_platform_tests::{
     App, Node, Ran,
+    node::is_alive,
     operator::{number, text},
     repo,
     wait::SOON,
@@ -181,12 +182,47 @@ fn a_pusher_who_goes_away_cancels_the_build() {
     // In a group of its own, as in a terminal: the end of one is the end of the helper that has the connection.
     let mut push = app.git_command().args(["push", "tawi", "main"]).stderr(std::process::Stdio::null()).process_group(0).spawn().unwrap();
     // Only what this node started: other tests build too.
-    let building = || node.descendants().iter().any(|args| args.contains("cargo") || args.contains("build-script"));
+    let building = || node.descendants().iter().any(|(_, args)| args.contains("cargo") || args.contains("build-script"));
     wait_for("the build to run", tawi_platform_tests::wait::LATER, building, |is| *is);
     killpg(Pid::from_raw(i32::try_from(push.id()).unwrap()), Signal::SIGTERM).unwrap();
     push.wait().unwrap();
     wait_for("the build to be stopped", SOON, building, |is| !*is);
     assert!(node.tawi(&["apps", "list", "--json"]).ok().rows().iter().all(|app| app["release"].is_null()));
+}
+
+/// A node that is killed can't clean up behind it. What it started ends all the same: git, its hook, cargo, the build script, and the
+/// daemon that the build script has left in a session of its own.
+#[test]
+fn a_build_ends_with_a_node_that_is_killed() {
+    let mut node = Node::start();
+    let app = App::new(&node, "slow");
+    let pids = node.scratch().join("pids");
+    let daemon = format!("echo $$ >> {}; exec sleep 100000", pids.display());
+    let script = format!(
+        "use std::{{fs, io::Write, process}};
+        fn main() {{
+            process::Command::new(\"setsid\").args([\"--fork\", \"sh\", \"-c\", {daemon:?}]).status().unwrap();
+            let mut pids = fs::File::options().create(true).append(true).open({pids:?}).unwrap();
+            writeln!(pids, \"{{}}\", process::id()).unwrap();
+            loop {{ std::thread::park(); }}
+        }}"
+    );
+    app.write("build.rs", script);
+    app.commit("never built");
+    app.set_remote(&node, node.token());
+    let mut push = app.git_command().args(["push", "tawi", "main"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let written = || std::fs::read_to_string(&pids).unwrap_or_default().lines().flat_map(str::parse).collect::<Vec<u32>>();
+    let written = wait_for("the build script and its daemon", tawi_platform_tests::wait::LATER, written, |pids| pids.len() == 2);
+    let mut started = node.descendants();
+    for (part, words) in [("git", "receive-pack"), ("the hook", "__hook"), ("cargo", "cargo build"), ("the script", "build-script")] {
+        assert!(started.iter().any(|(_, line)| line.contains(words)), "{part} is not among {started:?}");
+    }
+    started.extend(written.into_iter().map(|pid| (pid, "written by itself".to_owned())));
+
+    node.kill9();
+    let left = || started.iter().filter(|(pid, _)| is_alive(*pid)).collect::<Vec<_>>();
+    wait_for("everything to end with the node", SOON, left, Vec::is_empty);
+    push.wait().unwrap();
 }
 
 /// What functions/ holds is what the guide shows, so each of them must be one that deploys.

@@ -109,6 +109,7 @@ impl Consumer {
                 return;
             }
             let more = self.go_on(&mut head);
+            self.shared.set_parked(self.parking.count());
             self.wait(&mut head, more).await;
         }
     }
@@ -182,7 +183,7 @@ impl Consumer {
     fn has_room(&self) -> bool {
         self.shared.open() < OPEN_MAX
             && self.queues.bytes() < QUEUED_BYTES_MAX
-            && self.parking.len() < PARKED_MAX
+            && self.parking.count() < PARKED_MAX
             && self.app.lane.has_room()
     }
 

@@ -1,6 +1,10 @@
 //! A call's effects and log lines as events for the log. Pure.
 
-use crate::model::{Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value, event::Cause};
+use crate::model::{
+    Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value,
+    event::{Cause, Place},
+    limit::HOPS_MAX,
+};
 
 /// The call whose effects these are.
 pub struct Origin<'a> {
@@ -13,6 +17,19 @@ pub struct Origin<'a> {
 }
 
 impl Origin<'_> {
+    /// Why the call may not publish: the event it handles is the end of a chain that has gone on for too long.
+    pub fn refusal(&self, effects: &Effects) -> Option<String> {
+        let hops = self.event.map_or(0, |event| event.hops());
+        let what = match (effects.messages.first(), effects.commands.first()) {
+            _ if hops < HOPS_MAX => return None,
+            (Some(message), _) => format!("`{}` is not published", message.subject),
+            (None, Some(command)) => format!("`{}` of `{}` is not commanded", command.actuator, command.device),
+            (None, None) => return None,
+        };
+        let hint = "does a function, or a circle of them, listen to what it publishes? let it publish on another subject";
+        Some(format!("{what}: {hops} events have come of one already, each of the one before; {hint}"))
+    }
+
     /// Messages and commands in the order they were asked for.
     pub fn effects(&self, effects: Effects) -> Vec<NewEvent> {
         let messages = effects.messages.into_iter().map(|message| (Kind::Message, message.subject, None, message.value));
@@ -54,7 +71,10 @@ impl Origin<'_> {
             function: self.function.function.clone(),
             seq: self.event.map_or(0, |event| event.seq),
             call: self.call.to_owned(),
-            index: u32::try_from(index).unwrap_or(u32::MAX),
+            place: Place {
+                index: u16::try_from(index).unwrap_or(u16::MAX),
+                hops: self.event.map_or(0, |event| event.hops().saturating_add(1)),
+            },
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Parking {
     due: BTreeSet<(Micros, Line)>,
     /// Lines whose first was taken and is at work.
     out: HashSet<Line>,
-    len: usize,
+    count: usize,
 }
 
 impl Parking {
@@ -33,10 +33,10 @@ impl Parking {
         match self.firsts.get(&line).copied() {
             Some(first) if waiting.seq > first.seq => return self.park_behind(line, waiting),
             Some(first) if waiting.seq < first.seq => self.behind.entry(line.clone()).or_default().push_front(first),
-            Some(_) => self.len -= 1,
+            Some(_) => self.count -= 1,
             None => {}
         }
-        self.len += 1;
+        self.count += 1;
         self.set_first(line, waiting);
     }
 
@@ -46,7 +46,7 @@ impl Parking {
             Ok(at) => queue[at] = waiting,
             Err(at) => {
                 queue.insert(at, waiting);
-                self.len += 1;
+                self.count += 1;
             }
         }
     }
@@ -63,7 +63,7 @@ impl Parking {
     /// Forgets one that is settled. Whoever is settled was first in its line.
     pub fn unpark(&mut self, line: &Line, seq: Seq) {
         let Some(first) = self.firsts.get(line).copied().filter(|first| first.seq == seq) else { return };
-        self.len -= 1;
+        self.count -= 1;
         let next = self.behind.get_mut(line).and_then(VecDeque::pop_front);
         if self.behind.get(line).is_some_and(VecDeque::is_empty) {
             self.behind.remove(line);
@@ -104,8 +104,9 @@ impl Parking {
         self.due.first().map(|(due, _)| *due)
     }
 
-    pub fn len(&self) -> usize {
-        self.len
+    /// Events that wait.
+    pub fn count(&self) -> usize {
+        self.count
     }
 }
 
@@ -140,7 +141,7 @@ mod tests {
         parking.give_back(&key("quick"));
         assert_eq!(parking.take_due(Micros(60)).map(|(_, waiting)| waiting.seq), Some(2));
         assert_eq!(parking.next_due(), Some(Micros(90)));
-        assert_eq!(parking.len(), 3);
+        assert_eq!(parking.count(), 3);
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
         parking.park(key("a"), waiting(4, 9));
         parking.park(key("a"), waiting(4, 8));
         parking.park(key("a"), waiting(5, 6));
-        assert_eq!((parking.len(), parking.next_due()), (2, Some(Micros(8))));
+        assert_eq!((parking.count(), parking.next_due()), (2, Some(Micros(8))));
         for seq in [4, 5] {
             let (line, first) = parking.take_due(Micros(10)).unwrap_or_else(|| unreachable!("one is due"));
             assert_eq!(first.seq, seq);
@@ -158,7 +159,7 @@ mod tests {
             parking.give_back(&line);
         }
         assert!(!parking.holds(&key("a")));
-        assert_eq!((parking.len(), parking.next_due()), (0, None));
+        assert_eq!((parking.count(), parking.next_due()), (0, None));
     }
 
     /// A device that fails for days must not take the memory of the others.

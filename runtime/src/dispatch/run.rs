@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock,
-    engine::{Attempt, Outcome},
+    engine::{Attempt, Failure, Outcome},
     host::Taken,
     ledger::{DeadLetter, Parked},
     model::{Event, LogLine, Micros, Seq, manifest::Function},
@@ -128,10 +128,12 @@ impl Runner {
         let attempts = item.attempts + 1;
         let call = format!("{}-{}", item.event.id(), function.name);
         let origin = Origin { function: &self.shared.id, event: Some(&item.event), call: &call, attempt: attempts, now };
-        let verdict = verdict(&outcome.result, attempts, &function.retry, now);
-        let error = outcome.result.as_ref().err().map(ToString::to_string);
         let mut collected = outcome.collected;
         let Taken { effects, logs, logs_dropped, reads } = collected.take();
+        // Trying again would come to the same: the event stays as far away from its beginning as it is.
+        let result = outcome.result.and_then(|()| origin.refusal(&effects).map_or(Ok(()), |reason| Err(Failure::Reject(reason))));
+        let verdict = verdict(&result, attempts, &function.retry, now);
+        let error = result.as_ref().err().map(ToString::to_string);
         let tail = log_tail(&logs, &verdict);
         let mut fold = Fold { reads, ..Fold::default() };
         // 0: a parked event's place in the log is settled already.

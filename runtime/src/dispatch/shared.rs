@@ -3,7 +3,10 @@
 use super::{run::Ran, stats::Stats, tracker::Tracker};
 use crate::model::{FunctionId, Seq};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use tokio::sync::Notify;
 
 /// What a consumer's task shares with its runs and the committer.
@@ -11,6 +14,8 @@ pub struct Shared {
     pub id: FunctionId,
     pub(super) tracker: Mutex<Tracker>,
     pub stats: Stats,
+    /// How many events it has parked, as its task last knew.
+    parked: AtomicUsize,
     reports: Mutex<Reports>,
     pub(super) wake: Notify,
 }
@@ -28,7 +33,8 @@ pub(super) struct Reports {
 
 impl Shared {
     pub fn new(id: FunctionId) -> Arc<Shared> {
-        Arc::new(Shared { id, tracker: Mutex::default(), stats: Stats::default(), reports: Mutex::default(), wake: Notify::new() })
+        let (tracker, stats, parked) = (Mutex::default(), Stats::default(), AtomicUsize::new(0));
+        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), wake: Notify::new() })
     }
 
     /// A commit with some of its events is durable.
@@ -61,6 +67,15 @@ impl Shared {
     /// The last event looked at; what is after it in the log is the function's lag.
     pub fn scanned(&self) -> Seq {
         self.tracker.lock().scanned()
+    }
+
+    pub(super) fn set_parked(&self, count: usize) {
+        self.parked.store(count, Ordering::Relaxed);
+    }
+
+    /// Events that wait to be tried again, or behind one that does.
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
     }
 
     /// Events begun or waiting in memory.

@@ -145,6 +145,11 @@ impl Engine {
         self.permits.available_permits()
     }
 
+    /// The engine below, for benches that compare a call with what it stands on.
+    pub fn wasm(&self) -> &wasmtime::Engine {
+        &self.wasm
+    }
+
     /// False when the thread that ends endless loops has stopped: the node is not healthy then.
     pub fn is_ticking(&self) -> bool {
         self.ticker.is_alive()

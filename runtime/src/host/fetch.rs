@@ -1,11 +1,21 @@
 //! Outbound HTTP: the one thing that leaves a call at once. Granted by host, denied otherwise, and not undone.
+//!
+//! A granted name is looked up once, every address it has is checked, and the connection goes to one of those: a name that
+//! changes its mind in between changes nothing. A redirect is for the guest to follow, with a request of its own.
 
 use super::Collected;
-use crate::model::Release;
+use crate::model::{Release, manifest::Grant};
 use http::{HeaderValue, uri::Authority};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use send::{Sent, Target};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+
+mod address;
+mod send;
 
 /// The gate of one call.
 pub struct Egress {
@@ -17,7 +27,22 @@ pub struct Egress {
 /// Requests one call may begin.
 pub const FETCHES_MAX: u32 = 64;
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>);
+/// A request that may be made, if its address is one that may be asked.
+struct Admitted {
+    host: String,
+    port: u16,
+    tls: bool,
+    reach: Reach,
+}
+
+/// How far a grant goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Where the name leads on the public internet.
+    Public,
+    /// Wherever it leads: the manifest says that this is meant.
+    Anywhere,
+}
 
 impl Egress {
     pub(super) fn new(release: Arc<Release>, call: String, collected: Arc<Mutex<Collected>>) -> Egress {
@@ -25,12 +50,12 @@ impl Egress {
     }
 
     /// Refuses what is not granted; gives every request an id that is the same in every attempt.
-    fn admit(&self, request: &mut http::Request<WasiBody>) -> Result<()> {
+    fn admit(&self, request: &mut http::Request<WasiBody>) -> Result<Admitted> {
         let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;
-        let https = request.uri().scheme_str() == Some("https");
-        if !self.release.manifest.grant.http.iter().any(|grant| grants(grant, authority, https)) {
-            return Err(Error::HttpRequestDenied);
-        }
+        let tls = request.uri().scheme_str() == Some("https");
+        let reach = reach(&self.release.manifest.grant, authority, tls).ok_or(Error::HttpRequestDenied)?;
+        let port = authority.port_u16().unwrap_or(default_port(tls));
+        let admitted = Admitted { host: bare(authority.host()).to_owned(), port, tls, reach };
         let number = {
             let mut collected = self.collected.lock();
             collected.fetches += 1;
@@ -42,7 +67,7 @@ impl Egress {
         if let Ok(id) = HeaderValue::from_str(&format!("{}-h{number}", self.call)) {
             request.headers_mut().entry("idempotency-key").or_insert(id);
         }
-        Ok(())
+        Ok(admitted)
     }
 }
 
@@ -55,17 +80,63 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<Sent>> + Send> {
         let admitted = self.admit(&mut request);
         Box::new(async move {
-            use http_body_util::BodyExt;
-            admitted?;
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            Ok((response.map(BodyExt::boxed_unsync), Box::new(io) as Box<dyn Future<Output = Result<()>> + Send>))
+            let target = admitted?.find().await?;
+            send::send(target, request, options).await
         })
     }
 }
 
+impl Admitted {
+    /// The only time that the name is looked up. One address that may not be asked is enough to refuse: which one is
+    /// taken must not be a matter of luck.
+    async fn find(self) -> Result<Target> {
+        let addresses: Vec<SocketAddr> = match self.host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, self.port)],
+            Err(_) => tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(not_found)?.collect(),
+        };
+        if addresses.is_empty() {
+            return Err(Error::DestinationNotFound);
+        }
+        if self.reach == Reach::Public && !addresses.iter().all(|address| address::is_public(address.ip())) {
+            tracing::debug!(host = self.host, ?addresses, "a function may not ask this host: not an address of the internet");
+            return Err(Error::DestinationIpProhibited);
+        }
+        Ok(Target { addresses, host: self.host, tls: self.tls })
+    }
+}
+
+fn not_found(error: std::io::Error) -> Error {
+    Error::DnsError { rcode: Some(error.to_string()), info_code: None }
+}
+
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// An IPv6 address stands in brackets where a port could follow.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// What is granted of an authority. An address, and `localhost`, mean what they say; a name leads anywhere only under `http-private`.
+fn reach(grant: &Grant, authority: &Authority, tls: bool) -> Option<Reach> {
+    let granted = |list: &[String]| list.iter().any(|grant| grants(grant, authority, tls));
+    let host = authority.host().to_ascii_lowercase();
+    let is_literal = host == "localhost" || bare(&host).parse::<IpAddr>().is_ok();
+    match (granted(&grant.http_private), granted(&grant.http)) {
+        (true, _) => Some(Reach::Anywhere),
+        // A wildcard is never literal, whatever it covers.
+        (_, true) if is_literal && grant.http.iter().any(|one| !one.starts_with("*.") && grants(one, authority, tls)) => {
+            Some(Reach::Anywhere)
+        }
+        (_, true) => Some(Reach::Public),
+        (false, false) => None,
+    }
+}
+
 /// Whether `grant` (`host`, `*.domain`, either with `:port`) covers an authority. Without a port it means the scheme's own.
-fn grants(grant: &str, authority: &Authority, https: bool) -> bool {
-    let default = if https { 443 } else { 80 };
+fn grants(grant: &str, authority: &Authority, tls: bool) -> bool {
+    let default = default_port(tls);
     let (host, port) = match grant.rsplit_once(':') {
         Some((host, port)) if !host.ends_with(':') && port.chars().all(|c| c.is_ascii_digit()) => (host, port.parse().unwrap_or(0)),
         _ => (grant, default),
@@ -102,5 +173,39 @@ mod tests {
         ] {
             assert_eq!(grants(grant, &authority.parse().unwrap(), https), yes, "{grant} on {authority}");
         }
+    }
+
+    fn grant(http: &[&str], private: &[&str]) -> Grant {
+        let list = |hosts: &[&str]| hosts.iter().map(ToString::to_string).collect();
+        Grant { http: list(http), http_private: list(private), ..Grant::default() }
+    }
+
+    #[test]
+    fn a_name_leads_into_a_private_net_only_where_the_manifest_says_so() {
+        for (http, private, authority, wanted) in [
+            (&["nas.example.com"][..], &[][..], "nas.example.com", Some(Reach::Public)),
+            (&["nas.example.com"], &["nas.example.com"], "nas.example.com", Some(Reach::Anywhere)),
+            (&[], &["*.lan:8080"], "nas.lan:8080", Some(Reach::Anywhere)),
+            (&[], &["*.lan:8080"], "nas.lan", None),
+            (&["192.168.1.9", "localhost"], &[], "192.168.1.9", Some(Reach::Anywhere)),
+            (&["192.168.1.9", "localhost"], &[], "LOCALHOST", Some(Reach::Anywhere)),
+            (&["[::1]"], &[], "[::1]", Some(Reach::Anywhere)),
+            (&["*.0.0.1"], &[], "127.0.0.1", Some(Reach::Public)),
+            (&["127.1"], &[], "127.1", Some(Reach::Public)),
+            (&["api.example.com"], &["nas.lan"], "169.254.169.254", None),
+        ] {
+            assert_eq!(reach(&grant(http, private), &authority.parse().unwrap(), false), wanted, "{http:?} {private:?} on {authority}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_name_means_is_checked_after_it_was_looked_up() {
+        // An old way to write 127.0.0.1, which no list of texts would recognise.
+        let admitted = |host: &str, reach| Admitted { host: host.to_owned(), port: 80, tls: false, reach };
+        assert!(matches!(admitted("127.1", Reach::Public).find().await, Err(Error::DestinationIpProhibited)));
+        assert!(matches!(admitted("localhost", Reach::Public).find().await, Err(Error::DestinationIpProhibited)));
+        assert!(matches!(admitted("::ffff:127.0.0.1", Reach::Public).find().await, Err(Error::DestinationIpProhibited)));
+        let target = admitted("127.1", Reach::Anywhere).find().await.unwrap();
+        assert_eq!(target.addresses, ["127.0.0.1:80".parse().unwrap()]);
     }
 }

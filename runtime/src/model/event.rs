@@ -48,8 +48,30 @@ pub struct Cause {
     pub seq: Seq,
     /// The call's id: the same in every attempt.
     pub call: String,
-    /// Position among the effects of that call.
-    pub index: u32,
+    pub place: Place,
+}
+
+/// Where an event stands among all that came of the same thing outside. In a record it is one number, the index in the lower 16
+/// bits and the hops above them: one that was written before hops were counted reads as none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u32", into = "u32")]
+pub struct Place {
+    /// Position among the effects of its call.
+    pub index: u16,
+    /// Events between this one and the one from outside, or the HTTP call, at the beginning: one more than the event handled has.
+    pub hops: u16,
+}
+
+impl From<u32> for Place {
+    fn from(number: u32) -> Place {
+        Place { index: (number & 0xffff) as u16, hops: (number >> 16) as u16 }
+    }
+}
+
+impl From<Place> for u32 {
+    fn from(place: Place) -> u32 {
+        u32::from(place.hops) << 16 | u32::from(place.index)
+    }
 }
 
 /// An event in the log.
@@ -87,6 +109,11 @@ impl NewEvent {
         }
     }
 
+    /// How many events led to this one: 0 for what came from outside, and for what an HTTP call published.
+    pub fn hops(&self) -> u16 {
+        self.cause.as_ref().map_or(0, |cause| cause.place.hops)
+    }
+
     /// About how many bytes it takes in memory and in the log; for limits, not for accounts.
     pub fn size_bytes(&self) -> usize {
         let raw = self.raw.as_ref().map_or(0, Value::len_bytes);
@@ -98,5 +125,18 @@ impl Event {
     /// The id a function and an outsider know this event by.
     pub fn id(&self) -> String {
         format!("{}-{}", self.body.tenant, self.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_are_kept_and_none_where_they_were_not_counted_yet() {
+        for place in [Place::default(), Place { index: 999, hops: 16 }, Place { index: u16::MAX, hops: u16::MAX }] {
+            assert_eq!(Place::from(u32::from(place)), place);
+        }
+        assert_eq!(Place::from(999), Place { index: 999, hops: 0 });
     }
 }

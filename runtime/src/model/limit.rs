@@ -18,6 +18,9 @@ pub const STATE_VALUE_BYTES_MAX: usize = 256 * 1024;
 pub const EFFECTS_MAX: usize = 1_000;
 /// Bytes of all effects of one call: one commit must fit one message of the log.
 pub const EFFECTS_BYTES_MAX: usize = 512 * 1024;
+/// Events in a row, each published by the call on the one before it. Chains of functions that mean it have a handful; one more than
+/// this is an app, or several, that feed themselves.
+pub const HOPS_MAX: u16 = 16;
 /// Log lines of one call; what is over is counted and named in a last line.
 pub const LOG_LINES_MAX: usize = 256;
 /// Bytes of all log lines of one call.

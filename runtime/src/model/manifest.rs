@@ -92,6 +92,9 @@ pub struct Grant {
     pub secrets: Vec<String>,
     /// Hosts for outbound HTTP, lower case: `api.example.com`, `*.example.com`, `host:8443`.
     pub http: Vec<String>,
+    /// Hosts as in `http`, which may lead into a private net.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http_private: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -20,19 +20,23 @@ pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> 
     Ok(Json(summary(&state, &known(&state, caller.app(app))?)))
 }
 
-/// `DELETE /api/v1/apps/{app}`: first what is desired, then what runs, then what it knew. A delete that broke off in
-/// between can be repeated: leftovers count as the app.
+/// `DELETE /api/v1/apps/{app}`: first where it comes from, then what is desired, then what runs, then what it knew. A delete that
+/// broke off can be repeated: until its source is gone the app is there as it was, and afterwards leftovers count as the app.
 pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
     caller.may(Action::Administer)?;
     let app = caller.app(path.id("app")?);
+    if !has_leftovers(&state, &app)? {
+        known(&state, app.clone())?;
+    }
+    (state.forget_source)(app.clone()).await.map_err(|e| Problem::internal(&e))?;
     let (store, desired) = (state.store.clone(), app.clone());
     match tokio::task::spawn_blocking(move || store.delete_app(&desired)).await? {
-        Err(StoreError::NoApp(_)) if has_leftovers(&state, &app)? => {}
+        // A builder forgets the releases with their source.
+        Err(StoreError::NoApp(_)) => {}
         done => done?,
     }
     state.dispatch.remove(&app).await;
     state.ledger.apply(Op::DeleteApp { app: app.clone() }).await?;
-    (state.forget_source)(app.clone()).await.map_err(|e| Problem::internal(&e))?;
     tracing::info!(%app, by = caller.0.name, "app deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -25,7 +25,11 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> 
         let mut shown = json!({ "function": function.name, "trigger": words(&function.trigger) });
         if let Trigger::Event { .. } = function.trigger {
             let id = FunctionId { app: app.clone(), function: function.name.clone() };
-            let parked = state.ledger.parked(&id)?.len();
+            // One that does not run counts nothing, but what it has parked waits in the ledger.
+            let parked = match state.dispatch.consumer(&id) {
+                Some(consumer) => consumer.parked(),
+                None => state.ledger.parked(&id)?.len(),
+            };
             shown["parked"] = parked.into();
             shown["lag"] = lag(&state, &id).map_or(Value::Null, |behind| (behind + parked as u64).into());
             shown["dead"] = dead.iter().filter(|letter| letter.function == id).count().into();

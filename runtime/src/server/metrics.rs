@@ -41,7 +41,7 @@ fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {
     let mut figures = Vec::new();
     for consumer in state.dispatch.consumers() {
         let labels = labels(&consumer.id);
-        let parked = state.ledger.parked(&consumer.id)?.len() as u64;
+        let parked = consumer.parked() as u64;
         let lag = lag(state, &consumer.id).unwrap_or(0) + parked;
         metrics.function_lag.get_or_create(&labels).set(signed(lag));
         metrics.function_parked.get_or_create(&labels).set(signed(parked));

@@ -48,6 +48,10 @@ impl Floor {
 
     pub async fn open_in(dir: tempfile::TempDir) -> Floor {
         let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        Floor::open_on(dir, config).await
+    }
+
+    pub async fn open_on(dir: tempfile::TempDir, config: LedgerConfig) -> Floor {
         let ledger = Ledger::open(&config).await.unwrap();
         let engine = Engine::open(&EngineOptions { instances_max: 32 }).unwrap();
         let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
@@ -59,11 +63,14 @@ impl Floor {
 
     /// Deploys a guest with this manifest; live when it returns.
     pub async fn deploy(&self, guest_name: &str, manifest: &str) -> u64 {
+        self.deploy_component(&guest(guest_name), manifest).await
+    }
+
+    pub async fn deploy_component(&self, component: &[u8], manifest: &str) -> u64 {
         let manifest = Manifest::parse(manifest).unwrap();
         let id = AppId::new(default_tenant(), manifest.app.clone());
-        let component = guest(guest_name);
-        self.engine.verify(&component, &manifest).unwrap();
-        let artifact = self.store.put_artifact(&component).unwrap();
+        self.engine.verify(component, &manifest).unwrap();
+        let artifact = self.store.put_artifact(component).unwrap();
         let draft = Draft { artifact, manifest, commit: "0".repeat(40), summary: "test".into(), created: clock::now(), rollback_of: None };
         let number = self.store.add_release(&id, draft).unwrap().number;
         self.reconciler.round().await;
@@ -124,6 +131,18 @@ impl Floor {
             }
         };
         tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the function settles what is in the log");
+    }
+
+    /// Waits until a function says that it has parked so many.
+    pub async fn counts_parked(&self, id: &FunctionId, count: usize) {
+        let wait = async {
+            while self.dispatch.consumer(id).unwrap().parked() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait)
+            .await
+            .unwrap_or_else(|_| panic!("the function never had {count} events parked"));
     }
 
     /// Stops as a crash would: without a word to the ledger. The folder stays.

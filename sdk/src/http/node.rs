@@ -157,6 +157,10 @@ fn not_answered(host: &str, code: wasi::ErrorCode) -> Error {
         wasi::ErrorCode::HttpRequestDenied => {
             Error::of(ErrorKind::Denied, format!("a request to `{host}` is not granted: add it to `http` under [grant] in tawi.toml"))
         }
+        wasi::ErrorCode::DestinationIpProhibited => {
+            let why = format!("`{host}` leads into a private net: if that is meant, add it to `http-private` under [grant] in tawi.toml");
+            Error::of(ErrorKind::Denied, why)
+        }
         code => Error::of(ErrorKind::Unavailable, format!("`{host}` did not answer: {code:?}")),
     }
 }

@@ -73,7 +73,7 @@ fn a_hit_has_all_that_the_event_had() {
     event.body.value = Value::Bytes(vec![0, 255, 16].into());
     event.body.raw = Some(Value::json(r#"{"a":[1, 2]}"#).unwrap());
     event.body.received = received;
-    event.body.cause = Some(Cause { app: id("shop"), function: id("f"), seq: 40, call: "c1".to_owned(), index: 2 });
+    event.body.cause = Some(Cause { app: id("shop"), function: id("f"), seq: 40, call: "c1".to_owned(), place: Default::default() });
     let place = history_of(&[Arc::new(event.clone())]);
     let hit = find(&place.history, "device:gw.7").hits.remove(0);
     assert_eq!(hit.value, event.value);

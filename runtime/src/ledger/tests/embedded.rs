@@ -252,6 +252,39 @@ async fn a_journal_that_lost_what_it_had_promised_is_not_opened() {
     assert!(headless.unwrap_err().to_string().contains("the header of segment"));
 }
 
+#[test]
+fn a_journal_that_nobody_empties_ends() {
+    use super::super::{
+        journal::{Journal, Refused, redo},
+        tables::Rules,
+    };
+    let disk = SimDisk::new(1);
+    let rules = Rules { dedup_window_micros: 1 };
+    let mut journal = Journal::begin(Arc::new(disk.clone()), 1).ok().unwrap();
+    let mut last = 0;
+    let error = loop {
+        match journal.append(rules, &[append(last..last + 10)]) {
+            Ok(number) => last = number,
+            Err(Refused::Clean(error) | Refused::Doubtful(error)) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Full);
+    assert!(error.to_string().contains("the journal has 64 segments"), "{error}");
+    // What was written counts, and what a checkpoint gives back is used.
+    let mut found = 0;
+    redo(&disk, 1, u64::MAX, |number, group| {
+        found += 1;
+        assert_eq!((number, group.ops.len(), group.rules), (found, 1, rules));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(found, last);
+    disk.set_room(0);
+    journal.checkpoint(last / 2);
+    assert_eq!(journal.append(rules, &[append([1])]).ok(), Some(last + 1));
+    redo(&disk, last / 2 + 1, u64::MAX, |_, _| Ok(())).unwrap();
+}
+
 #[tokio::test]
 async fn appends_leave_a_reserve_to_commits() {
     let disk = SimDisk::new(7);

@@ -17,7 +17,7 @@ const TOP: &[&str] = &["app", "on", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
 const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "retry"];
 const RETRY: &[&str] = &["attempts", "backoff", "delay", "delay-max"];
-const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http"];
+const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http", "http-private"];
 const LIMITS: &[&str] = &["memory"];
 const BUILD: &[&str] = &["component", "package"];
 
@@ -171,6 +171,7 @@ fn read_grant(grant: &Section<'_>) -> Grant {
         config: grant.boolean("config"),
         secrets: grant.checked("secrets", GRANTS_MAX, |name| check_key(name).map(|()| name.to_owned())),
         http: grant.checked("http", GRANTS_MAX, outbound_host),
+        http_private: grant.checked("http-private", GRANTS_MAX, outbound_host),
     }
 }
 

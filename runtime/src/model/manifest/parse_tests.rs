@@ -25,6 +25,7 @@ command = ["fan1"]
 state = true
 secrets = ["API_KEY"]
 http = ["API.example.com", "*.example.org:8443"]
+http-private = ["nas.lan"]
 
 [limits]
 memory = "128MiB"
@@ -59,6 +60,7 @@ fn everything_a_manifest_can_say_is_read() {
     let status = manifest.function("status").unwrap();
     assert_eq!(status.trigger, Trigger::Http { path: "/status".into(), auth: Auth::Public });
     assert_eq!(manifest.grant.http, ["api.example.com", "*.example.org:8443"]);
+    assert_eq!(manifest.grant.http_private, ["nas.lan"]);
     assert!(manifest.grant.state && !manifest.grant.history);
     assert_eq!(manifest.limits.memory_bytes, 128 << 20);
     assert_eq!(manifest.build.package.as_deref(), Some("fridge"));
@@ -156,6 +158,7 @@ fn values_out_of_range_are_refused() {
         ("[grant]\npublish = [\"a\", \"a\"]", "stands twice"),
         ("[grant]\nhttp = [\"https://example.com\"]", "leave out scheme and path"),
         ("[grant]\nhttp = [\"*\"]", "is not a host"),
+        ("[grant]\nhttp-private = [\"*\"]", "is not a host"),
         ("[grant]\nhttp = [\"example.com:0\"]", "a port is a number"),
         ("[grant]\ncommand = [\"a/b\"]", "name a device, or `*`"),
         ("[grant]\nsecrets = [\"a b\"]", "is not a name"),

@@ -126,6 +126,22 @@ async fn a_deleted_app_leaves_nothing_and_a_delete_that_broke_off_can_be_repeate
     node.ask("DELETE", "/api/v1/apps/fridge", "").await.problem(404);
 }
 
+/// What was first to go would be missed at the repeat: nobody would know of a source without an app.
+#[tokio::test]
+async fn an_app_whose_source_stays_is_not_deleted() {
+    let node = Node::start().await;
+    release(&node, "v1");
+    let function = trouble(&node).await;
+    let stuck = node.dir.path().join(super::STUCK);
+    std::fs::write(&stuck, "").unwrap();
+    node.ask("DELETE", "/api/v1/apps/fridge", "").await.problem(500);
+    assert_eq!(node.rooms.store.apps(), std::slice::from_ref(&function.app));
+    assert_eq!(node.rooms.ledger.dead_count().unwrap(), 1);
+    std::fs::remove_file(&stuck).unwrap();
+    node.ask("DELETE", "/api/v1/apps/fridge", "").await.is(204);
+    assert!(node.rooms.store.apps().is_empty());
+}
+
 #[tokio::test]
 async fn a_redeploy_says_what_it_does_and_how_it_ends() {
     let node = Node::start().await;

@@ -31,7 +31,7 @@ async fn take(stream: &mut BodyDataStream, count: usize) -> Vec<serde_json::Valu
 
 async fn log(node: &Node, function: &str, message: &str) {
     let id = |text| Id::new(text).unwrap();
-    let cause = Cause { app: id("fridge"), function: id(function), seq: 1, call: "c1".into(), index: 0 };
+    let cause = Cause { app: id("fridge"), function: id(function), seq: 1, call: "c1".into(), place: Default::default() };
     let event = NewEvent {
         tenant: default_tenant(),
         kind: Kind::Log,

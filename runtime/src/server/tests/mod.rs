@@ -30,6 +30,9 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+/// While there is a file of this name, no source can be forgotten.
+pub const STUCK: &str = "stuck";
+
 /// A node's rooms behind its API.
 pub struct Node {
     pub dir: TempDir,
@@ -56,6 +59,7 @@ impl Node {
         let metrics = Metrics::new();
         let engine = Engine::open(&EngineOptions { instances_max: 2 }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
+        let stuck = dir.path().join(STUCK);
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
             started: Instant::now(),
@@ -63,7 +67,10 @@ impl Node {
             dispatch: Arc::new(Dispatch::new(engine, ledger.clone(), no_history)),
             ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
             redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
-            forget_source: Arc::new(|_| async { Ok(()) }.boxed()),
+            forget_source: Arc::new(move |_| {
+                let is_stuck = stuck.exists();
+                async move { if is_stuck { Err(std::io::Error::other("stuck")) } else { Ok(()) } }.boxed()
+            }),
             unready: Arc::new(Vec::new),
             stopping: CancellationToken::new(),
             config,
