@@ -3,9 +3,9 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use support::{Floor, app, function, reading};
-use tawi_runtime::model::Kind;
+use tawi_runtime::{clock, deploy::Reconciler, dispatch::Dispatch, host::HistoryPage, ledger::Op, model::Kind};
 
 const ALERT: &str = r#"
 [app]
@@ -58,11 +58,95 @@ async fn a_hot_key_counts_every_event_once() {
             floor.append((0..100).map(|_| reading(&device, "temp", "1")).collect()).await;
         }
         floor.settled(&function("daily-average", "count")).await;
-        let entries = floor.ledger.state_entries(&app("daily-average"), "day/", None, 100).unwrap();
-        let counts: u64 =
-            entries.iter().map(|(_, value)| serde_json::from_slice::<serde_json::Value>(value).unwrap()["count"].as_u64().unwrap()).sum();
-        assert_eq!(counts, 1_000, "order {order}: {entries:?}");
+        assert_eq!(counted(&floor), 1_000, "order {order}");
     }
+}
+
+/// Readings that `daily-average` has counted.
+fn counted(floor: &Floor) -> u64 {
+    let entries = floor.ledger.state_entries(&app("daily-average"), "day/", None, 100).unwrap();
+    let count = |value: &[u8]| serde_json::from_slice::<serde_json::Value>(value).unwrap()["count"].as_u64().unwrap();
+    entries.iter().map(|(_, value)| count(value)).sum()
+}
+
+/// Releases come while events are under way, each with other words for the same events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_changes_runs_no_event_twice() {
+    let floor = Arc::new(Floor::open().await);
+    floor.deploy("daily-average", &AVERAGE.replace("ORDER", "device")).await;
+    let (enough, mut told) = tokio::sync::watch::channel(false);
+    let devices = tokio::spawn({
+        let floor = floor.clone();
+        async move {
+            let mut sent = 0;
+            while !*told.borrow_and_update() {
+                floor.append((0..10).map(|n| reading(&format!("d{n}"), "temp", "1")).collect()).await;
+                sent += 10;
+                // Always some that wait, never many.
+                while counted(&floor) + 50 < sent {
+                    tokio::task::yield_now().await;
+                }
+            }
+            sent
+        }
+    });
+    for round in 0..8 {
+        let order = ["none", "device"][round % 2];
+        let subject = ["reading.>", "reading.*.temp"][round / 2 % 2];
+        floor.deploy("daily-average", &AVERAGE.replace("ORDER", order).replace("reading.>", subject)).await;
+    }
+    enough.send_replace(true);
+    let sent = devices.await.unwrap();
+    floor.settled(&function("daily-average", "count")).await;
+    assert_eq!(counted(&floor), sent);
+}
+
+/// The ledger has forgotten an app, the node does not know yet: what is in the log since the beginning is nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_the_ledger_has_forgotten_begins_no_log_from_its_start() {
+    let floor = Floor::open().await;
+    let id = function("daily-average", "count");
+    floor.deploy("daily-average", &AVERAGE.replace("ORDER", "device")).await;
+    floor.append((0..10).map(|_| reading("d", "temp", "1")).collect()).await;
+    floor.settled(&id).await;
+    floor.ledger.apply(Op::DeleteApp { app: app("daily-average") }).await.unwrap();
+    floor.append(vec![reading("d", "temp", "1")]).await;
+    let ended = async {
+        while floor.dispatch.consumer(&id).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("its consumer ends");
+    assert_eq!(counted(&floor), 0);
+
+    // Deployed again it begins with what comes then.
+    floor.deploy("daily-average", &AVERAGE.replace("ORDER", "device")).await;
+    floor.append(vec![reading("d", "temp", "1")]).await;
+    floor.settled(&id).await;
+    assert_eq!(counted(&floor), 1);
+}
+
+/// Two nodes on one log run the same function. Whoever commits second is refused, and finds it done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_on_one_log_double_nothing() {
+    let floor = Floor::open().await;
+    let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
+    let other = Arc::new(Dispatch::new(floor.engine.clone(), floor.ledger.clone(), history));
+    floor.deploy("daily-average", &AVERAGE.replace("ORDER", "device")).await;
+    Reconciler::new(floor.store.clone(), floor.engine.clone(), other.clone()).round().await;
+    for round in 0..50 {
+        floor.append((0..10).map(|n| reading(&format!("d{}", n % 3), "temp", "1")).collect()).await;
+        // What is there to be fought about is not there all at once.
+        while counted(&floor) < round * 10 + 5 {
+            tokio::task::yield_now().await;
+        }
+    }
+    floor.settled(&function("daily-average", "count")).await;
+    let shared = other.consumer(&function("daily-average", "count")).unwrap();
+    while shared.scanned() < *floor.ledger.head().borrow() || shared.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(counted(&floor), 500);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,15 +258,64 @@ async fn the_last_attempt_and_a_reject_end_in_the_dead_letters_and_replay_once()
     assert_eq!(floor.all(Kind::Message).len(), 1);
     assert!(floor.all(Kind::Log).len() >= 4);
 
-    let replay = tawi_runtime::ledger::Op::ReplayDead { function: id.clone(), seq: 2, now: tawi_runtime::clock::now() };
+    let replay = Op::ReplayDead { function: id.clone(), seq: 2, now: clock::now() };
     floor.ledger.apply(replay).await.unwrap();
-    floor.dispatch.consumer(&id).unwrap().refresh();
+    floor.dispatch.consumer(&id).unwrap().replayed(2);
     // It is rejected again, and is a dead letter again.
     let mut head = floor.ledger.head();
     while floor.ledger.dead_count().unwrap() < 2 {
         head.changed().await.unwrap();
     }
     assert!(floor.ledger.parked(&id).unwrap().is_empty());
+}
+
+/// Letters that died with one release are replayed with the next, all at once: each comes to its effects once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_dead_letters_replayed_at_once_run_once_each() {
+    const LETTERS: usize = 300;
+    let floor = Floor::open().await;
+    let id = function("probe-event", "readings");
+    floor.deploy("bad-trap", &ECHO.replace("attempts = 3", "attempts = 1")).await;
+    floor.append((0..LETTERS).map(|n| reading(&format!("d{n}"), "event", "1")).collect()).await;
+    floor.settled(&id).await;
+    floor.deploy("probe-event", ECHO).await;
+    let dead = floor.ledger.dead(None, None, LETTERS + 1).unwrap();
+    assert_eq!(dead.len(), LETTERS);
+    let replay = async |seq| {
+        floor.ledger.apply(Op::ReplayDead { function: id.clone(), seq, now: clock::now() }).await.unwrap();
+        floor.dispatch.consumer(&id).unwrap().replayed(seq);
+    };
+    futures::future::join_all(dead.iter().map(|letter| replay(letter.seq))).await;
+    while !floor.ledger.parked(&id).unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // One more behind all of them: when its echo is there, theirs are.
+    floor.append(vec![reading("last", "event", "1")]).await;
+    floor.settled(&id).await;
+    let echoes = floor.all(Kind::Message);
+    let mut sequences: Vec<u64> = echoes.iter().map(|event| event.value.to_json()["sequence"].as_u64().unwrap()).collect();
+    sequences.sort_unstable();
+    sequences.dedup();
+    assert_eq!((echoes.len(), sequences.len()), (LETTERS + 1, LETTERS + 1));
+}
+
+/// What waits behind one that fails may be more than the node would hold in memory; everybody else goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_for_long_stops_no_other() {
+    let floor = Floor::open().await;
+    let patient = "retry = { attempts = 3, delay = \"5m\" }";
+    floor.deploy("probe-event", &ECHO.replace("retry = { attempts = 3, backoff = \"linear\", delay = \"20ms\" }", patient)).await;
+    floor.append(vec![reading("failing", "event", r#"{"then":"retry"}"#)]).await;
+    let long = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..12 {
+        floor.append((0..50).map(|_| reading("failing", "event", &long)).collect()).await;
+    }
+    floor.append(vec![reading("quick", "event", "1")]).await;
+    let echoes = floor.events(Kind::Message, 1).await;
+    assert_eq!(echoes[0].value.to_json()["device"], "quick");
+    let id = function("probe-event", "readings");
+    floor.settled(&id).await;
+    assert_eq!(floor.ledger.parked(&id).unwrap().len(), 601);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,10 +5,13 @@ mod support;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use support::{Floor, app};
+use support::{Floor, app, function, reading};
 use tawi_runtime::{
     dispatch::{HttpFailure, HttpResponse},
-    model::{Kind, limit::HOSTCALL_BYTES_MAX},
+    model::{
+        Kind,
+        limit::{HOSTCALL_BYTES_MAX, HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
+    },
 };
 
 const PROBE: &str = r#"
@@ -141,4 +144,129 @@ async fn what_is_handed_over_in_one_host_call_has_a_limit() {
     let value = format!("\"{}\"", "x".repeat(HOSTCALL_BYTES_MAX - 1_000));
     let refused = ask(&floor, "probe-state", "PUT", "/large", value.as_bytes(), None).await.unwrap();
     assert!(text(refused).await.unwrap().contains("Limit"), "the guest is told of the smaller limit of a value");
+}
+
+/// A client repeats a request while an answer to another streams: neither knows of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_breaks_no_answer_that_is_under_way() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-http", PROBE).await;
+    let mut under_way = ask(&floor, "probe-http", "GET", "/stream?pieces=20&bytes=10&wait_ms=50", b"", None).await.unwrap().into_body();
+    under_way.frame().await.unwrap().unwrap();
+    let late = ask(&floor, "probe-http", "GET", "/late", b"", None).await.unwrap();
+    for repeat in [false, true, true] {
+        let answer = ask(&floor, "probe-http", "GET", "/late", b"", Some("order-7")).await.unwrap();
+        assert_eq!(answer.headers().contains_key("tawi-duplicate"), repeat);
+        assert_eq!(text(answer).await.unwrap(), "some");
+    }
+    assert_eq!(text(late).await.unwrap(), "some", "its own effects are stored");
+    under_way.collect().await.expect("it has asked for nothing that could be lost");
+    assert_eq!(subjects(&floor).len(), 4, "twice both: {:?}", subjects(&floor));
+}
+
+/// Clients that repeat before the first has its answer, while others write to the same app.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeats_at_once_count_once_and_so_does_everybody_else() {
+    let floor = std::sync::Arc::new(Floor::open().await);
+    floor.deploy("probe-state", STATE).await;
+    let asks = (0..200).map(|n| {
+        let (floor, key) = (floor.clone(), (n % 2 == 0).then(|| format!("order-{}", n / 20)));
+        tokio::spawn(async move { ask(&floor, "probe-state", "POST", "/n", b"", key.as_deref()).await.unwrap() })
+    });
+    let answers: Vec<HttpResponse> = futures::future::join_all(asks).await.into_iter().map(Result::unwrap).collect();
+    let repeats = answers.iter().filter(|answer| answer.headers().contains_key("tawi-duplicate")).count();
+    assert_eq!(repeats, 90);
+    assert_eq!(floor.ledger.state(&app("probe-state"), "n").unwrap().unwrap(), "110");
+}
+
+/// The first thing that a call asks for comes after its head; a repeat must not do it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_spent_on_the_first_effects_wherever_they_come() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-http", PROBE).await;
+    for repeat in [false, true] {
+        let answer = ask(&floor, "probe-http", "GET", "/late-only", b"", Some("order-7")).await.unwrap();
+        assert_eq!(answer.headers().contains_key("tawi-duplicate"), repeat);
+        assert_eq!(text(answer).await.unwrap(), "some");
+        assert_eq!(subjects(&floor), ["probe.body"]);
+    }
+    // A call that asked for nothing has spent nothing: its repeat is told nothing of a duplicate.
+    for _ in 0..2 {
+        let answer = ask(&floor, "probe-http", "GET", "/status?code=200", b"", Some("order-8")).await.unwrap();
+        assert!(!answer.headers().contains_key("tawi-duplicate"));
+    }
+}
+
+const ECHO: &str = r#"
+[app]
+name = "probe-event"
+[[on]]
+name = "readings"
+subject = "reading.*.event"
+[grant]
+publish = ["probe.echo.>"]
+"#;
+
+/// While one call of an app runs alone, its others wait; the instances are there for everybody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_for_their_turn_hold_no_instance() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-state", STATE).await;
+    floor.deploy("probe-event", ECHO).await;
+    let state = floor.dispatch.app(&app("probe-state")).unwrap();
+    let alone = state.lane.begin(true).await;
+    let mut asks: Vec<_> = (0..40).map(|_| Box::pin(ask(&floor, "probe-state", "POST", "/n", b"", None))).collect();
+    for ask in &mut asks {
+        assert!(futures::poll!(ask).is_pending());
+    }
+    assert_eq!(floor.engine.permits_free(), floor.engine.instances_max as usize);
+    floor.append((0..40).map(|n| reading(&format!("d{n}"), "event", "1")).collect()).await;
+    floor.settled(&function("probe-event", "readings")).await;
+    drop(alone);
+    for ask in futures::future::join_all(asks).await {
+        ask.unwrap();
+    }
+    assert_eq!(floor.ledger.state(&app("probe-state"), "n").unwrap().unwrap(), "40");
+}
+
+/// A client that sends half a request and then nothing.
+async fn slow(floor: &Floor, name: &str) -> Result<HttpResponse, HttpFailure> {
+    let app = floor.dispatch.app(&app(name)).unwrap();
+    let function = app.loaded.load().release.manifest.functions[0].clone();
+    let body = http_body_util::StreamBody::new(futures::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>());
+    let request = http::Request::builder().method("POST").uri("/length").header("host", "probe.localhost").body(body).unwrap();
+    floor.dispatch.serve(app, function, None, request).await
+}
+
+/// However many slow clients a public function has, other apps have instances, and events have theirs whatever HTTP does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_of_one_app_leave_instances_for_others_and_all_of_them_leave_some_for_events() {
+    let floor = Floor::open().await;
+    let instances = floor.engine.instances_max as usize;
+    for n in 0..5 {
+        floor.deploy("probe-http", &PROBE.replace("\"probe-http\"", &format!("\"probe-{n}\"")).replace("\"5s\"", "\"60s\"")).await;
+    }
+    floor.deploy("probe-event", ECHO).await;
+    let mut clients = Vec::new();
+    for (n, most) in [HTTP_CALLS_PER_APP_PERCENT, 2 * HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT, HTTP_CALLS_PERCENT].iter().enumerate()
+    {
+        let name = format!("probe-{n}");
+        clients.extend((0..instances).map(|_| {
+            Box::pin({
+                let name = name.clone();
+                let floor = &floor;
+                async move { slow(floor, &name).await }
+            })
+        }));
+        for client in &mut clients {
+            assert!(futures::poll!(client).is_pending());
+        }
+        assert_eq!(instances - floor.engine.permits_free(), instances * most / 100, "with those of {name}");
+    }
+    floor.append((0..40).map(|n| reading(&format!("d{n}"), "event", "1")).collect()).await;
+    floor.settled(&function("probe-event", "readings")).await;
+    // A client that goes away leaves its place to others.
+    drop(clients);
+    let answer = ask(&floor, "probe-4", "GET", "/status?code=200", b"", None).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }

@@ -35,8 +35,10 @@ fn serve(request: Request) -> tawi::Result<Response> {
             panic!("as told")
         }
         // What is published before the head is kept, what after it only if the body ends well.
-        "/late" | "/late-error" | "/late-trap" => {
-            publish("probe.head", &path)?;
+        "/late" | "/late-error" | "/late-trap" | "/late-only" => {
+            if path != "/late-only" {
+                publish("probe.head", &path)?;
+            }
             Ok(Response::new(Body::stream(move |out| {
                 write!(out, "some")?;
                 out.flush()?;

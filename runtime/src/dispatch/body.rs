@@ -8,14 +8,20 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
 
 pub type Source = Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn std::error::Error + Send + Sync>> + Send>>;
 
 /// Keeps what was read of a body, for the next attempt.
 #[derive(Clone)]
-pub struct Kept(Arc<Mutex<Inner>>);
+pub struct Kept {
+    inner: Arc<Mutex<Inner>>,
+    /// The client may send nothing for so long.
+    idle: Duration,
+}
 
 struct Inner {
     source: Source,
@@ -28,20 +34,22 @@ struct Inner {
 pub struct Again {
     kept: Kept,
     next: usize,
+    /// Runs out when the client has sent nothing for too long.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Kept {
-    pub fn new(source: Source) -> Kept {
-        Kept(Arc::new(Mutex::new(Inner { source, read: Vec::new(), bytes: 0, ended: false })))
+    pub fn new(source: Source, idle: Duration) -> Kept {
+        Kept { inner: Arc::new(Mutex::new(Inner { source, read: Vec::new(), bytes: 0, ended: false })), idle }
     }
 
     pub fn again(&self) -> Again {
-        Again { kept: self.clone(), next: 0 }
+        Again { kept: self.clone(), next: 0, patience: None }
     }
 
     /// False once more was read than is kept.
     pub fn is_whole(&self) -> bool {
-        self.0.lock().bytes <= HTTP_REPLAY_BODY_BYTES_MAX
+        self.inner.lock().bytes <= HTTP_REPLAY_BODY_BYTES_MAX
     }
 }
 
@@ -51,7 +59,7 @@ impl Body for Again {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let kept = self.kept.clone();
-        let mut inner = kept.0.lock();
+        let mut inner = kept.inner.lock();
         if let Some(data) = inner.read.get(self.next) {
             let data = data.clone();
             self.next += 1;
@@ -60,7 +68,11 @@ impl Body for Again {
         if inner.ended {
             return Poll::Ready(None);
         }
-        let Poll::Ready(frame) = inner.source.as_mut().poll_frame(cx) else { return Poll::Pending };
+        let Poll::Ready(frame) = inner.source.as_mut().poll_frame(cx) else {
+            let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(kept.idle)));
+            return patience.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)));
+        };
+        self.patience = None;
         let Some(frame) = frame else {
             inner.ended = true;
             return Poll::Ready(None);
@@ -80,5 +92,24 @@ impl Body for Again {
             self.next += 1;
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt, StreamBody};
+
+    #[tokio::test]
+    async fn a_client_that_sends_nothing_more_is_not_waited_for_without_end() {
+        let some = futures::stream::iter([Ok(Frame::data(Bytes::from_static(b"some")))]);
+        let source: Source = Box::pin(StreamBody::new(futures::StreamExt::chain(some, futures::stream::pending())));
+        let kept = Kept::new(source, Duration::from_millis(5));
+        for _ in 0..2 {
+            let mut body = kept.again();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
+            assert!(matches!(body.frame().await, Some(Err(Error::ConnectionReadTimeout))));
+        }
     }
 }

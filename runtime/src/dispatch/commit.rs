@@ -1,12 +1,13 @@
 //! Makes an app's folded calls durable, batch after batch, in the order in which they count.
 
 use super::{
-    consumer::Shared,
-    lane::{Batch, Durable, Lane, Lost},
+    batch::{Batch, Durable, Lost},
+    lane::Lane,
+    shared::Shared,
 };
 use crate::{
     clock,
-    ledger::{Commit, Done, LedgerError, Op, Outcome},
+    ledger::{Commit, Done, LedgerError, Op, Outcome, Version},
     model::{FunctionId, Seq},
 };
 use std::{
@@ -43,22 +44,19 @@ async fn commit(lane: &Arc<Lane>, batch: Batch) {
     let mut batch = batch;
     let settled = settled(&mut batch);
     let mut wait = WAIT_MIN;
-    let op = match op(lane, &mut batch, &settled) {
-        Ok(op) => op,
-        Err(error) => return lost(lane, batch, settled, Lost::Ledger(Arc::new(error))),
-    };
+    let op = op(lane, &mut batch, &settled);
     loop {
         match lane.ledger.apply(op.clone()).await {
             Ok(Outcome::Applied { version, .. }) => return durable(lane, batch, settled, version),
-            Ok(Outcome::Duplicate { .. }) => return duplicate(lane, batch, settled),
-            Ok(Outcome::Conflict { .. } | Outcome::Missing) => return lost(lane, batch, settled, Lost::Conflict),
+            Ok(Outcome::Duplicate { .. }) => return duplicate(lane, batch, settled, &op).await,
+            Ok(Outcome::Conflict { .. } | Outcome::Missing) => return lost(lane, batch, settled, Lost::Conflict).await,
             // Nobody outside waits for these calls, and nothing was applied: the same commit again is all there is to do.
             Err(error) if batch.waiters.is_empty() && !matches!(error, LedgerError::Closed) => {
                 tracing::warn!(app = %lane.app, %error, "a commit is tried again");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_MAX);
             }
-            Err(error) => return lost(lane, batch, settled, Lost::Ledger(Arc::new(error))),
+            Err(error) => return lost(lane, batch, settled, Lost::Ledger(Arc::new(error))).await,
         }
     }
 }
@@ -76,37 +74,42 @@ fn settled(batch: &mut Batch) -> Settled {
     by_function
 }
 
-fn op(lane: &Lane, batch: &mut Batch, settled: &Settled) -> Result<Op, LedgerError> {
+fn op(lane: &Lane, batch: &mut Batch, settled: &Settled) -> Op {
     let done: Vec<Done> = settled.values().map(|(shared, seqs)| shared.tracker.lock().position(&shared.id, seqs)).collect();
-    Ok(Op::Commit(Commit {
+    Op::Commit(Commit {
         app: lane.app.clone(),
         // Always: a second node on the same log that settled these events first has moved the version on.
-        base: Some(base(lane)?),
+        base: Some(lane.inner.lock().base),
         done,
         writes: std::mem::take(&mut batch.writes),
         events: std::mem::take(&mut batch.events),
         park: std::mem::take(&mut batch.park),
         unpark: std::mem::take(&mut batch.unpark),
         dead: std::mem::take(&mut batch.dead),
-        dedup: batch.dedup.take(),
-    }))
+        dedup: batch.dedup.clone(),
+    })
 }
 
-fn base(lane: &Lane) -> Result<u64, LedgerError> {
-    if let Some(base) = lane.inner.lock().base {
-        return Ok(base);
+/// What the next epoch builds on. Asked for before anything is read in it.
+async fn base(lane: &Lane) -> Version {
+    let mut wait = WAIT_MIN;
+    loop {
+        match lane.ledger.version(&lane.app) {
+            Ok(version) => return version,
+            // Nothing is committed any more, on whatever base.
+            Err(LedgerError::Closed) => return lane.inner.lock().base,
+            Err(error) => tracing::warn!(app = %lane.app, %error, "can't read the version of the app's state, trying again"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(WAIT_MAX);
     }
-    let base = lane.ledger.version(&lane.app)?;
-    lane.inner.lock().base = Some(base);
-    Ok(base)
 }
 
 fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
     {
         let mut inner = lane.inner.lock();
-        inner.base = Some(version);
-        inner.applied(batch.last);
-        inner.pending_bytes = inner.pending_bytes.saturating_sub(batch.bytes);
+        inner.base = version;
+        inner.applied(&batch);
     }
     let now = clock::now();
     for (shared, received) in &batch.received {
@@ -122,23 +125,32 @@ fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
     }
 }
 
-/// The batch's own writes were dropped, so whatever was folded over them has read what never was.
-fn duplicate(lane: &Lane, batch: Batch, settled: Settled) {
+/// The one call of the batch is a repeat, of a call on another node: who comes again to this one is known before.
+async fn duplicate(lane: &Lane, batch: Batch, settled: Settled, op: &Op) {
+    let writes = if let Op::Commit(commit) = op { commit.writes.as_slice() } else { &[] };
+    let alone = lane.inner.lock().take_back(&batch, writes);
     for waiter in batch.waiters {
         let _ = waiter.send(Ok(Durable::Duplicate));
     }
-    reset(lane, Vec::new(), settled, &Lost::Conflict);
+    if !alone {
+        // What was folded behind it may have read what never was.
+        reset(lane, Vec::new(), settled, &Lost::Conflict).await;
+    }
 }
 
-fn lost(lane: &Lane, batch: Batch, settled: Settled, why: Lost) {
+async fn lost(lane: &Lane, batch: Batch, settled: Settled, why: Lost) {
     if !matches!(why, Lost::Conflict) {
         tracing::warn!(app = %lane.app, error = %why, "calls were not committed and run again");
     }
-    reset(lane, batch.waiters, settled, &why);
+    reset(lane, batch.waiters, settled, &why).await;
 }
 
-fn reset(lane: &Lane, waiters: Vec<tokio::sync::oneshot::Sender<Result<Durable, Lost>>>, settled: Settled, why: &Lost) {
-    let others = lane.inner.lock().reset();
+async fn reset(lane: &Lane, waiters: Vec<tokio::sync::oneshot::Sender<Result<Durable, Lost>>>, settled: Settled, why: &Lost) {
+    let base = base(lane).await;
+    let (others, epoch) = {
+        let mut inner = lane.inner.lock();
+        (inner.reset(base), inner.epoch)
+    };
     let mut consumers: BTreeMap<FunctionId, Arc<Shared>> = settled.into_iter().map(|(id, (shared, _))| (id, shared)).collect();
     for batch in others {
         consumers.extend(batch.settled.into_iter().map(|(shared, _)| (shared.id.clone(), shared)));
@@ -150,6 +162,6 @@ fn reset(lane: &Lane, waiters: Vec<tokio::sync::oneshot::Sender<Result<Durable, 
         let _ = waiter.send(Err(why.clone()));
     }
     for shared in consumers.into_values() {
-        shared.lost();
+        shared.lost(epoch);
     }
 }

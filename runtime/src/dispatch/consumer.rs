@@ -2,35 +2,34 @@
 
 use super::{
     App, Context,
-    lane::Fold,
-    parking::Parking,
+    batch::Fold,
+    parking::{Parking, Waiting},
+    queues::{Line, Queues},
     run::{Ended, Item, ParkedItem, Ran, Runner},
-    stats::Stats,
+    shared::Shared,
     tracker::Tracker,
 };
 use crate::{
     clock,
     ledger::{LedgerError, Parked},
-    model::{Event, FunctionId, Kind, Pattern, Seq, manifest::Order},
+    model::{Event, Kind, Micros, Pattern, Seq, manifest::Order},
 };
-use parking_lot::Mutex;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Events a function holds that are not durably settled.
 const OPEN_MAX: usize = 4_096;
 /// Bytes of events it holds in memory, waiting for their turn.
 const QUEUED_BYTES_MAX: usize = 16 << 20;
-/// Bytes of parked events over which it reads no further: what waits is durable, but it is also in memory.
-const PARKED_BYTES_MAX: usize = 32 << 20;
+/// Parked events over which it reads no further: what waits is in the ledger, but some tens of bytes of each are in memory.
+const PARKED_MAX: usize = 1 << 20;
+/// Parked events read at once when it begins.
+const PARKED_PAGE: usize = 64;
 /// Events looked at in one go.
 const SCAN_EVENTS: usize = 512;
 const SCAN_BYTES: usize = 4 << 20;
@@ -39,68 +38,12 @@ const RUN_EVENTS: usize = 32;
 /// How far the scan may be ahead of the committed position when nothing concerns the function.
 const FLUSH_EVENTS: Seq = 10_000;
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
-
-/// What a consumer's task shares with its runs and the committer.
-pub struct Shared {
-    pub id: FunctionId,
-    pub(super) tracker: Mutex<Tracker>,
-    pub stats: Stats,
-    /// How many events it has parked, as its task last knew.
-    parked: AtomicUsize,
-    reports: Mutex<Reports>,
-    wake: Notify,
-}
-
-#[derive(Default)]
-struct Reports {
-    ran: Vec<Ran>,
-    lost: bool,
-    refresh: bool,
-}
-
-impl Shared {
-    pub fn new(id: FunctionId) -> Arc<Shared> {
-        let (tracker, stats, parked) = (Mutex::default(), Stats::default(), AtomicUsize::new(0));
-        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), wake: Notify::new() })
-    }
-
-    /// A commit with some of its events is durable.
-    pub(super) fn committed(&self) {
-        self.wake.notify_one();
-    }
-
-    /// What it folded since the last commit is gone.
-    pub(super) fn lost(&self) {
-        self.reports.lock().lost = true;
-        self.wake.notify_one();
-    }
-
-    /// Parked events may have come from elsewhere: a dead letter is replayed.
-    pub fn refresh(&self) {
-        self.reports.lock().refresh = true;
-        self.wake.notify_one();
-    }
-
-    fn ran(&self, ran: Ran) {
-        self.reports.lock().ran.push(ran);
-        self.wake.notify_one();
-    }
-
-    /// The last event looked at; what is after it in the log is the function's lag.
-    pub fn scanned(&self) -> Seq {
-        self.tracker.lock().scanned()
-    }
-
-    /// Events that wait to be tried again, or behind one that does.
-    pub fn parked(&self) -> usize {
-        self.parked.load(Ordering::Relaxed)
-    }
-
-    /// Events begun or waiting in memory.
-    pub fn open(&self) -> usize {
-        self.tracker.lock().open()
-    }
-}
+/// The longest wait before a consumer that has lost what it did begins again: under what one commit takes to a server that is
+/// far. It doubles up to here from the first loss on, and each time a random part of it is waited, so that two nodes on one
+/// log don't keep refusing each other.
+const BEGIN_DELAY_MAX: Duration = Duration::from_millis(256);
+/// Between two tries to read what is to be begun with, or a parked event.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Consumer {
     pub context: Arc<Context>,
@@ -109,15 +52,20 @@ pub(super) struct Consumer {
     pub pattern: Pattern,
     pub order: Order,
     pub stop: CancellationToken,
-    queues: HashMap<String, VecDeque<Item>>,
-    /// Lines with something to run and nothing running or parked before it.
-    ready: VecDeque<String>,
-    busy: HashSet<String>,
+    queues: Queues,
+    busy: HashSet<Line>,
     parking: Parking,
-    queued_bytes: usize,
+    /// Whether a parked event goes before one from the log: they take turns.
+    parked_first: bool,
+    /// Replayed dead letters that are to be read from the ledger.
+    replays: BTreeSet<Seq>,
+    /// Those that are settled, and the moment of the lane at which they were: until that is durable they are in the ledger.
+    unparked: HashMap<Seq, u64>,
     epoch: u64,
     /// The queues no longer match the ledger.
     reset: bool,
+    /// Times it began since something of it was committed.
+    begun: u32,
     flushed: Seq,
 }
 
@@ -137,32 +85,61 @@ impl Consumer {
             pattern,
             order,
             stop,
-            queues: HashMap::new(),
-            ready: VecDeque::new(),
+            queues: Queues::default(),
             busy: HashSet::new(),
-            parking: Parking::new(order),
-            queued_bytes: 0,
+            parking: Parking::default(),
+            parked_first: false,
+            replays: BTreeSet::new(),
+            unparked: HashMap::new(),
             epoch: 0,
             reset: true,
+            begun: 0,
             flushed: 0,
         }
     }
 
-    /// Until stopped; then until what runs has ended.
+    /// Until stopped, then until what runs has ended; or until the ledger knows the function no more.
     pub async fn run(mut self) {
         let mut head = self.context.ledger.head();
         while !(self.stop.is_cancelled() && self.busy.is_empty()) {
             self.take_reports();
             let begin = self.reset && self.busy.is_empty() && !self.stop.is_cancelled();
-            if begin && let Err(error) = self.reload() {
-                tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
+            if begin && !self.begin().await {
+                tracing::warn!(function = %self.shared.id, "the ledger has no such function any more; its events are nobody's until it is deployed again");
+                return;
             }
             let more = self.go_on(&mut head);
-            self.shared.parked.store(self.parking.count(), Ordering::Relaxed);
+            self.shared.set_parked(self.parking.count());
             self.wait(&mut head, more).await;
         }
+    }
+
+    /// Begins from what is durable. False when the function is not registered, and so has no events.
+    async fn begin(&mut self) -> bool {
+        let stop = self.stop.clone();
+        let begun = stop.run_until_cancelled(async {
+            tokio::time::sleep(self.delay()).await;
+            loop {
+                // What this consumer, or the one before it, has folded must be in the ledger, or lost: it would run again.
+                self.app.lane.settled().await;
+                match self.reload() {
+                    Ok(registered) => return registered,
+                    Err(error) => {
+                        tracing::warn!(function = %self.shared.id, %error, "can't read the consumer's position, trying again");
+                    }
+                }
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+        });
+        begun.await.unwrap_or(true)
+    }
+
+    /// None before the first begin and after the first loss.
+    fn delay(&mut self) -> Duration {
+        let doubled = Duration::from_millis(1).saturating_mul(1 << self.begun.min(16)).min(BEGIN_DELAY_MAX);
+        let delay = if self.begun < 2 { Duration::ZERO } else { doubled.mul_f64(rand::random()) };
+        self.begun += 1;
+        delay
     }
 
     /// Does what can be done now. True when the log may hold more that there is room for.
@@ -174,7 +151,7 @@ impl Consumer {
             tracing::warn!(function = %self.shared.id, %error, "can't read the log");
             false
         });
-        self.start_due();
+        self.start();
         scanned
     }
 
@@ -183,94 +160,137 @@ impl Consumer {
         if stopping && self.busy.is_empty() {
             return;
         }
-        let can_run = !stopping && !self.reset && !self.ready.is_empty() && self.busy.len() < self.context.calls_per_function_max;
-        let room = !stopping && !self.reset && self.has_room();
-        let due = (!stopping && !self.reset).then(|| self.parking.next_due(|line| self.busy.contains(line))).flatten();
+        let freed = self.app.lane.room.notified();
+        let works = !stopping && !self.reset;
+        let room = works && self.has_room();
+        // Who has no room of its own is woken by what it has under way.
+        let full = works && !self.app.lane.has_room();
+        let due = (works && self.may_start()).then(|| self.parking.next_due()).flatten();
         let due = due.map_or(FLUSH_EVERY, |due| Duration::from_millis(due.millis_since(clock::now()) + 1).min(FLUSH_EVERY));
         let shared = self.shared.clone();
-        let engine = self.context.engine.clone();
         tokio::select! {
             biased;
             () = shared.wake.notified() => {}
-            permit = engine.permit(), if can_run => self.start(permit),
             // A tick of the runtime between two scans, so that a long backlog starves nobody.
             () = tokio::task::yield_now(), if room && more => {}
             _ = head.changed(), if room && !more => {}
+            () = freed, if full => {}
             () = self.stop.cancelled(), if !stopping => {}
             () = tokio::time::sleep(due), if !stopping => self.flush(),
         }
     }
 
     fn has_room(&self) -> bool {
-        self.shared.open() < OPEN_MAX && self.queued_bytes < QUEUED_BYTES_MAX && self.parking.bytes() < PARKED_BYTES_MAX
+        self.shared.open() < OPEN_MAX
+            && self.queues.bytes() < QUEUED_BYTES_MAX
+            && self.parking.count() < PARKED_MAX
+            && self.app.lane.has_room()
+    }
+
+    fn may_start(&self) -> bool {
+        self.busy.len() < self.context.calls_per_function_max
     }
 
     /// Begins again from what is durable: at start, and whenever folded calls were lost.
-    fn reload(&mut self) -> Result<(), LedgerError> {
+    fn reload(&mut self) -> Result<bool, LedgerError> {
         // The epoch first: whatever is lost after this makes every fold of the new queues fail.
         let epoch = self.app.lane.inner.lock().epoch;
-        let position = self.context.ledger.position(&self.shared.id)?.unwrap_or_default();
-        let parked = self.context.ledger.parked(&self.shared.id)?;
+        let Some(position) = self.context.ledger.position(&self.shared.id)? else { return Ok(false) };
+        self.parking = self.read_parking()?;
         *self.shared.tracker.lock() = Tracker::resume(&position);
-        self.queues.clear();
-        self.ready.clear();
-        self.queued_bytes = 0;
+        self.queues = Queues::default();
+        self.replays.clear();
+        self.unparked.clear();
         self.flushed = position.through;
-        self.parking = Parking::new(self.order);
-        parked.into_iter().for_each(|parked| self.parking.park(parked));
         self.epoch = epoch;
         self.reset = false;
-        Ok(())
+        Ok(true)
+    }
+
+    /// Page by page: the events of those that wait are not kept.
+    fn read_parking(&self) -> Result<Parking, LedgerError> {
+        let mut parking = Parking::default();
+        let mut last = 0;
+        loop {
+            let page = self.context.ledger.parked_after(&self.shared.id, last, PARKED_PAGE)?;
+            for parked in &page {
+                parking.park(Line::of_parked(parked, self.order), waiting(parked));
+            }
+            match page.last() {
+                Some(parked) if page.len() == PARKED_PAGE => last = parked.seq,
+                _ => return Ok(parking),
+            }
+        }
     }
 
     fn take_reports(&mut self) {
-        let reports = std::mem::take(&mut *self.shared.reports.lock());
-        self.reset |= reports.lost;
+        let reports = self.shared.reports();
+        self.reset |= reports.lost > self.epoch;
+        if reports.committed {
+            self.begun = 0;
+        }
         for ran in reports.ran {
             self.take_ran(ran);
         }
-        if reports.refresh && !self.reset {
-            self.take_new_parked();
+        self.replays.extend(reports.replayed);
+        if !self.reset {
+            self.take_replays();
         }
     }
 
     fn take_ran(&mut self, ran: Ran) {
         self.busy.remove(&ran.line);
-        for seq in ran.unparked {
+        if let Some((seq, at)) = ran.unparked {
             self.parking.unpark(&ran.line, seq);
+            if ran.line == Line::Replay(seq) {
+                self.unparked.insert(seq, at);
+            }
         }
         match ran.ended {
             Ended::Reset => self.reset = true,
-            Ended::Parked(parked) => self.parking.park(*parked),
+            Ended::Parked(waiting) => self.parking.park(ran.line.clone(), waiting),
             Ended::Through => {}
         }
+        self.parking.give_back(&ran.line);
         if self.reset {
             return;
         }
-        let queued = self.queues.remove(&ran.line).unwrap_or_default();
-        // Parked ones that were not begun are in the parking still.
-        let waiting = ran.rest.into_iter().filter(|item| item.parked.is_none()).chain(queued);
+        // A parked one that was not begun is in the parking still.
+        let rest: Vec<Item> = ran.rest.into_iter().filter(|item| item.parked.is_none()).collect();
         if self.parking.holds(&ran.line) {
-            let waiting: Vec<Item> = waiting.collect();
-            waiting.iter().for_each(|item| self.park_behind(item));
-            return;
-        }
-        let waiting: VecDeque<Item> = waiting.collect();
-        if !waiting.is_empty() {
-            self.queues.insert(ran.line.clone(), waiting);
-            self.ready.push_back(ran.line);
+            let queued = self.queues.take(&ran.line);
+            rest.iter().chain(&queued).for_each(|item| self.park_behind(&ran.line, item));
+        } else {
+            self.queues.give_back(ran.line, rest);
         }
     }
 
-    fn take_new_parked(&mut self) {
-        match self.context.ledger.parked(&self.shared.id) {
-            Ok(parked) => {
-                let new = parked.into_iter().filter(|parked| parked.replay && !self.parking.knows(&self.parking.line(parked), parked.seq));
-                let new: Vec<Parked> = new.collect();
-                new.into_iter().for_each(|parked| self.parking.park(parked));
+    /// Takes in dead letters that are to be tried again.
+    fn take_replays(&mut self) {
+        // Asked before the ledger is: what is settled up to here is no longer there.
+        let settled = self.app.lane.settled_at();
+        self.unparked.retain(|_, at| *at > settled);
+        for seq in std::mem::take(&mut self.replays) {
+            let line = Line::Replay(seq);
+            // While it runs, or what it came to is not durable, the ledger may show it as it was before.
+            if self.busy.contains(&line) || self.unparked.contains_key(&seq) {
+                self.replays.insert(seq);
+            } else if !self.parking.holds(&line) {
+                match self.read_parked(seq) {
+                    Ok(Some(parked)) if parked.replay => self.parking.park(line, waiting(&parked)),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(function = %self.shared.id, seq, %error, "can't read a replayed dead letter, trying again");
+                        self.replays.insert(seq);
+                    }
+                }
             }
-            Err(error) => tracing::warn!(function = %self.shared.id, %error, "can't read the parked events"),
         }
+    }
+
+    fn read_parked(&self, seq: Seq) -> Result<Option<Parked>, LedgerError> {
+        let next = self.context.ledger.parked_after(&self.shared.id, seq.saturating_sub(1), 1)?.pop();
+        Ok(next.filter(|parked| parked.seq == seq))
     }
 
     fn scan(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
@@ -305,57 +325,81 @@ impl Consumer {
     }
 
     fn enqueue(&mut self, event: &Arc<Event>) {
-        let line = match self.order {
-            Order::Device => event.key.clone(),
-            Order::None => format!("\u{1}{}", event.seq),
-        };
+        let line = Line::of(event, self.order);
         let item = Item { event: event.clone(), attempts: 0, parked: None };
-        if self.parking.holds(&line) && !self.busy.contains(&line) {
-            return self.park_behind(&item);
-        }
-        self.queued_bytes += event.size_bytes();
-        let queue = self.queues.entry(line.clone()).or_default();
-        queue.push_back(item);
-        if queue.len() == 1 && !self.busy.contains(&line) {
-            self.ready.push_back(line);
+        let busy = self.busy.contains(&line);
+        match self.parking.holds(&line) && !busy {
+            true => self.park_behind(&line, &item),
+            false => self.queues.push(line, item, busy),
         }
     }
 
-    fn park_behind(&mut self, item: &Item) {
+    fn park_behind(&mut self, line: &Line, item: &Item) {
         if self.reset {
             return;
         }
-        self.queued_bytes = self.queued_bytes.saturating_sub(item.event.size_bytes());
         match self.runner().park_behind(item) {
-            Ok(parked) => self.parking.park(parked),
+            Ok(waiting) => self.parking.park(line.clone(), waiting),
             Err(_) => self.reset = true,
         }
     }
 
-    fn start_due(&mut self) {
-        for parked in self.parking.due(clock::now(), |line| self.busy.contains(line) || self.queues.contains_key(line)) {
-            let line = self.parking.line(&parked);
-            let event = Arc::new(Event { seq: parked.seq, body: parked.event });
-            let item = Item { event, attempts: parked.attempts, parked: Some(ParkedItem { replay: parked.replay }) };
-            self.queues.insert(line.clone(), VecDeque::from([item]));
-            self.ready.push_back(line);
+    /// Starts what may run. What is parked and what comes from the log take turns, so that neither starves the other.
+    fn start(&mut self) {
+        let now = clock::now();
+        while self.may_start() {
+            let started = match self.parked_first {
+                true => self.start_parked(now) || self.start_queued(),
+                false => self.start_queued() || self.start_parked(now),
+            };
+            if !started {
+                return;
+            }
+            self.parked_first = !self.parked_first;
         }
     }
 
-    fn start(&mut self, permit: crate::engine::Permit) {
-        let Some(line) = self.ready.pop_front() else { return };
-        let mut queue = self.queues.remove(&line).unwrap_or_default();
-        let later = queue.split_off(queue.len().min(RUN_EVENTS));
-        if !later.is_empty() {
-            self.queues.insert(line.clone(), later);
+    fn start_queued(&mut self) -> bool {
+        let Some((line, items)) = self.queues.pop(RUN_EVENTS) else { return false };
+        self.spawn(line, items);
+        true
+    }
+
+    fn start_parked(&mut self, now: Micros) -> bool {
+        let Some((line, first)) = self.parking.take_due(now) else { return false };
+        match self.event(first.seq) {
+            Ok(Some(event)) => {
+                let replay = matches!(line, Line::Replay(_));
+                self.spawn(line, vec![Item { event, attempts: first.attempts, parked: Some(ParkedItem { replay }) }]);
+            }
+            Ok(None) => {
+                tracing::warn!(function = %self.shared.id, seq = first.seq, "a parked event is not in the ledger any more");
+                self.parking.unpark(&line, first.seq);
+                self.parking.give_back(&line);
+            }
+            Err(error) => {
+                tracing::warn!(function = %self.shared.id, seq = first.seq, %error, "can't read a parked event, trying again");
+                let due = now.plus_millis(u64::try_from(READ_AGAIN.as_millis()).unwrap_or(u64::MAX));
+                self.parking.park(line.clone(), Waiting { due, ..first });
+                self.parking.give_back(&line);
+            }
         }
-        let bytes: usize = queue.iter().filter(|item| item.parked.is_none()).map(|item| item.event.size_bytes()).sum();
-        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        true
+    }
+
+    /// A parked event: from the log if it is still there, where one is too whose parking is not durable yet.
+    fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, LedgerError> {
+        if let Some(event) = self.context.ledger.event(seq)? {
+            return Ok(Some(event));
+        }
+        Ok(self.read_parked(seq)?.map(|parked| Arc::new(Event { seq, body: parked.event })))
+    }
+
+    fn spawn(&mut self, line: Line, items: Vec<Item>) {
         self.busy.insert(line.clone());
         let runner = self.runner();
         tokio::spawn(async move {
-            let ran = runner.run(&permit, line, queue.into()).await;
-            drop(permit);
+            let ran = runner.run(line, items).await;
             runner.shared.ran(ran);
         });
     }
@@ -374,4 +418,8 @@ impl Consumer {
         let fold = Fold { settled: Some((self.shared.clone(), 0)), ..Fold::default() };
         self.reset |= self.app.lane.fold(self.epoch, fold, false).is_err();
     }
+}
+
+fn waiting(parked: &Parked) -> Waiting {
+    Waiting { seq: parked.seq, due: parked.due, attempts: parked.attempts }
 }

@@ -2,8 +2,10 @@
 
 use super::{
     App, Context, Dispatch,
+    answer::{Pace, Whole},
+    batch::{Durable, Fold, Lost},
     body::{Kept, Source},
-    lane::{Durable, Fold, Lost, Refused, Turn},
+    lane::{Refused, Turn},
     outgoing::Origin,
     stats::Kind,
 };
@@ -12,24 +14,24 @@ use crate::{
     engine::{Failure, Head, HttpCall, Loaded, Permit, Responded},
     host::Taken,
     ledger::{Dedup, LedgerError},
-    model::{FunctionId, Micros, manifest::Function},
+    model::{FunctionId, Micros, limit::HTTP_BODY_IDLE_SECONDS, manifest::Function},
 };
 use bytes::Bytes;
-use http_body::{Body, Frame};
+use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use std::{
-    pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type HttpResponse = http::Response<UnsyncBoxBody<Bytes, BoxError>>;
 
-/// How long a request waits for a free instance.
+/// How long a request waits for a free instance, and before that for one of those that its app may have.
 const PERMIT_WAIT: Duration = Duration::from_secs(10);
+/// A body that goes neither way for so long is the end of its call.
+const BODY_IDLE: Duration = Duration::from_secs(HTTP_BODY_IDLE_SECONDS);
 /// Times a request runs again after others came before it; all but the first run alone, so more is a fault.
 const RERUNS_MAX: u32 = 16;
 /// Told to the client whose idempotency key was seen before: this answer's effects were dropped.
@@ -39,7 +41,7 @@ pub const DUPLICATE_HEADER: &str = "tawi-duplicate";
 pub enum HttpFailure {
     #[error("the function failed: {failure}")]
     Call { id: String, failure: Failure },
-    #[error("every instance was busy for {PERMIT_WAIT:?}")]
+    #[error("every instance that the request could have was busy for {PERMIT_WAIT:?}")]
     Busy,
     #[error("other calls changed the app's state while the request's body, over what is kept, was streamed")]
     Conflict,
@@ -57,6 +59,22 @@ struct Request {
     dedup: Option<String>,
     parts: http::request::Parts,
     body: Kept,
+}
+
+/// One try at a request.
+#[derive(Clone, Copy)]
+struct Try {
+    now: Micros,
+    /// A call with the request's key counts already: what this one asks for is dropped.
+    repeat: bool,
+    /// The request's key is spent, on what this very try asked for before.
+    spent: bool,
+}
+
+/// A place among the HTTP calls of the app, and of the node. Goes back when the handler has returned.
+struct Place {
+    _app: Arc<OwnedSemaphorePermit>,
+    _node: OwnedSemaphorePermit,
 }
 
 enum Step {
@@ -86,7 +104,7 @@ impl Dispatch {
         let dedup = key.map(|key| format!("call:{}:{}:{key}", app.id.app, function.name));
         let stats = app.http_stats(function.name.as_str());
         let began = Instant::now();
-        let request = Request { context: self.context.clone(), app, function, id, dedup, parts, body: Kept::new(source) };
+        let request = Request { context: self.context.clone(), app, function, id, dedup, parts, body: Kept::new(source, BODY_IDLE) };
         let answer = Arc::new(request).answer().await;
         stats.count(&if answer.is_ok() { Kind::Settled } else { Kind::Failed }, began.elapsed());
         answer
@@ -95,9 +113,9 @@ impl Dispatch {
 
 impl Request {
     async fn answer(self: Arc<Self>) -> Result<HttpResponse, HttpFailure> {
+        let of_app = Arc::new(place(&self.app.http_calls).await?);
         for run in 0..RERUNS_MAX {
-            let permit = tokio::time::timeout(PERMIT_WAIT, self.context.engine.permit()).await.map_err(|_| HttpFailure::Busy)?;
-            match self.attempt(permit, run > 0).await? {
+            match self.attempt(of_app.clone(), run > 0).await? {
                 Step::Answer(response) => return Ok(*response),
                 Step::Again if !self.body.is_whole() => return Err(HttpFailure::Conflict),
                 Step::Again => {}
@@ -106,24 +124,33 @@ impl Request {
         Err(HttpFailure::Conflict)
     }
 
-    async fn attempt(self: &Arc<Self>, permit: Permit, alone: bool) -> Result<Step, HttpFailure> {
-        let now = clock::now();
-        let loaded = self.app.loaded.load_full();
+    async fn attempt(self: &Arc<Self>, of_app: Arc<OwnedSemaphorePermit>, alone: bool) -> Result<Step, HttpFailure> {
         let turn = self.app.lane.begin(alone).await;
+        // Only now: a call that waits for its turn holds no instance, which others could use.
+        let place = Place { _app: of_app, _node: place(&self.context.http_calls).await? };
+        let permit = in_time(self.context.engine.permit()).await?;
+        let now = clock::now();
+        let this = Try { now, repeat: self.is_repeat(now)?, spent: false };
+        let loaded = self.app.loaded.load_full();
         let mut responded = self.call(permit, loaded, now);
         match (&mut responded.head).await {
-            Ok(Head { response: Ok(head), taken }) => self.head(turn, responded, head, taken, now).await,
+            Ok(Head { response: Ok(head), taken }) => self.head(turn, place, responded, head, taken, this).await,
             Ok(Head { response: Err(code), taken }) => {
                 let error = Failure::Trap(format!("the handler answered with the error {code:?}"));
-                self.failed(turn, taken, error, now).await
+                self.failed(turn, taken, error, this).await
             }
             Err(_) => {
                 let ended = responded.end.wait().await;
                 let taken = responded.collected.lock().take();
                 let none = || Failure::Trap("the handler returned without an answer".into());
-                self.failed(turn, taken, ended.err().unwrap_or_else(none), now).await
+                self.failed(turn, taken, ended.err().unwrap_or_else(none), this).await
             }
         }
+    }
+
+    fn is_repeat(&self, now: Micros) -> Result<bool, HttpFailure> {
+        let Some(key) = &self.dedup else { return Ok(false) };
+        self.context.ledger.is_repeat(&self.app.id, key, now).map_err(|error| HttpFailure::Ledger(Arc::new(error)))
     }
 
     fn call(&self, permit: Permit, loaded: Arc<Loaded>, now: Micros) -> Responded {
@@ -136,12 +163,14 @@ impl Request {
     async fn head(
         self: &Arc<Self>,
         mut turn: Turn<'_>,
+        place: Place,
         responded: Responded,
         head: http::Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>,
         taken: Taken,
-        now: Micros,
+        this: Try,
     ) -> Result<Step, HttpFailure> {
-        let fold = self.fold(taken, None, now);
+        let fold = self.fold(taken, None, this);
+        let spent = fold.dedup.is_some();
         let folded = match self.app.lane.fold_or_check(turn.epoch, fold) {
             Err(Refused::Stale | Refused::Reset) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
             Err(_) => return Ok(Step::Again),
@@ -154,8 +183,8 @@ impl Request {
             Some(durable) => durable.await.unwrap_or(Err(Lost::Stopped)),
             None => Ok(Durable::Committed),
         };
-        let duplicate = match durable {
-            Ok(durable) => durable == Durable::Duplicate,
+        let repeat = match durable {
+            Ok(durable) => this.repeat || folded.repeat || durable == Durable::Duplicate,
             Err(Lost::Conflict) => return Ok(Step::Again),
             Err(Lost::Ledger(error)) => return Err(HttpFailure::Ledger(error)),
             Err(Lost::Stopped) => return Err(HttpFailure::Stopped),
@@ -163,41 +192,46 @@ impl Request {
         let (ended, end) = oneshot::channel();
         let (epoch, mark) = (turn.epoch, turn.mark());
         drop(turn);
-        let finish = self.clone().finish(responded, epoch, duplicate, now, ended);
+        let pace = Pace::new();
+        let finish = self.clone().finish(place, responded, epoch, Try { repeat, spent, ..this }, pace.clone(), ended);
         tokio::spawn(async move {
             let _mark = mark;
             finish.await;
         });
         let (mut parts, body) = head.into_parts();
-        if duplicate {
+        if repeat {
             parts.headers.insert(DUPLICATE_HEADER, http::HeaderValue::from_static("true"));
         }
-        let body = Whole { body: body.map_err(|error| Box::new(error) as BoxError).boxed_unsync(), end: Some(end) };
+        let body = Whole { body: body.map_err(|error| Box::new(error) as BoxError).boxed_unsync(), end: Some(end), pace };
         Ok(Step::Answer(Box::new(http::Response::from_parts(parts, body.boxed_unsync()))))
     }
 
     /// After the head: waits for the handler, commits the rest. The client learns of a failure by a connection that breaks off.
     async fn finish(
         self: Arc<Self>,
+        place: Place,
         mut responded: Responded,
         epoch: u64,
-        duplicate: bool,
-        now: Micros,
+        this: Try,
+        pace: Arc<Pace>,
         ended: oneshot::Sender<Result<(), String>>,
     ) {
-        let result = responded.end.wait().await;
-        let failure = result.as_ref().err().map(|failure| format!("after the answer's head: {failure}"));
+        let failure = tokio::select! {
+            result = responded.end.wait() => result.err().map(|failure| failure.to_string()),
+            () = pace.stalled(BODY_IDLE) => Some(format!("the client took nothing of it for {BODY_IDLE:?}")),
+        };
+        let failure = failure.map(|failure| format!("after the answer's head: {failure}"));
         let mut taken = responded.collected.lock().take();
-        if failure.is_some() || duplicate {
+        // With it ends a handler that still writes to nobody.
+        drop((responded, place));
+        if failure.is_some() || this.repeat {
             taken.effects = Default::default();
         }
         if taken.effects.is_empty() {
             // Nothing rests on what it read: the answer was checked with the head.
             taken.reads.clear();
         }
-        let mut fold = self.fold(taken, failure.clone(), now);
-        // The key was spent on what came before the head.
-        fold.dedup = None;
+        let fold = self.fold(taken, failure.clone(), this);
         let stored = match self.app.lane.fold_or_check(epoch, fold).map(|folded| folded.durable) {
             Ok(None) => Ok(()),
             Ok(Some(durable)) => durable.await.unwrap_or(Err(Lost::Stopped)).map(drop).map_err(|lost| lost.to_string()),
@@ -215,9 +249,9 @@ impl Request {
     }
 
     /// Keeps the call's log lines, drops the rest.
-    async fn failed(&self, turn: Turn<'_>, mut taken: Taken, failure: Failure, now: Micros) -> Result<Step, HttpFailure> {
+    async fn failed(&self, turn: Turn<'_>, mut taken: Taken, failure: Failure, this: Try) -> Result<Step, HttpFailure> {
         taken.effects = Default::default();
-        let fold = self.fold(taken, Some(failure.to_string()), now);
+        let fold = self.fold(taken, Some(failure.to_string()), this);
         match self.app.lane.fold(turn.epoch, fold, true) {
             // It may have failed because of what it read.
             Err(_) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
@@ -233,11 +267,14 @@ impl Request {
         Err(HttpFailure::Call { id: self.id.clone(), failure })
     }
 
-    fn fold(&self, taken: Taken, failure: Option<String>, now: Micros) -> Fold {
+    /// The key goes with the first effects of the call, whether they come before its head or after it.
+    fn fold(&self, taken: Taken, failure: Option<String>, this: Try) -> Fold {
+        let now = this.now;
         let id = FunctionId { app: self.app.id.clone(), function: self.function.name.clone() };
         let origin = Origin { function: &id, event: None, call: &self.id, attempt: 1, now };
         let Taken { effects, logs, logs_dropped, reads } = taken;
-        let dedup = self.dedup.clone().filter(|_| !effects.is_empty()).map(|key| Dedup { key, now });
+        let effects = if this.repeat { Default::default() } else { effects };
+        let dedup = self.dedup.clone().filter(|_| !effects.is_empty() && !this.spent).map(|key| Dedup { key, now });
         let mut fold = Fold { reads, writes: effects.writes.clone(), dedup, ..Fold::default() };
         fold.events = origin.effects(effects);
         fold.events.extend(origin.logs(logs, logs_dropped, failure.as_deref()));
@@ -245,28 +282,11 @@ impl Request {
     }
 }
 
-/// A body that is whole only when the handler has returned and what it asked for is durable.
-struct Whole {
-    body: UnsyncBoxBody<Bytes, BoxError>,
-    end: Option<oneshot::Receiver<Result<(), String>>>,
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, HttpFailure> {
+    // The semaphores are never closed.
+    in_time(places.clone().acquire_owned()).await?.map_err(|_| HttpFailure::Stopped)
 }
 
-impl Body for Whole {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(None) => {}
-            other => return other,
-        }
-        let Some(end) = &mut self.end else { return Poll::Ready(None) };
-        let Poll::Ready(ended) = Pin::new(end).poll(cx) else { return Poll::Pending };
-        self.end = None;
-        match ended {
-            Ok(Ok(())) => Poll::Ready(None),
-            Ok(Err(reason)) => Poll::Ready(Some(Err(reason.into()))),
-            Err(_) => Poll::Ready(Some(Err("the node is stopping".into()))),
-        }
-    }
+async fn in_time<T>(wait: impl Future<Output = T>) -> Result<T, HttpFailure> {
+    tokio::time::timeout(PERMIT_WAIT, wait).await.map_err(|_| HttpFailure::Busy)
 }

@@ -6,13 +6,13 @@
 
 use crate::{
     host::{Read, Seen},
-    ledger::{DeadLetter, Dedup, Ledger, LedgerError, Parked, Version},
-    model::{AppId, FunctionId, Micros, NewEvent, Seq, Write},
+    ledger::{Dedup, Ledger, LedgerError, Version},
+    model::{AppId, Write},
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::sync::{Notify, RwLock, oneshot};
 
-use super::consumer::Shared;
+use super::batch::{Batch, Durable, Fold, Lost};
 
 /// Bytes of one commit: well under what one message of a log may hold.
 const BATCH_BYTES_MAX: usize = 512 * 1024;
@@ -48,12 +48,17 @@ pub(super) struct Inner {
     clock: u64,
     /// Grows when everything folded and not durable was lost; a call from before can't count any more.
     pub(super) epoch: u64,
-    /// The state version the next commit builds on; none: not asked yet.
-    pub(super) base: Option<Version>,
+    /// Everything folded up to this moment is durable, or lost.
+    pub(super) settled: u64,
+    /// The state version the next commit builds on. Read before anything of the epoch was, so that whatever another node
+    /// commits since then is a conflict.
+    pub(super) base: Version,
     /// Written and not yet visible in the ledger.
     overlay: BTreeMap<String, (Option<Bytes>, u64)>,
     /// When keys were last written, as far back as a running call can have read.
     written: HashMap<String, u64>,
+    /// Idempotency keys of calls that are folded and not durable.
+    keys: HashSet<String>,
     /// Running calls by the clock they began at.
     running: BTreeMap<u64, u32>,
     pub(super) batches: VecDeque<Batch>,
@@ -63,63 +68,14 @@ pub(super) struct Inner {
     pub(super) committing: bool,
 }
 
-/// What one call wants to count.
-#[derive(Default)]
-pub struct Fold {
-    pub reads: BTreeMap<Read, u64>,
-    pub writes: Vec<Write>,
-    pub events: Vec<NewEvent>,
-    pub settled: Option<(Arc<Shared>, Seq)>,
-    /// When the event was received, for one that a call has settled.
-    pub received: Option<Micros>,
-    pub park: Option<Parked>,
-    pub unpark: Option<(FunctionId, Seq)>,
-    pub dead: Option<DeadLetter>,
-    pub dedup: Option<Dedup>,
-}
-
-/// Calls that become durable in one commit.
-#[derive(Default)]
-pub struct Batch {
-    pub writes: Vec<Write>,
-    pub events: Vec<NewEvent>,
-    pub settled: Vec<(Arc<Shared>, Seq)>,
-    pub received: Vec<(Arc<Shared>, Micros)>,
-    pub park: Vec<Parked>,
-    pub unpark: Vec<(FunctionId, Seq)>,
-    pub dead: Vec<DeadLetter>,
-    pub dedup: Option<Dedup>,
-    pub waiters: Vec<oneshot::Sender<Result<Durable, Lost>>>,
-    pub bytes: usize,
-    pub calls: usize,
-    pub last: u64,
-}
-
-/// A commit that holds the call is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durable {
-    Committed,
-    /// The same idempotency key had been committed before; this call's effects were dropped.
-    Duplicate,
-}
-
-/// A folded call did not become durable; nothing of it happened.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Lost {
-    #[error("another call came before it")]
-    Conflict,
-    #[error(transparent)]
-    Ledger(Arc<LedgerError>),
-    #[error("the app is being stopped")]
-    Stopped,
-}
-
 /// A call that counts.
 pub struct Folded {
     /// Tells when it is durable, to who asked to wait.
     pub durable: Option<oneshot::Receiver<Result<Durable, Lost>>>,
     /// The moment at which all it read was still so.
     pub at: u64,
+    /// A call with its idempotency key came before it; what it asked for was dropped.
+    pub repeat: bool,
 }
 
 /// Why a fold was refused. The call runs again, which is not an attempt.
@@ -146,15 +102,16 @@ pub struct Turn<'a> {
 }
 
 impl Lane {
-    pub fn new(app: AppId, ledger: Ledger) -> Arc<Lane> {
-        Arc::new(Lane { app, ledger, inner: Mutex::default(), room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) })
+    pub fn new(app: AppId, ledger: Ledger) -> Result<Arc<Lane>, LedgerError> {
+        let inner = Mutex::new(Inner { base: ledger.version(&app)?, ..Inner::default() });
+        Ok(Arc::new(Lane { app, ledger, inner, room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) }))
     }
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
     pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn<'_> {
         loop {
             let room = self.room.notified();
-            if self.inner.lock().pending_bytes < PENDING_BYTES_MAX {
+            if self.has_room() {
                 break;
             }
             room.await;
@@ -171,10 +128,21 @@ impl Lane {
         Turn { mark, epoch, _shared: shared, _alone: whole }
     }
 
+    /// False while too much is not durable yet.
+    pub fn has_room(&self) -> bool {
+        self.inner.lock().pending_bytes < PENDING_BYTES_MAX
+    }
+
+    /// The moment up to which everything folded is durable, or lost.
+    pub fn settled_at(&self) -> u64 {
+        self.inner.lock().settled
+    }
+
     /// Makes a call count, if nothing it read was written since. Visible to later calls at once, durable with the next commit.
     pub fn fold(self: &Arc<Lane>, epoch: u64, fold: Fold, wait: bool) -> Result<Folded, Refused> {
         let mut inner = self.inner.lock();
-        if inner.epoch != epoch || inner.stopped {
+        // What rests on nothing of its epoch is not lost with it.
+        if inner.stopped || (inner.epoch != epoch && fold.rests_on_epoch()) {
             return Err(Refused::Reset);
         }
         if fold.reads.iter().any(|(read, at)| inner.written_since(read, *at)) {
@@ -185,6 +153,9 @@ impl Lane {
         if heat > 0 {
             self.heat.store(heat - 1, Ordering::Relaxed);
         }
+        let repeat = fold.dedup.as_ref().is_some_and(|dedup| self.is_repeat(&inner, dedup));
+        // It has its answer when the first one has: batches become durable in their order, or are lost together.
+        let fold = if repeat { Fold::default() } else { fold };
         inner.clock += 1;
         let now = inner.clock;
         for write in &fold.writes {
@@ -197,25 +168,46 @@ impl Lane {
             inner.committing = true;
             tokio::spawn(super::commit::run(self.clone()));
         }
-        Ok(Folded { durable, at: now })
+        Ok(Folded { durable, at: now, repeat })
+    }
+
+    /// Whether a call with this key counts already. What is not pending any more is in the ledger, so it is asked second.
+    fn is_repeat(&self, inner: &Inner, dedup: &Dedup) -> bool {
+        // Not knowing is no reason to refuse: the commit finds out.
+        inner.keys.contains(&dedup.key) || self.ledger.is_repeat(&self.app, &dedup.key, dedup.now).unwrap_or(false)
     }
 
     /// Folds; or, for a call with nothing to store that saw nothing but what is durable, only checks its reads.
     pub fn fold_or_check(self: &Arc<Lane>, epoch: u64, fold: Fold) -> Result<Folded, Refused> {
         if fold.is_empty() {
             let inner = self.inner.lock();
+            if fold.reads.is_empty() {
+                return Ok(Folded { durable: None, at: inner.clock, repeat: false });
+            }
             if inner.epoch != epoch || inner.stopped {
                 return Err(Refused::Reset);
             }
             if fold.reads.iter().any(|(read, at)| inner.written_since(read, *at)) {
                 return Err(Refused::Stale);
             }
-            if fold.reads.is_empty() || !inner.committing {
-                return Ok(Folded { durable: None, at: inner.clock });
+            if !inner.committing {
+                return Ok(Folded { durable: None, at: inner.clock, repeat: false });
             }
         }
         // What it read may not be durable yet: its answer waits behind that.
         self.fold(epoch, fold, true)
+    }
+
+    /// Waits until everything folded so far is durable or lost: only then does the ledger say what a consumer has done.
+    pub async fn settled(&self) {
+        let folded = self.inner.lock().clock;
+        loop {
+            let room = self.room.notified();
+            if self.inner.lock().settled >= folded {
+                return;
+            }
+            room.await;
+        }
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -301,6 +293,7 @@ impl Inner {
         batch.park.extend(fold.park);
         batch.unpark.extend(fold.unpark);
         batch.dead.extend(fold.dead);
+        self.keys.extend(fold.dedup.iter().map(|dedup| dedup.key.clone()));
         batch.dedup = fold.dedup;
         wait.then(|| {
             let (sender, receiver) = oneshot::channel();
@@ -309,32 +302,48 @@ impl Inner {
         })
     }
 
-    /// What was written up to `last` is in the ledger now.
-    pub(super) fn applied(&mut self, last: u64) {
-        self.overlay.retain(|_, (_, written)| *written > last);
+    /// A batch is in the ledger now.
+    pub(super) fn applied(&mut self, batch: &Batch) {
+        self.ended(batch);
+        self.overlay.retain(|_, (_, written)| *written > batch.last);
     }
 
-    /// Everything folded and not durable is gone. Returns the batches that waited.
-    pub(super) fn reset(&mut self) -> Vec<Batch> {
+    /// A batch of one call was not committed, because the ledger knows its key. False when calls were folded behind it that
+    /// may have read what it wrote; what still runs will find that it has read what was written since.
+    pub(super) fn take_back(&mut self, batch: &Batch, writes: &[Write]) -> bool {
+        if !writes.is_empty() && self.clock != batch.last {
+            return false;
+        }
+        self.ended(batch);
+        if writes.is_empty() {
+            return true;
+        }
+        self.clock += 1;
+        self.settled = self.clock;
+        for write in writes {
+            self.overlay.remove(&write.key);
+            self.written.insert(write.key.clone(), self.clock);
+        }
+        true
+    }
+
+    fn ended(&mut self, batch: &Batch) {
+        self.settled = batch.last;
+        self.pending_bytes = self.pending_bytes.saturating_sub(batch.bytes);
+        if let Some(dedup) = &batch.dedup {
+            self.keys.remove(&dedup.key);
+        }
+    }
+
+    /// Everything folded and not durable is gone; what comes now builds on `base`. Returns the batches that waited.
+    pub(super) fn reset(&mut self, base: Version) -> Vec<Batch> {
         self.epoch += 1;
+        self.settled = self.clock;
         self.overlay.clear();
-        self.base = None;
+        self.keys.clear();
+        self.base = base;
         self.pending_bytes = 0;
         self.batches.drain(..).collect()
-    }
-}
-
-impl Fold {
-    fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.events.is_empty() && self.settled.is_none() && self.park.is_none() && self.dead.is_none()
-    }
-
-    fn size_bytes(&self) -> usize {
-        let writes: usize = self.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
-        let events: usize = self.events.iter().map(NewEvent::size_bytes).sum();
-        let park = self.park.as_ref().map_or(0, |parked| parked.event.size_bytes());
-        let dead = self.dead.as_ref().map_or(0, |dead| dead.event.size_bytes() + dead.log_tail.iter().map(String::len).sum::<usize>());
-        64 + writes + events + park + dead
     }
 }
 

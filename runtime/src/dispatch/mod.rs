@@ -3,6 +3,8 @@
 //!
 //! One [`Lane`] an app makes its calls serializable and commits them; one consumer a function walks the log.
 
+mod answer;
+mod batch;
 mod body;
 mod commit;
 mod consumer;
@@ -10,15 +12,17 @@ mod http;
 mod lane;
 mod outgoing;
 mod parking;
+mod queues;
 mod run;
+mod shared;
 pub mod stats;
 mod tracker;
 mod verdict;
 mod world;
 
-pub use consumer::Shared;
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
+pub use shared::Shared;
 pub use world::HistorySource;
 
 use crate::{
@@ -27,6 +31,7 @@ use crate::{
     ledger::{Ledger, LedgerError, Op},
     model::{
         AppId, FunctionId,
+        limit::{HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
         manifest::{Function, Trigger},
     },
 };
@@ -36,9 +41,13 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+/// How long a release waits for what its app's functions have done to be durable, before it is tried again.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What every call needs.
 pub struct Context {
@@ -47,6 +56,9 @@ pub struct Context {
     pub history: HistorySource,
     /// Runs of one function at once: a slow one leaves instances for the others.
     pub calls_per_function_max: usize,
+    /// Room for HTTP calls: the other instances are for events.
+    http_calls: Arc<Semaphore>,
+    http_calls_per_app_max: usize,
 }
 
 /// What an operator set for an app; over the manifest's own.
@@ -63,6 +75,8 @@ pub struct App {
     pub settings: ArcSwap<Settings>,
     pub lane: Arc<Lane>,
     http_stats: Mutex<HashMap<String, Arc<stats::Stats>>>,
+    /// Room for its HTTP calls: slow clients of one app leave instances for the others.
+    http_calls: Arc<Semaphore>,
 }
 
 struct Running {
@@ -70,6 +84,13 @@ struct Running {
     trigger: Trigger,
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    /// False once its task has ended, which it does by itself when the ledger has forgotten the function.
+    fn goes_on(&self) -> bool {
+        !self.task.is_finished()
+    }
 }
 
 pub struct Dispatch {
@@ -95,8 +116,10 @@ impl App {
 
 impl Dispatch {
     pub fn new(engine: Engine, ledger: Ledger, history: HistorySource) -> Dispatch {
-        let calls_per_function_max = (engine.instances_max as usize / 4).max(1);
-        let context = Context { engine, ledger, history, calls_per_function_max };
+        let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
+        let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
+        let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
+        let context = Context { engine, ledger, history, calls_per_function_max, http_calls, http_calls_per_app_max };
         Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default() }
     }
 
@@ -110,11 +133,11 @@ impl Dispatch {
 
     /// The event functions that run, for metrics and for what concerns one of them.
     pub fn consumers(&self) -> Vec<Arc<Shared>> {
-        self.consumers.lock().values().map(|running| running.shared.clone()).collect()
+        self.consumers.lock().values().filter(|running| running.goes_on()).map(|running| running.shared.clone()).collect()
     }
 
     pub fn consumer(&self, id: &FunctionId) -> Option<Arc<Shared>> {
-        self.consumers.lock().get(id).map(|running| running.shared.clone())
+        self.consumers.lock().get(id).filter(|running| running.goes_on()).map(|running| running.shared.clone())
     }
 
     /// Makes a release the one that serves. Calls that run end in the release they began in; every later one is in this.
@@ -128,9 +151,9 @@ impl Dispatch {
                 app.loaded.store(loaded.clone());
                 app
             }
-            None => self.insert(loaded.clone(), settings),
+            None => self.insert(loaded.clone(), settings)?,
         };
-        self.stop_others(&id, &loaded).await?;
+        self.stop_others(&app, &loaded).await?;
         self.start_missing(&app, &loaded);
         Ok(())
     }
@@ -170,34 +193,41 @@ impl Dispatch {
         Ok(())
     }
 
-    fn insert(&self, loaded: Arc<Loaded>, settings: Settings) -> Arc<App> {
+    fn insert(&self, loaded: Arc<Loaded>, settings: Settings) -> Result<Arc<App>, LedgerError> {
         let id = loaded.app.clone();
         let app = Arc::new(App {
             id: id.clone(),
             loaded: ArcSwap::new(loaded),
             settings: ArcSwap::from_pointee(settings),
-            lane: Lane::new(id.clone(), self.context.ledger.clone()),
+            lane: Lane::new(id.clone(), self.context.ledger.clone())?,
             http_stats: Mutex::default(),
+            http_calls: Arc::new(Semaphore::new(self.context.http_calls_per_app_max)),
         });
         self.apps.rcu(|apps| {
             let mut apps = HashMap::clone(apps);
             apps.insert(id.clone(), app.clone());
             apps
         });
-        app
+        Ok(app)
     }
 
     /// Ends consumers whose entry is gone or asks for other events. A gone one is forgotten by the ledger too.
-    async fn stop_others(&self, id: &AppId, loaded: &Loaded) -> Result<(), LedgerError> {
+    async fn stop_others(&self, app: &App, loaded: &Loaded) -> Result<(), LedgerError> {
         let wanted: HashMap<FunctionId, &Function> = events(loaded).map(|(id, function, _)| (id, function)).collect();
         let differs = |function: &FunctionId, running: &Running| {
-            function.app == *id && wanted.get(function).is_none_or(|wanted| wanted.trigger != running.trigger)
+            let same = wanted.get(function).is_some_and(|wanted| wanted.trigger == running.trigger);
+            function.app == app.id && !(same && running.goes_on())
         };
         join(self.take_consumers(differs)).await;
-        for (function, _) in self.context.ledger.functions()? {
-            if function.app == *id && !wanted.contains_key(&function) {
-                self.context.ledger.apply(Op::Unregister { function }).await?;
-            }
+        let known = self.context.ledger.functions()?.into_iter().map(|(function, _)| function);
+        let gone: Vec<FunctionId> = known.filter(|function| function.app == app.id && !wanted.contains_key(function)).collect();
+        if !gone.is_empty() {
+            // What they did counts before they are forgotten, so that it can't come after one of the same name is new.
+            let settled = tokio::time::timeout(SETTLED_WITHIN, app.lane.settled()).await;
+            settled.map_err(|_| LedgerError::Unavailable(format!("what `{}` did is not durable after {SETTLED_WITHIN:?}", app.id.app)))?;
+        }
+        for function in gone {
+            self.context.ledger.apply(Op::Unregister { function }).await?;
         }
         Ok(())
     }

@@ -1,74 +1,107 @@
-//! Events of one consumer that wait: for another try, or behind one of their key that does. Pure; the ledger holds the truth.
+//! Events of one consumer that wait: for another try, or behind one of their line that does. Pure; the ledger holds the
+//! truth, and the events themselves: here is what it takes to know whose turn it is, some tens of bytes for each.
 
-use crate::{
-    ledger::Parked,
-    model::{Micros, Seq, manifest::Order},
-};
-use std::collections::{BTreeMap, HashMap};
+use super::queues::Line;
+use crate::model::{Micros, Seq};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-#[derive(Debug)]
+/// What is known of one that waits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Waiting {
+    pub seq: Seq,
+    /// Not before this.
+    pub due: Micros,
+    /// Attempts made so far.
+    pub attempts: u32,
+}
+
+#[derive(Debug, Default)]
 pub struct Parking {
-    order: Order,
-    keys: HashMap<String, BTreeMap<Seq, Parked>>,
-    bytes: usize,
+    firsts: HashMap<Line, Waiting>,
+    /// The others of lines that have more than one, ascending.
+    behind: HashMap<Line, VecDeque<Waiting>>,
+    /// The first of each line that is not out.
+    due: BTreeSet<(Micros, Line)>,
+    /// Lines whose first was taken and is at work.
+    out: HashSet<Line>,
     count: usize,
 }
 
 impl Parking {
-    pub fn new(order: Order) -> Parking {
-        Parking { order, keys: HashMap::new(), bytes: 0, count: 0 }
-    }
-
-    /// The line an event waits in: its key's; one of its own without order, and for a replayed dead letter.
-    pub fn line(&self, parked: &Parked) -> String {
-        match (parked.replay, self.order) {
-            (true, _) => format!("\u{0}{}", parked.seq),
-            (false, Order::Device) => parked.event.key.clone(),
-            (false, Order::None) => format!("\u{1}{}", parked.seq),
-        }
-    }
-
     /// Adds an event, or replaces what is known of it.
-    pub fn park(&mut self, parked: Parked) {
-        let size = parked.event.size_bytes();
-        let old = self.keys.entry(self.line(&parked)).or_default().insert(parked.seq, parked);
-        self.count += usize::from(old.is_none());
-        self.bytes = self.bytes + size - old.map_or(0, |old| old.event.size_bytes());
-    }
-
-    pub fn unpark(&mut self, line: &str, seq: Seq) {
-        let Some(queue) = self.keys.get_mut(line) else { return };
-        if let Some(old) = queue.remove(&seq) {
-            self.bytes -= old.event.size_bytes();
-            self.count -= 1;
+    pub fn park(&mut self, line: Line, waiting: Waiting) {
+        match self.firsts.get(&line).copied() {
+            Some(first) if waiting.seq > first.seq => return self.park_behind(line, waiting),
+            Some(first) if waiting.seq < first.seq => self.behind.entry(line.clone()).or_default().push_front(first),
+            Some(_) => self.count -= 1,
+            None => {}
         }
-        if queue.is_empty() {
-            self.keys.remove(line);
+        self.count += 1;
+        self.set_first(line, waiting);
+    }
+
+    fn park_behind(&mut self, line: Line, waiting: Waiting) {
+        let queue = self.behind.entry(line).or_default();
+        match queue.binary_search_by_key(&waiting.seq, |other| other.seq) {
+            Ok(at) => queue[at] = waiting,
+            Err(at) => {
+                queue.insert(at, waiting);
+                self.count += 1;
+            }
         }
     }
 
-    pub fn holds(&self, line: &str) -> bool {
-        self.keys.contains_key(line)
+    fn set_first(&mut self, line: Line, waiting: Waiting) {
+        if let Some(old) = self.firsts.insert(line.clone(), waiting) {
+            self.due.remove(&(old.due, line.clone()));
+        }
+        if !self.out.contains(&line) {
+            self.due.insert((waiting.due, line));
+        }
     }
 
-    pub fn knows(&self, line: &str, seq: Seq) -> bool {
-        self.keys.get(line).is_some_and(|queue| queue.contains_key(&seq))
+    /// Forgets one that is settled. Whoever is settled was first in its line.
+    pub fn unpark(&mut self, line: &Line, seq: Seq) {
+        let Some(first) = self.firsts.get(line).copied().filter(|first| first.seq == seq) else { return };
+        self.count -= 1;
+        let next = self.behind.get_mut(line).and_then(VecDeque::pop_front);
+        if self.behind.get(line).is_some_and(VecDeque::is_empty) {
+            self.behind.remove(line);
+        }
+        match next {
+            Some(next) => self.set_first(line.clone(), next),
+            None => {
+                self.firsts.remove(line);
+                self.due.remove(&(first.due, line.clone()));
+            }
+        }
     }
 
-    /// Who is first in each line that may go now, unless `busy`.
-    pub fn due(&self, now: Micros, busy: impl Fn(&str) -> bool) -> Vec<Parked> {
-        let firsts = self.keys.iter().filter_map(|(line, queue)| Some((line, queue.values().next()?)));
-        firsts.filter(|(line, first)| first.due <= now && !busy(line)).map(|(_, first)| first.clone()).collect()
+    pub fn holds(&self, line: &Line) -> bool {
+        self.firsts.contains_key(line)
+    }
+
+    /// The one that has waited longest of those that may go now. Its line is out until it is given back.
+    pub fn take_due(&mut self, now: Micros) -> Option<(Line, Waiting)> {
+        let (due, line) = self.due.first().filter(|(due, _)| *due <= now)?.clone();
+        self.due.remove(&(due, line.clone()));
+        let first = *self.firsts.get(&line)?;
+        self.out.insert(line.clone());
+        Some((line, first))
+    }
+
+    /// What was taken of this line has come to its end.
+    pub fn give_back(&mut self, line: &Line) {
+        if self.out.remove(line)
+            && let Some(first) = self.firsts.get(line)
+        {
+            self.due.insert((first.due, line.clone()));
+        }
     }
 
     /// When the next one may go.
-    pub fn next_due(&self, busy: impl Fn(&str) -> bool) -> Option<Micros> {
-        let firsts = self.keys.iter().filter(|(line, _)| !busy(line)).filter_map(|(_, queue)| queue.values().next());
-        firsts.map(|first| first.due).min()
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn next_due(&self) -> Option<Micros> {
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Events that wait.
@@ -78,30 +111,61 @@ impl Parking {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::model::{AppId, FunctionId, Id, NewEvent, Value, id::default_tenant};
 
-    fn parked(device: &str, seq: Seq, value: &str) -> Parked {
-        let id = |text| Id::new(text).unwrap();
-        let app = AppId::new(default_tenant(), id("app"));
-        let event = NewEvent::reading(&default_tenant(), &id(device), &id("s"), Micros(0), Micros(0), Value::json(value).unwrap());
-        let function = FunctionId { app, function: id("f") };
-        Parked { function, seq, event, attempts: 0, due: Micros(0), error: String::new(), replay: false }
+    fn waiting(seq: Seq, due: i64) -> Waiting {
+        Waiting { seq, due: Micros(due), attempts: 1 }
+    }
+
+    fn key(key: &str) -> Line {
+        Line::Key(key.into())
     }
 
     #[test]
-    fn what_waits_is_counted_once_and_what_has_gone_no_more() {
-        let mut parking = Parking::new(Order::Device);
-        for (device, seq, value) in [("a", 1, "1"), ("a", 2, "22"), ("b", 3, "333"), ("a", 1, "4444")] {
-            parking.park(parked(device, seq, value));
-        }
+    fn lines_go_by_their_time_and_each_in_its_order() {
+        let mut parking = Parking::default();
+        parking.park(key("slow"), waiting(1, 50));
+        parking.park(key("slow"), waiting(2, 0));
+        parking.park(key("quick"), waiting(3, 20));
+        parking.park(Line::Replay(9), waiting(9, 10));
+        assert_eq!(parking.take_due(Micros(5)), None);
+        assert_eq!(parking.next_due(), Some(Micros(10)));
+        let taken: Vec<Seq> = std::iter::from_fn(|| parking.take_due(Micros(60))).map(|(_, waiting)| waiting.seq).collect();
+        assert_eq!(taken, [9, 3, 1], "one of each line, the longest due first");
+
+        // Done: the one behind it goes, whenever it is due itself. Failed: its line waits with it.
+        parking.unpark(&key("slow"), 1);
+        parking.give_back(&key("slow"));
+        parking.park(key("quick"), waiting(3, 90));
+        parking.give_back(&key("quick"));
+        assert_eq!(parking.take_due(Micros(60)).map(|(_, waiting)| waiting.seq), Some(2));
+        assert_eq!(parking.next_due(), Some(Micros(90)));
         assert_eq!(parking.count(), 3);
-        for (line, seq, left) in [("a", 1, 2), ("a", 1, 2), ("c", 9, 2), ("b", 3, 1), ("a", 2, 0)] {
-            parking.unpark(line, seq);
-            assert_eq!(parking.count(), left, "{line} {seq}");
+    }
+
+    #[test]
+    fn what_is_known_of_an_event_can_change_and_lines_come_to_an_end() {
+        let mut parking = Parking::default();
+        parking.park(key("a"), waiting(5, 7));
+        parking.park(key("a"), waiting(4, 9));
+        parking.park(key("a"), waiting(4, 8));
+        parking.park(key("a"), waiting(5, 6));
+        assert_eq!((parking.count(), parking.next_due()), (2, Some(Micros(8))));
+        for seq in [4, 5] {
+            let (line, first) = parking.take_due(Micros(10)).unwrap_or_else(|| unreachable!("one is due"));
+            assert_eq!(first.seq, seq);
+            parking.unpark(&line, seq);
+            parking.give_back(&line);
         }
-        assert_eq!(parking.bytes(), 0);
+        assert!(!parking.holds(&key("a")));
+        assert_eq!((parking.count(), parking.next_due()), (0, None));
+    }
+
+    /// A device that fails for days must not take the memory of the others.
+    #[test]
+    fn one_that_waits_takes_some_tens_of_bytes() {
+        assert!(size_of::<Waiting>() <= 24);
+        assert!(size_of::<(Line, Waiting)>() <= 48, "the first of a line");
     }
 }

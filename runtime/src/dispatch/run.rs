@@ -2,14 +2,17 @@
 
 use super::{
     App, Context,
-    consumer::Shared,
-    lane::{Fold, Refused},
+    batch::Fold,
+    lane::Refused,
     outgoing::Origin,
+    parking::Waiting,
+    queues::Line,
+    shared::Shared,
     verdict::{Verdict, verdict},
 };
 use crate::{
     clock,
-    engine::{Attempt, Failure, Outcome, Permit},
+    engine::{Attempt, Failure, Outcome},
     host::Taken,
     ledger::{DeadLetter, Parked},
     model::{Event, LogLine, Micros, Seq, manifest::Function},
@@ -36,24 +39,24 @@ pub(super) struct ParkedItem {
 
 /// What became of a run of one line.
 pub(super) struct Ran {
-    pub line: String,
+    pub line: Line,
     pub ended: Ended,
-    /// Parked events that are settled now.
-    pub unparked: Vec<Seq>,
+    /// A parked event that is settled now, and the moment of the lane at which it was.
+    pub unparked: Option<(Seq, u64)>,
     /// Not begun, because the one before was parked.
     pub rest: Vec<Item>,
 }
 
 pub(super) enum Ended {
     Through,
-    Parked(Box<Parked>),
+    Parked(Waiting),
     /// Everything not durable is gone: begin again from the ledger.
     Reset,
 }
 
 enum Next {
     Settled,
-    Parked(Box<Parked>),
+    Parked(Waiting),
     Reset,
 }
 
@@ -66,18 +69,18 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub async fn run(&self, permit: &Permit, line: String, items: Vec<Item>) -> Ran {
-        let mut ran = Ran { line, ended: Ended::Through, unparked: Vec::new(), rest: Vec::new() };
+    pub async fn run(&self, line: Line, items: Vec<Item>) -> Ran {
+        let mut ran = Ran { line, ended: Ended::Through, unparked: None, rest: Vec::new() };
         let mut items = items.into_iter();
         for item in items.by_ref() {
-            match self.one(permit, &item).await {
-                Next::Settled if item.parked.is_some() => ran.unparked.push(item.event.seq),
-                Next::Settled => {}
-                Next::Parked(parked) => {
-                    ran.ended = Ended::Parked(parked);
+            match self.one(&item).await {
+                (Next::Settled, at) if item.parked.is_some() => ran.unparked = Some((item.event.seq, at)),
+                (Next::Settled, _) => {}
+                (Next::Parked(waiting), _) => {
+                    ran.ended = Ended::Parked(waiting);
                     break;
                 }
-                Next::Reset => {
+                (Next::Reset, _) => {
                     ran.ended = Ended::Reset;
                     break;
                 }
@@ -87,28 +90,32 @@ impl Runner {
         ran
     }
 
-    async fn one(&self, permit: &Permit, item: &Item) -> Next {
+    /// What became of an event, and the moment of the lane at which it did.
+    async fn one(&self, item: &Item) -> (Next, u64) {
         let mut alone = false;
         loop {
             let turn = self.app.lane.begin(alone).await;
+            // Only now: a call that waits for its turn holds no instance, which others could use.
+            let permit = self.context.engine.permit().await;
             let loaded = self.app.loaded.load_full();
             let Some(function) = loaded.release.manifest.function(self.shared.id.function.as_str()) else {
                 // A release without this function went live; its consumer is being stopped.
-                return Next::Reset;
+                return (Next::Reset, 0);
             };
             let now = clock::now();
             let attempt = Attempt { function, event: &item.event, number: item.attempts + 1, now };
-            let outcome = self.context.engine.call(permit, &loaded, attempt, self.app.world(&self.context)).await;
+            let outcome = self.context.engine.call(&permit, &loaded, attempt, self.app.world(&self.context)).await;
+            drop(permit);
             crate::fault::point("call");
             let took = outcome.took;
             let (fold, next) = self.fold(item, function, loaded.release.number, outcome, now);
             match self.app.lane.fold(self.epoch, fold, false) {
-                Ok(_) => {
+                Ok(folded) => {
                     drop(turn);
                     self.shared.stats.count(&next_kind(&next), took);
-                    return next;
+                    return (next, folded.at);
                 }
-                Err(Refused::Reset) => return Next::Reset,
+                Err(Refused::Reset) => return (Next::Reset, 0),
                 Err(Refused::Stale) => {
                     self.shared.stats.reruns.fetch_add(1, Ordering::Relaxed);
                     alone = true;
@@ -143,8 +150,9 @@ impl Runner {
             }
             Verdict::Retry { due } => {
                 let parked = self.parked(item, attempts, due, error.unwrap_or_default());
-                fold.park = Some(parked.clone());
-                Next::Parked(Box::new(parked))
+                let waiting = Waiting { seq: parked.seq, due, attempts };
+                fold.park = Some(parked);
+                Next::Parked(waiting)
             }
             Verdict::Dead => {
                 fold.unpark = unpark;
@@ -177,12 +185,13 @@ impl Runner {
         }
     }
 
-    /// Settles an event in the log by parking it behind one of its key that waits.
-    pub fn park_behind(&self, item: &Item) -> Result<Parked, Refused> {
+    /// Settles an event in the log by parking it behind one of its line that waits.
+    pub fn park_behind(&self, item: &Item) -> Result<Waiting, Refused> {
         let parked = self.parked(item, item.attempts, Micros(0), String::new());
+        let waiting = Waiting { seq: parked.seq, due: parked.due, attempts: parked.attempts };
         let settled = Some((self.shared.clone(), item.event.seq));
-        self.app.lane.fold(self.epoch, Fold { settled, park: Some(parked.clone()), ..Fold::default() }, false)?;
-        Ok(parked)
+        self.app.lane.fold(self.epoch, Fold { settled, park: Some(parked), ..Fold::default() }, false)?;
+        Ok(waiting)
     }
 }
 

@@ -26,7 +26,7 @@ pub use queue::Pending;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{AppId, Event, FunctionId, Seq, Tenant};
+use crate::model::{AppId, Event, FunctionId, Micros, Seq, Tenant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
@@ -254,6 +254,16 @@ impl Ledger {
     /// All that wait for a consumer, ascending by sequence.
     pub fn parked(&self, function: &FunctionId) -> Result<Vec<Parked>, LedgerError> {
         self.0.view.parked(function)
+    }
+
+    /// Those that wait for a consumer behind the sequence `after`, ascending, at most so many.
+    pub fn parked_after(&self, function: &FunctionId, after: Seq, limit: usize) -> Result<Vec<Parked>, LedgerError> {
+        self.0.view.parked_after(function, after, limit)
+    }
+
+    /// Whether a commit of the app with this [`Dedup`] key would be a repeat at `now`.
+    pub fn is_repeat(&self, app: &AppId, key: &str, now: Micros) -> Result<bool, LedgerError> {
+        self.0.view.is_repeat(app, key, now)
     }
 
     /// Dead letters by app, function and sequence, those up to `after` left out.

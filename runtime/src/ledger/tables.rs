@@ -57,8 +57,8 @@ pub(super) struct Rules {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Seen {
-    expiry: i64,
+pub(super) struct Seen {
+    pub expiry: i64,
     seqs: Vec<Seq>,
 }
 

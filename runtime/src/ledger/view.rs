@@ -7,7 +7,7 @@ use super::{
     tables::{self, Changed, Tables},
     tail::Tail,
 };
-use crate::model::{AppId, Event, FunctionId, NewEvent, Seq};
+use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
 use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
@@ -253,6 +253,25 @@ impl View {
         self.read(|txn| {
             let table = txn.open_table(tables::PARKED).map_err(failed)?;
             rows_after(&table, &record::function_key(function), None, usize::MAX, |_, value| record::decode("a parked event", value))
+        })
+    }
+
+    pub(super) fn parked_after(&self, function: &FunctionId, after: Seq, limit: usize) -> Result<Vec<Parked>, LedgerError> {
+        let after = record::function_seq_key(function, after);
+        self.read(|txn| {
+            let table = txn.open_table(tables::PARKED).map_err(failed)?;
+            let row = |_: &[u8], value: &[u8]| record::decode("a parked event", value);
+            rows_after(&table, &record::function_key(function), Some(&after), limit, row)
+        })
+    }
+
+    pub(super) fn is_repeat(&self, app: &AppId, key: &str, now: Micros) -> Result<bool, LedgerError> {
+        let key = record::dedup_key(record::Repeat::Commit, &app.tenant, Some(&app.app), key);
+        self.read(|txn| {
+            let table = txn.open_table(tables::DEDUP).map_err(failed)?;
+            let found = table.get(key.as_slice()).map_err(failed)?;
+            let seen = found.map(|bytes| record::decode::<tables::Seen>("a remembered key", bytes.value())).transpose()?;
+            Ok(seen.is_some_and(|seen| seen.expiry > now.0))
         })
     }
 

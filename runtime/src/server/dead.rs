@@ -85,7 +85,7 @@ pub async fn replay(State(state): State<AppState>, caller: Caller, path: Path) -
     let (function, seq) = letter(&caller, &path, |app| Action::Operate(app))?;
     apply(&state, Op::ReplayDead { function: function.clone(), seq, now: clock::now() }, &function, seq).await?;
     if let Some(consumer) = state.dispatch.consumer(&function) {
-        consumer.refresh();
+        consumer.replayed(seq);
     }
     Ok(StatusCode::NO_CONTENT)
 }
