@@ -49,8 +49,6 @@ pub struct NodeLimits {
     pub calls_max: usize,
     /// Memory of all calls at the same time; none: half of the machine's, which only the engine looks at.
     pub guest_memory_bytes_max: Option<usize>,
-    /// A consumer further behind than this is paused and the lost range marked.
-    pub lag_bytes_max: u64,
     /// Below this much free disk, readings are refused before the disk is full.
     pub disk_free_bytes_min: u64,
 }
@@ -78,7 +76,6 @@ pub struct Draft {
 pub struct DraftLimits {
     pub calls_max: Option<usize>,
     pub guest_memory_bytes_max: Option<usize>,
-    pub lag_bytes_max: Option<u64>,
     pub disk_free_bytes_min: Option<u64>,
 }
 
@@ -124,7 +121,6 @@ impl Draft {
             limits: DraftLimits {
                 calls_max: self.limits.calls_max.or(other.limits.calls_max),
                 guest_memory_bytes_max: self.limits.guest_memory_bytes_max.or(other.limits.guest_memory_bytes_max),
-                lag_bytes_max: self.limits.lag_bytes_max.or(other.limits.lag_bytes_max),
                 disk_free_bytes_min: self.limits.disk_free_bytes_min.or(other.limits.disk_free_bytes_min),
             },
             new_admin_token: self.new_admin_token || other.new_admin_token,
@@ -199,7 +195,6 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
     let limits = NodeLimits {
         calls_max: draft.limits.calls_max.unwrap_or(256),
         guest_memory_bytes_max: draft.limits.guest_memory_bytes_max,
-        lag_bytes_max: draft.limits.lag_bytes_max.unwrap_or(8 << 30),
         disk_free_bytes_min: draft.limits.disk_free_bytes_min.unwrap_or(64 << 20),
     };
     if !(1..=1_000).contains(&limits.calls_max) {
@@ -208,10 +203,6 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
     if limits.guest_memory_bytes_max.is_some_and(|bytes| bytes < MEMORY_BYTES_DEFAULT) {
         found("limits.guest-memory-bytes-max", format!("is less than one call may have by default, {MEMORY_BYTES_DEFAULT}"));
     }
-    if limits.lag_bytes_max < 1 << 20 {
-        found("limits.lag-bytes-max", format!("{} is less than one MiB", limits.lag_bytes_max));
-    }
-
     if !mistakes.is_empty() {
         return Err(ConfigErrors(mistakes));
     }
