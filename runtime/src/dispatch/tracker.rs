@@ -4,22 +4,55 @@ use crate::{
     ledger::{Done, Position},
     model::{FunctionId, Seq},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Everything up to `scanned` was looked at; of that, `open` concerns the consumer and is not durably settled.
+/// Everything up to `scanned` was looked at; of that, what is not `done` concerns the consumer and is not durably settled.
 #[derive(Debug, Default)]
 pub struct Tracker {
     scanned: Seq,
-    open: BTreeSet<Seq>,
-    /// Settled before the last restart, above what is known by `scanned`: ranges, both ends included, ascending.
-    settled: Vec<(Seq, Seq)>,
+    /// Settled, or of no concern. After a restart it knows of some that were not looked at again yet.
+    done: Ranges,
+    open: usize,
+}
+
+/// A set of sequences that is nearly all of them: what a commit costs depends on its gaps, not on its size.
+#[derive(Debug, Default, Clone)]
+struct Ranges {
+    /// Everything up to here.
+    through: Seq,
+    /// First and last of what is above. No two touch, and none touches `through`.
+    above: BTreeMap<Seq, Seq>,
+}
+
+impl Ranges {
+    fn holds(&self, seq: Seq) -> bool {
+        seq <= self.through || self.above.range(..=seq).next_back().is_some_and(|(_, last)| seq <= *last)
+    }
+
+    fn add(&mut self, first: Seq, last: Seq) {
+        if first > last {
+            return;
+        }
+        let (mut first, mut last) = (first, last);
+        // Those that it touches become one with it.
+        while let Some((start, end)) = self.above.range(..=last.saturating_add(1)).next_back().map(|(start, end)| (*start, *end))
+            && end.saturating_add(1) >= first
+        {
+            self.above.remove(&start);
+            (first, last) = (first.min(start), last.max(end));
+        }
+        match first <= self.through + 1 {
+            true => self.through = self.through.max(last),
+            false => drop(self.above.insert(first, last)),
+        }
+    }
 }
 
 impl Tracker {
     /// Where a consumer goes on after a restart. `above` holds first and last of each settled range.
     pub fn resume(position: &Position) -> Tracker {
-        let settled = position.above.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-        Tracker { scanned: position.through, open: BTreeSet::new(), settled }
+        let above = position.above.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        Tracker { scanned: position.through, done: Ranges { through: position.through, above }, open: 0 }
     }
 
     pub fn scanned(&self) -> Seq {
@@ -27,56 +60,43 @@ impl Tracker {
     }
 
     pub fn open(&self) -> usize {
-        self.open.len()
+        self.open
     }
 
-    /// Notes that `seq` was looked at. True when it is new to the consumer and now open.
+    /// Notes that `seq`, which is behind all that were, was looked at. True when it is new to the consumer and now open.
     pub fn scan(&mut self, seq: Seq, concerns: bool) -> bool {
+        // What the log has no more of is nobody's.
+        self.done.add(self.scanned + 1, seq.saturating_sub(1));
         self.scanned = self.scanned.max(seq);
-        let done = self.settled.iter().any(|(first, last)| (*first..=*last).contains(&seq));
-        if self.settled.last().is_some_and(|(_, last)| *last <= seq) {
-            self.settled.clear();
+        let new = concerns && !self.done.holds(seq);
+        match new {
+            true => self.open += 1,
+            false => self.done.add(seq, seq),
         }
-        concerns && !done && self.open.insert(seq)
+        new
     }
 
     /// Notes that everything up to `seq` was looked at and nothing more of it concerns the consumer.
     pub fn skip_to(&mut self, seq: Seq) {
+        self.done.add(self.scanned + 1, seq);
         self.scanned = self.scanned.max(seq);
     }
 
     /// The position to commit with these settled.
     pub fn position(&self, function: &FunctionId, settled: &BTreeSet<Seq>) -> Done {
-        let mut left = self.open.iter().filter(|seq| !settled.contains(seq)).copied().peekable();
-        let Some(first) = left.peek().copied() else {
-            return Done { function: function.clone(), through: self.scanned, above: self.resumed_above(self.scanned) };
-        };
-        let mut above = Vec::new();
-        let mut range = |from: Seq, to: Seq| {
-            if from <= to {
-                above.extend([from, to]);
-            }
-        };
-        let mut before = first;
-        for seq in left.skip(1) {
-            range(before + 1, seq - 1);
-            before = seq;
-        }
-        range(before + 1, self.scanned);
-        above.extend(self.resumed_above(self.scanned));
-        Done { function: function.clone(), through: first - 1, above }
-    }
-
-    /// Ranges settled in an earlier life that this one has not come to yet.
-    fn resumed_above(&self, scanned: Seq) -> Vec<Seq> {
-        let beyond = self.settled.iter().filter(|(_, last)| *last > scanned);
-        beyond.flat_map(|(first, last)| [(*first).max(scanned + 1), *last]).collect()
+        let mut done = self.done.clone();
+        settled.iter().for_each(|seq| done.add(*seq, *seq));
+        let above = done.above.iter().flat_map(|(first, last)| [*first, *last]).collect();
+        Done { function: function.clone(), through: done.through, above }
     }
 
     /// A commit has made these durable.
     pub fn settle(&mut self, settled: &BTreeSet<Seq>) {
-        for seq in settled {
-            self.open.remove(seq);
+        for seq in settled.iter().filter(|seq| **seq > 0) {
+            if !self.done.holds(*seq) {
+                self.done.add(*seq, *seq);
+                self.open = self.open.saturating_sub(1);
+            }
         }
     }
 }
@@ -120,7 +140,26 @@ mod tests {
     fn a_commit_before_the_scan_has_caught_up_keeps_what_was_settled() {
         let mut tracker = Tracker::resume(&Position { through: 3, above: vec![5, 7] });
         assert!(tracker.scan(4, true));
-        assert_eq!(position(&tracker, &[4]), (4, vec![5, 7]));
+        assert_eq!(position(&tracker, &[4]), (7, vec![]));
         assert_eq!(position(&tracker, &[]), (3, vec![5, 7]));
+    }
+
+    #[test]
+    fn whatever_the_order_in_which_events_are_settled_the_position_holds_them_and_no_other() {
+        // Each number in an order of its own: multiplied by a generator of the numbers below a prime.
+        for (step, every) in [(1, 1), (5, 2), (46, 3), (96, 1)] {
+            let mut tracker = Tracker::resume(&Position { through: 2, above: vec![10, 20, 50, 50] });
+            let open: BTreeSet<Seq> = (3..=96).filter(|seq| tracker.scan(*seq, seq % every == 0)).collect();
+            assert_eq!(tracker.open(), open.len());
+            let order: Vec<Seq> = (1..97).map(|n| n * step % 97).filter(|seq| open.contains(seq)).collect();
+            for (n, seq) in order.iter().enumerate() {
+                let left: Vec<Seq> = order[n..].to_vec();
+                let (through, above) = position(&tracker, &[*seq]);
+                let holds = |seq: Seq| seq <= through || above.chunks(2).any(|range| (range[0]..=range[1]).contains(&seq));
+                assert!((1..=96).all(|other| holds(other) == (other == *seq || !left.contains(&other))), "{through} {above:?}");
+                tracker.settle(&BTreeSet::from([*seq]));
+            }
+            assert_eq!((position(&tracker, &[]), tracker.open()), ((96, vec![]), 0));
+        }
     }
 }
