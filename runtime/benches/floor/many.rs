@@ -99,7 +99,8 @@ fn distinct(component: &[u8], n: usize) -> Vec<u8> {
 /// A million events as fast as they are taken, into a function that can't keep up.
 pub fn burst(results: &mut Results) {
     const EVENTS: usize = 1_000_000;
-    const STEADY: usize = 50_000;
+    /// Until every cache is as full as it gets.
+    const STEADY: usize = 300_000;
     let (most, lost) = two_cores().block_on(async {
         let floor = Floor::open().await;
         floor.deploy(GUEST, MANIFEST).await;
