@@ -51,8 +51,8 @@ lint:
 # With the optimiser's whole attention, as a release is built.
 bench: setup guests
 	$(BUILD) --release --bins
-	$(CARGO) run --release --locked -p tawi-platform-tests --bin bench
-	$(CARGO) bench --locked -p tawi-runtime --bench floor
+	target/release/bench
+	$(CARGO) bench --workspace --locked --bench floor
 
 ci: lint test
 	demo/run </dev/null

@@ -70,6 +70,23 @@ impl Place {
         fs::write(self.home.join("config.toml"), config)
     }
 
+    /// Registries that are folders of this machine.
+    fn registries(&self) -> Vec<PathBuf> {
+        let config = fs::read_to_string(self.home.join("config.toml")).unwrap_or_default();
+        let mut open: Vec<toml::Value> = toml::from_str(&config).into_iter().map(toml::Value::Table).collect();
+        let mut found = Vec::new();
+        while let Some(value) = open.pop() {
+            match value {
+                toml::Value::Table(table) => open.extend(table.into_iter().map(|(_, value)| value)),
+                toml::Value::Array(array) => open.extend(array),
+                toml::Value::String(text) => found.push(PathBuf::from(text.trim_start_matches("file://"))),
+                _ => {}
+            }
+        }
+        found.retain(|path| path.is_absolute());
+        found
+    }
+
     /// Drops compiled dependencies when they have grown out of bounds. Versions that nobody uses any more are never removed otherwise.
     pub fn trim(&self) -> io::Result<()> {
         if size_bytes(&self.target(), CACHE_BYTES_MAX)? > CACHE_BYTES_MAX { clear(&self.target()) } else { Ok(()) }
@@ -106,6 +123,7 @@ fn size_bytes(dir: &Path, enough: u64) -> io::Result<u64> {
 pub struct Cargo<'a> {
     pub toolchain: &'a Toolchain,
     pub keeper: &'a Program,
+    pub confiner: &'a Program,
     pub place: &'a Place,
     pub limits: &'a BuildLimits,
     pub deadline: Instant,
@@ -123,7 +141,18 @@ pub struct Crate {
 impl Cargo<'_> {
     /// cargo as for every app and every commit: outside of the checkout, with nothing of the node's environment but what it needs.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = process::kept(self.keeper, &self.toolchain.cargo(), self.limits);
+        self.prepare(process::kept(self.keeper, &self.toolchain.cargo(), self.limits), arguments)
+    }
+
+    /// The same with the rights of a build and no others: for what runs the app's code.
+    fn confined(&self, arguments: &[&str]) -> Command {
+        let mut command = process::kept(self.keeper, &self.confiner.program, self.limits);
+        command.args(&self.confiner.arguments);
+        command.arg(&self.place.home).arg(&self.toolchain.sysroot).args(self.place.registries()).arg("--").arg(self.toolchain.cargo());
+        self.prepare(command, arguments)
+    }
+
+    fn prepare(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments);
         command.arg("--manifest-path").arg(self.place.source().join("Cargo.toml"));
         command.env_clear().current_dir("/");
@@ -218,7 +247,7 @@ impl Cargo<'_> {
 
     pub async fn compile(&self, target: &Crate) -> Result<Vec<u8>, BuildError> {
         let specification = format!("{}@{}", target.name, target.version);
-        let mut command = self.command(&[
+        let mut command = self.confined(&[
             "build",
             "--release",
             "--offline",
@@ -299,6 +328,19 @@ mod tests {
         let text = "[source.crates-io]\nreplace-with = 'mirror'\n[build]\nrustc-wrapper = '/tmp/evil'\n[net]\nretry = 3\n";
         let kept: toml::Table = toml::from_str(&registry_tables(text).unwrap()).unwrap();
         assert_eq!(kept.keys().collect::<Vec<_>>(), ["source", "net"]);
+    }
+
+    #[test]
+    fn registries_that_are_folders_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { home: dir.path().join("home") };
+        let config = dir.path().join("config.toml");
+        let text = "[source.crates-io]\nreplace-with = 'here'\n[source.here]\ndirectory = '/srv/vendored'\n[registries.ours]\nindex = 'file:///srv/index'\n";
+        fs::write(&config, text).unwrap();
+        place.prepare(Some(&config)).unwrap();
+        let mut found = place.registries();
+        found.sort();
+        assert_eq!(found, [PathBuf::from("/srv/index"), PathBuf::from("/srv/vendored")]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod builder;
 mod cargo;
 mod cgi;
+mod confine;
 mod error;
 mod gate;
 mod hook;
@@ -26,6 +27,7 @@ mod source;
 mod toolchain;
 
 pub use builder::Builder;
+pub use confine::confine_main;
 pub use error::BuildError;
 pub use hook::hook_main;
 pub use http::{Access, CheckAccess};

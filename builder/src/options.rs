@@ -33,10 +33,12 @@ pub struct BuilderOptions {
     pub hook: Program,
     /// What holds the processes of a build: calls [`crate::keep_main`] with its further arguments.
     pub keeper: Program,
+    /// What takes away the rights of a program that runs an app's code: calls [`crate::confine_main`] with its further arguments.
+    pub confiner: Program,
 }
 
 impl BuilderOptions {
-    /// Hook and keeper are this program, called with `__hook` and `__keep`; registries are as this user has configured them for cargo.
+    /// Hook, keeper and confiner are this program, called with `__hook`, `__keep` and `__confine`; registries are as this user has configured them for cargo.
     pub fn new(data: &Path) -> io::Result<BuilderOptions> {
         let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let cargo_home = cargo_home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
@@ -51,6 +53,7 @@ impl BuilderOptions {
             registry_config: cargo_home.map(|home| home.join("config.toml")).filter(|config| config.is_file()),
             hook: this("__hook"),
             keeper: this("__keep"),
+            confiner: this("__confine"),
         })
     }
 }

@@ -128,7 +128,8 @@ async fn compile(inner: &Inner, place: &Place, manifest: &Manifest, log: &Log, t
     let toolchain = toolchain(inner).await?;
     let limits = &inner.options.limits;
     let deadline = tokio::time::Instant::now() + limits.wall;
-    let cargo = Cargo { toolchain: &toolchain, keeper: &inner.options.keeper, place, limits, deadline, log };
+    let cargo =
+        Cargo { toolchain: &toolchain, keeper: &inner.options.keeper, confiner: &inner.options.confiner, place, limits, deadline, log };
     log.step(&format!("Fetching what Cargo.lock names, with {}", toolchain.version)).await;
     cargo.fetch().await?;
     timing.done("fetch");

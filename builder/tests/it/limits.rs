@@ -29,7 +29,7 @@ async fn both(pids: &Path) -> Vec<String> {
 async fn a_build_that_runs_for_ever_is_stopped_with_everything_it_started() {
     let world = World::with(BuildLimits { wall: Duration::from_secs(8), ..BuildLimits::default() }).await;
     let author = world.author("fridge").await;
-    let pids = author.path(".git/pids");
+    let pids = author.home.join("pids");
     endless(&author, &pids).await;
     author.push().await.refused().says("error: the build was stopped after 8 s").says("hint: does a build script");
     for pid in both(&pids).await {
@@ -66,7 +66,7 @@ async fn who_hangs_up_ends_the_build() {
     let author = world.author("fridge").await;
     author.push().await.ok();
     let before = world.current("fridge");
-    let pids = author.path(".git/pids");
+    let pids = author.home.join("pids");
     endless(&author, &pids).await;
     let pushing = author.start_push();
     let pids = both(&pids).await;
@@ -94,4 +94,37 @@ async fn a_shutdown_does_not_wait_for_builds() {
     pushing.end().await.refused();
     let world = World::at(dir, BuildLimits::default()).await;
     assert_eq!(world.current("fridge"), None);
+}
+
+/// Whoever may push an app runs code here while it is built; that must not be a way to what others have, or to the network.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_script_reaches_its_own_place_and_nothing_else() {
+    let world = World::start().await;
+    let author = world.author("fridge").await;
+    let secret = world.dir.path().join("data/apps/main/other/secrets.json");
+    fs::create_dir_all(secret.parent().unwrap()).unwrap();
+    fs::write(&secret, "a secret").unwrap();
+    let door = world.address;
+    let node = std::process::id();
+    // What it may not do is an error for it; what it may do is not.
+    script(
+        &author,
+        &format!(
+            "let tried = [
+                (\"read\", std::fs::read({secret:?}).is_ok()),
+                (\"list\", std::fs::read_dir({data:?}).is_ok()),
+                (\"write\", std::fs::write({written:?}, \"\").is_ok()),
+                (\"ask\", std::net::TcpStream::connect(\"{door}\").is_ok()),
+                (\"signal\", std::process::Command::new(\"sh\").args([\"-c\", \"kill -0 {node}\"]).status().unwrap().success()),
+                (\"look into\", std::fs::read(\"/proc/{node}/environ\").is_ok()),
+            ];
+            std::fs::write(std::env::var(\"OUT_DIR\").unwrap() + \"/own\", \"\").unwrap();
+            let done: Vec<_> = tried.iter().filter(|(_, done)| *done).map(|(what, _)| *what).collect();
+            assert!(done.is_empty(), \"it could {{done:?}}\");",
+            data = world.dir.path().join("data"),
+            written = world.dir.path().join("data/tokens.json"),
+        ),
+    );
+    author.commit("curious").await;
+    author.push().await.ok().says("Live: release 1").does_not_say("Landlock");
 }

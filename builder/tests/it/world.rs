@@ -65,7 +65,8 @@ pub fn options(data: &Path) -> BuilderOptions {
     BuilderOptions {
         base_url: "http://node.example".into(),
         hook: Program { program: program.clone(), arguments: vec![] },
-        keeper: Program { program, arguments: vec!["keep".to_owned()] },
+        keeper: Program { program: program.clone(), arguments: vec!["keep".to_owned()] },
+        confiner: Program { program, arguments: vec!["confine".to_owned()] },
         ..BuilderOptions::new(data).unwrap()
     }
 }
@@ -121,7 +122,9 @@ impl World {
 
     /// Someone with the guest in a repository of her own.
     pub async fn author(&self, name: &str) -> Author {
-        let author = Author { dir: tempfile::tempdir().unwrap(), url: self.url("good", name) };
+        let home = self.dir.path().join("data/build/main").join(name);
+        fs::create_dir_all(&home).unwrap();
+        let author = Author { dir: tempfile::tempdir().unwrap(), url: self.url("good", name), home };
         for file in ["Cargo.toml", "Cargo.lock", "src/lib.rs", "tawi.toml"] {
             author.write(file, &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest").join(file)).unwrap());
         }
@@ -144,6 +147,8 @@ impl World {
 pub struct Author {
     dir: TempDir,
     pub url: String,
+    /// Where the app is built: what a build script may write.
+    pub home: PathBuf,
 }
 
 /// What a command came to.
@@ -277,7 +282,7 @@ pub struct Gate {
 impl Gate {
     /// The next build of this author stops here.
     pub fn install(author: &Author) -> Gate {
-        let fifo = author.path(".git/gate");
+        let fifo = author.home.join("gate");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let wait = format!("fn main() {{ let _ = std::fs::read({fifo:?}); println!(\"cargo::rerun-if-changed=build.rs\"); }}\n");
         author.write("build.rs", &wait);

@@ -169,13 +169,20 @@ fn a_crash_between_ref_and_release_is_mended_at_the_next_start() {
     node.client().with_token(None).get(&app.run_path("/")).expect(200);
 }
 
+/// Where a build script may write.
+fn build_place(node: &Node, app: &str) -> std::path::PathBuf {
+    let place = node.data().join("build/main").join(app);
+    std::fs::create_dir_all(&place).unwrap();
+    place
+}
+
 /// Nobody waits for a build that nobody waits for.
 #[test]
 fn a_pusher_who_goes_away_cancels_the_build() {
     let node = Node::start();
     let app = App::new(&node, "slow");
     // A build script that never ends, with a mark that it has begun.
-    let mark = node.scratch().join("building");
+    let mark = build_place(&node, "slow").join("building");
     app.write("build.rs", format!("fn main() {{ std::fs::write({mark:?}, \"\").unwrap(); loop {{ std::thread::park(); }} }}"));
     app.commit("never built");
     app.set_remote(&node, node.token());
@@ -196,7 +203,7 @@ fn a_pusher_who_goes_away_cancels_the_build() {
 fn a_build_ends_with_a_node_that_is_killed() {
     let mut node = Node::start();
     let app = App::new(&node, "slow");
-    let pids = node.scratch().join("pids");
+    let pids = build_place(&node, "slow").join("pids");
     let daemon = format!("echo $$ >> {}; exec sleep 100000", pids.display());
     let script = format!(
         "use std::{{fs, io::Write, process}};

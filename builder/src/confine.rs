@@ -1,0 +1,69 @@
+//! What a program loses before it runs code of an app: build scripts and macros are programs, and may be anybody's.
+//!
+//! By Landlock, which the kernel offers to processes without privileges: from Linux 5.13 for files, 6.7 for TCP, 6.12 for signals and
+//! abstract sockets. Each kernel does what it can; one that can do nothing is named in the build's log. What is taken away is
+//! taken from all that the program starts, and never comes back.
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+/// As shells say it: the program could not be run at all.
+const NOT_RUN: u8 = 127;
+/// What compilers and linkers read, wherever the system has them.
+const READ: [&str; 11] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix", "/run/current-system", "/sys"];
+/// What they ask about the machine. Not the whole of `/proc`: what other processes were started with is there too.
+const PROC: [&str; 5] = ["/proc/cpuinfo", "/proc/filesystems", "/proc/meminfo", "/proc/stat", "/proc/sys"];
+/// Devices that are nobody's.
+const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+
+/// Takes rights away from this process, then becomes a program. Its words: a directory to read and write, others to read, `--`, a
+/// program and its arguments. It can then change nothing outside the first, read nothing outside of all these and the system's
+/// programs, ask nobody over TCP, and send a signal to nobody who is not below it.
+pub fn confine_main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let own = words.next();
+    let shared: Vec<PathBuf> = words.by_ref().take_while(|word| word != "--").map(PathBuf::from).collect();
+    let (Some(own), Some(program)) = (own, words.next()) else {
+        return not_run("a directory, others, `--` and a program are wanted; only the node runs this");
+    };
+    match confine(Path::new(&own), shared) {
+        Ok(RulesetStatus::NotEnforced) => {
+            let note = "note: this system's kernel has no Landlock: the code of the build has all the rights of the node's user";
+            let _ = writeln!(io::stderr(), "{note}");
+        }
+        Ok(_) => {}
+        Err(error) => return not_run(&format!("its rights could not be taken away: {error}")),
+    }
+    let error = Command::new(&program).args(words).exec();
+    not_run(&format!("can't run `{}`: {error}", program.display()))
+}
+
+fn not_run(why: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: the build could not be started: {why}");
+    ExitCode::from(NOT_RUN)
+}
+
+fn confine(own: &Path, shared: Vec<PathBuf>) -> Result<RulesetStatus, RulesetError> {
+    let abi = ABI::V6;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let read = READ.iter().chain(&PROC).map(PathBuf::from).chain(std::env::split_paths(&path)).chain(shared);
+    let write = DEVICES.iter().map(PathBuf::from).chain([own.to_owned()]);
+    // What is not there needs no rule.
+    let there = |paths: &mut dyn Iterator<Item = PathBuf>| paths.filter(|path| path.is_absolute() && path.exists()).collect::<Vec<_>>();
+    let (read, write) = (there(&mut read.into_iter()), there(&mut write.into_iter()));
+    let ruleset = Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?
+        .add_rules(path_beneath_rules(read, AccessFs::from_read(abi)))?
+        .add_rules(path_beneath_rules(write, AccessFs::from_all(abi)))?;
+    Ok(ruleset.restrict_self()?.ruleset)
+}
