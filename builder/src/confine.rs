@@ -5,7 +5,8 @@
 //! taken from all that the program starts, and never comes back.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    path_beneath_rules,
 };
 use std::{
     ffi::OsString,
@@ -34,11 +35,11 @@ pub fn confine_main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
         return not_run("a directory, others, `--` and a program are wanted; only the node runs this");
     };
     match confine(Path::new(&own), shared) {
-        Ok(RulesetStatus::NotEnforced) => {
-            let note = "note: this system's kernel has no Landlock: the code of the build has all the rights of the node's user";
-            let _ = writeln!(io::stderr(), "{note}");
+        Ok(abi) => {
+            if let Some(left) = what_is_left(abi) {
+                let _ = writeln!(io::stderr(), "note: {left}");
+            }
         }
-        Ok(_) => {}
         Err(error) => return not_run(&format!("its rights could not be taken away: {error}")),
     }
     let error = Command::new(&program).args(words).exec();
@@ -50,7 +51,20 @@ fn not_run(why: &str) -> ExitCode {
     ExitCode::from(NOT_RUN)
 }
 
-fn confine(own: &Path, shared: Vec<PathBuf>) -> Result<RulesetStatus, RulesetError> {
+/// What an older kernel can't take away, for who reads the log of the build.
+fn what_is_left(abi: ABI) -> Option<&'static str> {
+    match abi {
+        ABI::Unsupported => Some("this kernel has no Landlock: the code of the build has all the rights of the node's user"),
+        ABI::V1 | ABI::V2 | ABI::V3 => {
+            Some("this kernel is older than 6.7: the code of the build may use TCP, and send signals to the node")
+        }
+        ABI::V4 | ABI::V5 => Some("this kernel is older than 6.12: the code of the build may send signals to the node"),
+        _ => None,
+    }
+}
+
+/// Says what the kernel can take away, all of which it then has.
+fn confine(own: &Path, shared: Vec<PathBuf>) -> Result<ABI, RulesetError> {
     let abi = ABI::V6;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let read = READ.iter().chain(&PROC).map(PathBuf::from).chain(std::env::split_paths(&path)).chain(shared);
@@ -65,5 +79,10 @@ fn confine(own: &Path, shared: Vec<PathBuf>) -> Result<RulesetStatus, RulesetErr
         .create()?
         .add_rules(path_beneath_rules(read, AccessFs::from_read(abi)))?
         .add_rules(path_beneath_rules(write, AccessFs::from_all(abi)))?;
-    Ok(ruleset.restrict_self()?.ruleset)
+    let status = ruleset.restrict_self()?;
+    Ok(match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, _) => ABI::Unsupported,
+        (_, LandlockStatus::Available { effective_abi, .. }) => effective_abi,
+        _ => ABI::Unsupported,
+    })
 }
