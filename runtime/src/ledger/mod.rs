@@ -171,8 +171,8 @@ impl Ledger {
         Ok(Ledger(Arc::new(Inner { view, queue: Arc::new(queue), writer, relayed: None })))
     }
 
-    /// Queues an operation at once; operations are applied in the order in which they were submitted. Refused with
-    /// [`LedgerError::Busy`] when the queue is full.
+    /// Queues an operation at once; operations are applied in the order in which they were submitted. (Over NATS, appends that
+    /// were not answered before the connection broke may change places.) Refused with [`LedgerError::Busy`] when the queue is full.
     pub fn submit(&self, op: Op) -> Pending {
         self.0.queue.submit(self.bounded(op))
     }

@@ -18,7 +18,7 @@ pub enum Op {
         function: FunctionId,
         start: Seq,
     },
-    /// Forgets a consumer with its parked events (an `[[on]]` entry that a release no longer has).
+    /// Forgets a consumer (an `[[on]]` entry that a release no longer has). Its parked events become dead letters.
     Unregister {
         function: FunctionId,
     },

@@ -49,6 +49,9 @@ pub(super) const FORMAT_VERSION: u64 = 1;
 /// Expired keys that one operation with a key of its own removes: more than it adds, so that they go, in small steps.
 const EXPIRE_STEP: usize = 4;
 
+/// Why an event is a dead letter that no release has given up.
+const ABANDONED: &str = "its function was taken out of the app while the event waited";
+
 /// What decides an outcome besides the operation. It travels with the operation, because a view that is made again later
 /// must decide alike.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -339,10 +342,24 @@ impl<'t> Tables<'t> {
         Ok(done())
     }
 
+    /// What still waited for the consumer was accepted, so it is not thrown away: it can be read, and replayed to a consumer of
+    /// the same name.
     fn unregister(&mut self, function: &FunctionId) -> Result<Outcome, LedgerError> {
         let key = record::function_key(function);
         self.consumers.remove(key.as_slice()).map_err(failed)?;
-        remove_prefix(&mut self.parked, &key)?;
+        let end = record::prefix_end(&key).unwrap_or_default();
+        let waiting = self.parked.extract_from_if::<&[u8], _>(key.as_slice()..end.as_slice(), |_, _| true).map_err(failed)?;
+        for row in waiting {
+            let (place, parked) = row.map_err(failed)?;
+            let Parked { function, seq, event, attempts, due, error, .. } = record::decode("a parked event", parked.value())?;
+            let error = match error.is_empty() {
+                true => ABANDONED.to_owned(),
+                false => format!("{ABANDONED}; its last attempt: {error}"),
+            };
+            let letter = DeadLetter { function, seq, event, attempts, error, log_tail: Vec::new(), time: due, release: 0 };
+            let bytes = record::encode(&mut self.buffer, &letter)?;
+            self.dead.insert(place.value(), bytes).map_err(failed)?;
+        }
         Ok(done())
     }
 

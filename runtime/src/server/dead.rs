@@ -83,7 +83,11 @@ pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> 
 /// `POST /api/v1/apps/{app}/dead/{function}/{sequence}/replay`: due at once, out of order.
 pub async fn replay(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
     let (function, seq) = letter(&caller, &path, |app| Action::Operate(app))?;
-    apply(&state, Op::ReplayDead { function: function.clone(), seq, now: clock::now() }, &function, seq).await?;
+    let (asked, op) = (function.clone(), Op::ReplayDead { function: function.clone(), seq, now: clock::now() });
+    if state.ledger.apply(op).await? == Outcome::Missing {
+        let is_there = blocking(&state, move |state| Ok(state.ledger.dead_letter(&asked, seq)?.is_some())).await?;
+        return Err(if is_there { nobody(&function) } else { missing(&function, seq) });
+    }
     if let Some(consumer) = state.dispatch.consumer(&function) {
         consumer.replayed(seq);
     }
@@ -93,14 +97,9 @@ pub async fn replay(State(state): State<AppState>, caller: Caller, path: Path) -
 /// `DELETE /api/v1/apps/{app}/dead/{function}/{sequence}`
 pub async fn drop_letter(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
     let (function, seq) = letter(&caller, &path, |app| Action::Operate(app))?;
-    apply(&state, Op::DropDead { function: function.clone(), seq }, &function, seq).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn apply(state: &AppState, op: Op, function: &FunctionId, seq: Seq) -> Result<(), Problem> {
-    match state.ledger.apply(op).await? {
-        Outcome::Missing => Err(missing(function, seq)),
-        _ => Ok(()),
+    match state.ledger.apply(Op::DropDead { function: function.clone(), seq }).await? {
+        Outcome::Missing => Err(missing(&function, seq)),
+        _ => Ok(StatusCode::NO_CONTENT),
     }
 }
 
@@ -108,6 +107,12 @@ fn letter(caller: &Caller, path: &Path, action: impl Fn(&Id) -> Action<'_>) -> R
     let app = path.id("app")?;
     caller.may(action(&app))?;
     Ok((FunctionId { app: caller.app(app), function: path.id("function")? }, path.number("sequence")?))
+}
+
+fn nobody(function: &FunctionId) -> Problem {
+    let FunctionId { app, function } = function;
+    Problem::conflict(format!("`{}` has no function `{function}` now, so nobody to replay to", app.app))
+        .hint("push or roll back to a release with that `[[on]]` entry first")
 }
 
 fn missing(function: &FunctionId, seq: Seq) -> Problem {

@@ -33,6 +33,7 @@ macro_rules! all_stories {
             commits_of_an_app_are_applied_as_submitted
             a_watermark_never_goes_back
             a_parked_event_waits_until_it_is_settled
+            what_waits_for_a_consumer_that_goes_is_a_dead_letter
             a_dead_letter_is_replayed_or_dropped_once
             a_consumer_starts_where_it_was_registered
             trim_drops_nothing_that_a_consumer_has_before_it
@@ -220,6 +221,27 @@ pub async fn a_parked_event_waits_until_it_is_settled(place: &impl Place) {
     ledger.apply(Op::Unregister { function: g.clone() }).await.unwrap();
     ledger.apply(park(vec![parked(&g, 4, 1)])).await.unwrap();
     assert_eq!(ledger.parked(&g).unwrap(), []);
+}
+
+pub async fn what_waits_for_a_consumer_that_goes_is_a_dead_letter(place: &impl Place) {
+    let ledger = place.open().await;
+    let (f, g) = (function("a", "on"), function("a", "on2"));
+    ledger.apply(append(0..5)).await.unwrap();
+    for function in [&f, &g] {
+        ledger.apply(Op::Register { function: function.clone(), start: 0 }).await.unwrap();
+    }
+    let park = vec![parked(&f, 2, 1), Parked { error: String::new(), ..parked(&f, 3, 0) }, parked(&g, 2, 1)];
+    ledger.apply(Op::Commit(Commit { park, ..commit("a", None) })).await.unwrap();
+    ledger.apply(Op::Unregister { function: f.clone() }).await.unwrap();
+    assert_eq!((ledger.parked(&f).unwrap().len(), ledger.parked(&g).unwrap().len()), (0, 1), "and nobody else's");
+    let letters = ledger.dead(Some(&app("a")), None, 10).unwrap();
+    let told: Vec<_> = letters.iter().map(|letter| (letter.seq, letter.attempts, letter.error.as_str(), &letter.event)).collect();
+    let gone = "its function was taken out of the app while the event waited";
+    assert_eq!(told, [(2, 1, format!("{gone}; its last attempt: no").as_str(), &reading(2)), (3, 0, gone, &reading(3))]);
+    // It comes back with a rollback, and so may the events.
+    ledger.apply(Op::Register { function: f.clone(), start: Seq::MAX }).await.unwrap();
+    ledger.apply(Op::ReplayDead { function: f.clone(), seq: 3, now: Micros(5) }).await.unwrap();
+    assert_eq!(ledger.parked(&f).unwrap()[0].event, reading(3));
 }
 
 fn letter(f: &FunctionId, seq: Seq) -> DeadLetter {

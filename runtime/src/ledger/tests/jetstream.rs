@@ -348,7 +348,11 @@ async fn with_the_server_away_an_append_is_refused_soon_and_reads_go_on() {
     }
     insist(ledger.clone(), 101..102).await;
     expected.push(101);
-    assert_eq!(events_of(&ledger), expected);
+    // What nobody had an answer for may have changed places: one got lost with the server and was sent again behind another.
+    let mut found = events_of(&ledger);
+    assert_eq!(found.last(), Some(&101));
+    found.sort_unstable();
+    assert_eq!(found, expected);
     place.server.kill();
     let elsewhere = tempfile::tempdir().unwrap();
     let error = open_at(elsewhere.path(), &place.server.url(), LedgerOptions::default(), bare()).await.err().unwrap();
