@@ -124,6 +124,8 @@ pub struct Cargo<'a> {
     pub toolchain: &'a Toolchain,
     pub keeper: &'a Program,
     pub confiner: &'a Program,
+    /// The node's data folder, which the place lies in.
+    pub data: &'a Path,
     pub place: &'a Place,
     pub limits: &'a BuildLimits,
     pub deadline: Instant,
@@ -148,7 +150,13 @@ impl Cargo<'_> {
     fn confined(&self, arguments: &[&str]) -> Command {
         let mut command = process::kept(self.keeper, &self.confiner.program, self.limits);
         command.args(&self.confiner.arguments);
-        command.arg(&self.place.home).arg(&self.toolchain.sysroot).args(self.place.registries()).arg("--").arg(self.toolchain.cargo());
+        command
+            .arg(&self.place.home)
+            .arg(self.data)
+            .arg(&self.toolchain.sysroot)
+            .args(self.place.registries())
+            .arg("--")
+            .arg(self.toolchain.cargo());
         self.prepare(command, arguments)
     }
 

@@ -18,23 +18,27 @@ use std::{
 
 /// As shells say it: the program could not be run at all.
 const NOT_RUN: u8 = 127;
-/// What compilers and linkers read, wherever the system has them.
-const READ: [&str; 11] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix", "/run/current-system", "/sys"];
+/// Programs, and what compilers and linkers read, wherever the system has them.
+const READ: [&str; 10] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix", "/run/current-system", "/sys"];
+/// What every program asks when it is loaded. Not the whole of `/etc`: passwords and keys of the machine are there too.
+const ETC: [&str; 7] =
+    ["/etc/group", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd"];
 /// What they ask about the machine. Not the whole of `/proc`: what other processes were started with is there too.
 const PROC: [&str; 5] = ["/proc/cpuinfo", "/proc/filesystems", "/proc/meminfo", "/proc/stat", "/proc/sys"];
 /// Devices that are nobody's.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
-/// Takes rights away from this process, then becomes a program. Its words: a directory to read and write, others to read, `--`, a
-/// program and its arguments. It can then change nothing outside the first, read nothing outside of all these and the system's
-/// programs, ask nobody over TCP, and send a signal to nobody who is not below it.
+/// Takes rights away from this process, then becomes a program. Its words: a directory to read and write, the node's data
+/// folder around it, directories to read, `--`, a program and its arguments. It can then change nothing outside the first, read nothing
+/// outside of that, of those to read and of the system's programs, and of the data folder nothing else even where that lies among those;
+/// ask nobody over TCP, and send a signal to nobody who is not below it.
 pub fn confine_main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
-    let own = words.next();
+    let (own, data) = (words.next(), words.next());
     let shared: Vec<PathBuf> = words.by_ref().take_while(|word| word != "--").map(PathBuf::from).collect();
-    let (Some(own), Some(program)) = (own, words.next()) else {
-        return not_run("a directory, others, `--` and a program are wanted; only the node runs this");
+    let (Some(own), Some(data), Some(program)) = (own, data, words.next()) else {
+        return not_run("directories, `--` and a program are wanted; only the node runs this");
     };
-    match confine(Path::new(&own), shared) {
+    match confine(Path::new(&own), Path::new(&data), shared) {
         Ok(abi) => {
             if let Some(left) = what_is_left(abi) {
                 let _ = writeln!(io::stderr(), "note: {left}");
@@ -64,10 +68,13 @@ fn what_is_left(abi: ABI) -> Option<&'static str> {
 }
 
 /// Says what the kernel can take away, all of which it then has.
-fn confine(own: &Path, shared: Vec<PathBuf>) -> Result<ABI, RulesetError> {
+fn confine(own: &Path, data: &Path, shared: Vec<PathBuf>) -> Result<ABI, RulesetError> {
     let abi = ABI::V6;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let read = READ.iter().chain(&PROC).map(PathBuf::from).chain(std::env::split_paths(&path)).chain(shared);
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    let system = READ.iter().chain(&ETC).chain(&PROC).map(PathBuf::from).chain(std::env::split_paths(&path));
+    let system = system.filter_map(|path| path.canonicalize().ok()).flat_map(|path| without(path, &data));
+    let read = system.chain(shared);
     let write = DEVICES.iter().map(PathBuf::from).chain([own.to_owned()]);
     // What is not there needs no rule.
     let there = |paths: &mut dyn Iterator<Item = PathBuf>| paths.filter(|path| path.is_absolute() && path.exists()).collect::<Vec<_>>();
@@ -85,4 +92,36 @@ fn confine(own: &Path, shared: Vec<PathBuf>) -> Result<ABI, RulesetError> {
         (_, LandlockStatus::Available { effective_abi, .. }) => effective_abi,
         _ => ABI::Unsupported,
     })
+}
+
+/// A path, or what is in it around `closed`: Landlock gives rights to what is below a place and can't take back a part of it.
+fn without(path: PathBuf, closed: &Path) -> Vec<PathBuf> {
+    if path.starts_with(closed) {
+        return Vec::new();
+    }
+    if !closed.starts_with(&path) {
+        return vec![path];
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.flat_map(|entry| without(entry.path(), closed)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_folder_among_the_systems_programs_stays_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let opt = dir.path();
+        for folder in ["rust/bin", "tawi/bin", "tawi/data/apps"] {
+            std::fs::create_dir_all(opt.join(folder)).unwrap();
+        }
+        let mut open = without(opt.to_owned(), &opt.join("tawi/data"));
+        open.sort();
+        assert_eq!(open, [opt.join("rust"), opt.join("tawi/bin")]);
+        assert_eq!(without(opt.join("tawi/data/apps"), &opt.join("tawi/data")), [] as [PathBuf; 0]);
+        assert_eq!(without(opt.join("rust"), &opt.join("tawi/data")), [opt.join("rust")]);
+    }
 }

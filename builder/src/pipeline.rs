@@ -128,8 +128,8 @@ async fn compile(inner: &Inner, place: &Place, manifest: &Manifest, log: &Log, t
     let toolchain = toolchain(inner).await?;
     let limits = &inner.options.limits;
     let deadline = tokio::time::Instant::now() + limits.wall;
-    let cargo =
-        Cargo { toolchain: &toolchain, keeper: &inner.options.keeper, confiner: &inner.options.confiner, place, limits, deadline, log };
+    let (keeper, confiner) = (&inner.options.keeper, &inner.options.confiner);
+    let cargo = Cargo { toolchain: &toolchain, keeper, confiner, data: &inner.options.data, place, limits, deadline, log };
     log.step(&format!("Fetching what Cargo.lock names, with {}", toolchain.version)).await;
     cargo.fetch().await?;
     timing.done("fetch");

@@ -55,7 +55,11 @@ struct FileSegment {
 
 impl FileDisk {
     pub(super) fn new(dir: &Path, cache_bytes: usize) -> Result<FileDisk, LedgerError> {
-        fs::create_dir_all(dir).map_err(|e| LedgerError::file("make the directory", dir, e))?;
+        if !dir.exists() {
+            fs::create_dir_all(dir).map_err(|e| LedgerError::file("make the directory", dir, e))?;
+            // What is synced inside of it is lost all the same when its own name is.
+            sync_dir_of(dir)?;
+        }
         Ok(FileDisk { database: dir.join(FILE), journal: dir.join(JOURNAL), cache_bytes })
     }
 
