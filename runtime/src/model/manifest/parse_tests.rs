@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::model::manifest::Limits;
 use std::time::Duration;
 
 const WHOLE: &str = r#"
@@ -18,6 +19,7 @@ retry = { attempts = 3, backoff = "linear", delay = "2s", delay-max = "1m" }
 name = "status"
 http = "/status/"
 auth = "public"
+reuse = 500
 
 [grant]
 publish = ["alerts.>"]
@@ -29,6 +31,10 @@ http-private = ["nas.lan"]
 
 [limits]
 memory = "128MiB"
+cpu = "250ms"
+effects = 10
+log = "4KiB"
+output = "1MiB"
 
 [build]
 package = "fridge"
@@ -63,6 +69,9 @@ fn everything_a_manifest_can_say_is_read() {
     assert_eq!(manifest.grant.http_private, ["nas.lan"]);
     assert!(manifest.grant.state && !manifest.grant.history);
     assert_eq!(manifest.limits.memory_bytes, 128 << 20);
+    assert_eq!((manifest.limits.cpu, manifest.limits.effects), (Duration::from_millis(250), 10));
+    assert_eq!((manifest.limits.log_bytes, manifest.limits.output_bytes), (4 << 10, 1 << 20));
+    assert_eq!((alert.reuse, status.reuse), (1, 500));
     assert_eq!(manifest.build.package.as_deref(), Some("fridge"));
     assert_eq!(manifest.config["THRESHOLD"], "8");
 }
@@ -83,6 +92,9 @@ fn a_stored_manifest_is_read_back() {
     let stored = serde_json::to_string(&manifest).unwrap();
     assert!(stored.contains(r#""timeout_ms":500"#), "{stored}");
     assert_eq!(serde_json::from_str::<Manifest>(&stored).unwrap(), manifest);
+    // One that was stored before there were these keys.
+    let before = serde_json::json!({ "memory_bytes": 2 << 20 });
+    assert_eq!(serde_json::from_value::<Limits>(before).unwrap(), Limits { memory_bytes: 2 << 20, ..Limits::default() });
 }
 
 #[test]
@@ -147,7 +159,13 @@ fn values_out_of_range_are_refused() {
         ("timeout = 10", "must be a string, not an integer"),
         ("retry = { attempts = 0 }", "from 1 to 100"),
         ("retry = { attempts = 4294967297 }", "from 1 to 100"),
+        ("reuse = 0", "from 1 to 1000000"),
         ("[limits]\nmemory = \"1GiB\"", "from `2MiB` to `256MiB`"),
+        ("[limits]\ncpu = \"5ms\"", "at least `10ms`"),
+        ("[limits]\ncpu = \"6m\"", "at most `5m`"),
+        ("[limits]\neffects = 1001", "from 1 to 1000"),
+        ("[limits]\nlog = \"33KiB\"", "from `1KiB` to `32KiB`"),
+        ("[limits]\noutput = \"17GiB\"", "from `1KiB` to `16GiB`"),
         ("[[on]]\nname='g'\nhttp='status'", "it starts with a `/`"),
         ("[[on]]\nname='g'\nhttp='/a/../b'", "leads nowhere"),
         ("[[on]]\nname='g'\nhttp='/a?b'", "`?` can't stand"),

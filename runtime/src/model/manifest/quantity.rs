@@ -32,6 +32,16 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(bytes).and_then(|n| usize::try_from(n).ok()).ok_or_else(wrong)
 }
 
+/// The largest unit that divides it, as [`bytes`] reads it back; below 1 KiB it is said in bytes.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    match bytes {
+        n if n % (1 << 30) == 0 => format!("{}GiB", n >> 30),
+        n if n % (1 << 20) == 0 => format!("{}MiB", n >> 20),
+        n if n % (1 << 10) == 0 => format!("{}KiB", n >> 10),
+        n => format!("{n} bytes"),
+    }
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit())?;
