@@ -7,11 +7,13 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
+mod delivery;
 mod parse;
 mod problem;
 mod quantity;
 mod section;
 
+pub use delivery::{BackoffPolicy, Delivery, RETRY_AFTER_MAX, RETRY_MAX};
 pub use problem::{ManifestError, Problem};
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
@@ -33,7 +35,9 @@ pub struct Function {
     pub trigger: Trigger,
     #[serde(rename = "timeout_ms", with = "quantity::millis")]
     pub timeout: Duration,
-    pub retry: Retry,
+    /// Stored under the name it had first.
+    #[serde(rename = "retry")]
+    pub delivery: Delivery,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,25 +63,6 @@ pub enum Order {
 pub enum Auth {
     Public,
     Token,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backoff {
-    Linear,
-    Exponential,
-}
-
-/// In Knative's words where they exist: `retry`, `backoff-policy`, `backoff-delay`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retry {
-    /// Attempts in all, the first included; after the last, the dead letters.
-    pub attempts_max: u32,
-    pub backoff: Backoff,
-    #[serde(rename = "delay_ms", with = "quantity::millis")]
-    pub delay: Duration,
-    #[serde(rename = "delay_max_ms", with = "quantity::millis")]
-    pub delay_max: Duration,
 }
 
 /// What the app may import, and use it on. Nothing is granted that is not named.
@@ -121,9 +106,6 @@ pub const MEMORY_BYTES_DEFAULT: usize = 64 << 20;
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Less than this no Rust program with a standard library starts in.
 pub const MEMORY_BYTES_MIN: usize = 2 << 20;
-pub const ATTEMPTS_MAX: u32 = 100;
-/// An event parked for longer would outlive `log_retention`.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One consumer of the log each.
 pub const FUNCTIONS_MAX: usize = 32;
 /// Patterns, devices, secrets or hosts in one list of `[grant]`: each is looked at in every call.
@@ -131,12 +113,6 @@ pub const GRANTS_MAX: usize = 64;
 /// Entries of `[config]`.
 pub const CONFIG_ENTRIES_MAX: usize = 256;
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
-
-impl Default for Retry {
-    fn default() -> Retry {
-        Retry { attempts_max: 5, backoff: Backoff::Exponential, delay: Duration::from_secs(1), delay_max: Duration::from_secs(300) }
-    }
-}
 
 impl Default for Limits {
     fn default() -> Limits {
