@@ -16,7 +16,7 @@ name = "probe-reuse"
 name = "event"
 subject = "reading.>"
 reuse = EVENTS
-retry = { attempts = 1 }
+delivery = { retry = 0 }
 [[on]]
 name = "http"
 http = "/"
@@ -147,7 +147,7 @@ async fn instances_that_wait_go_with_their_release() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_computes_too_long_ends_with_its_processor_time() {
     let floor = Floor::open().await;
-    let manifest = "[app]\nname = \"bad-loop\"\n[[on]]\nname = \"on\"\nsubject = \"reading.>\"\ntimeout = \"60s\"\nretry = { attempts = 1 }\n[limits]\ncpu = \"50ms\"\n";
+    let manifest = "[app]\nname = \"bad-loop\"\n[[on]]\nname = \"on\"\nsubject = \"reading.>\"\ntimeout = \"60s\"\ndelivery = { retry = 0 }\n[limits]\ncpu = \"50ms\"\n";
     floor.deploy("bad-loop", manifest).await;
     floor.append(vec![reading("d", "temp", "1")]).await;
     floor.settled(&function("bad-loop", "on")).await;

@@ -1,8 +1,8 @@
 //! From the text of `tawi.toml` to a checked manifest, or to everything that is wrong with it.
 
 use super::{
-    ATTEMPTS_MAX, Auth, Backoff, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, MANIFEST_BYTES_MAX, Manifest,
-    ManifestError, Order, RETRY_DELAY_MAX, REUSE_MAX, Retry, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, limits,
+    Auth, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, MANIFEST_BYTES_MAX, Manifest, ManifestError, Order,
+    REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
     section::{At, Problems, Section},
 };
 use crate::model::{
@@ -14,8 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 const TOP: &[&str] = &["app", "on", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
-const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "retry", "reuse"];
-const RETRY: &[&str] = &["attempts", "backoff", "delay", "delay-max"];
+/// `retry` is there to be told what it is called now.
+const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
 const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http", "http-private"];
 const BUILD: &[&str] = &["component", "package"];
 
@@ -89,9 +89,9 @@ fn read_function(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Functio
     let name = name.and_then(|name| Id::new(name.value).map_err(|e| problems.add(name.span, e.to_string())).ok());
     let trigger = read_trigger(problems, entry);
     let timeout = entry.duration("timeout", TIMEOUT_MAX).unwrap_or(TIMEOUT_DEFAULT);
-    let retry = entry.table("retry", "retry", RETRY).map(|retry| read_retry(problems, &retry)).unwrap_or_default();
+    let delivery = delivery::read(problems, entry);
     let reuse = entry.integer("reuse", 1..=REUSE_MAX).unwrap_or(1);
-    Some(Function { name: name?, trigger: trigger?, timeout, retry, reuse })
+    Some(Function { name: name?, trigger: trigger?, timeout, delivery, reuse })
 }
 
 fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger> {
@@ -114,7 +114,7 @@ fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger>
             Some(Trigger::Event { subject, order })
         }
         (false, true) => {
-            refuse(problems, entry, &["order", "retry"], "a request is run once, at once; only events (`subject`) have");
+            refuse(problems, entry, &["order", "delivery"], "a request is run once, at once; only events (`subject`) have");
             let path = entry.string("http")?;
             let path = http_path(path.value).map_err(|message| problems.add(path.span, message)).ok()?;
             Some(Trigger::Http { path, auth })
@@ -143,21 +143,6 @@ fn http_path(text: &str) -> Result<String, String> {
     match path[1..].split('/').find(|part| matches!(*part, "" | "." | "..")) {
         Some(part) => Err(format!("`{text}` is not a path: `/{part}/` leads nowhere")),
         None => Ok(path.to_owned()),
-    }
-}
-
-fn read_retry(problems: &Problems<'_>, retry: &Section<'_>) -> Retry {
-    let default = Retry::default();
-    let delay = retry.duration("delay", RETRY_DELAY_MAX).unwrap_or(default.delay);
-    let delay_max = retry.duration("delay-max", RETRY_DELAY_MAX).unwrap_or(default.delay_max.max(delay));
-    if delay > delay_max {
-        problems.add(retry.span_of("delay-max"), "`delay-max` is less than `delay`");
-    }
-    Retry {
-        attempts_max: retry.integer("attempts", 1..=ATTEMPTS_MAX).unwrap_or(default.attempts_max),
-        backoff: retry.word("backoff", &[("exponential", Backoff::Exponential), ("linear", Backoff::Linear)]).unwrap_or(default.backoff),
-        delay,
-        delay_max,
     }
 }
 

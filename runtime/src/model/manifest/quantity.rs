@@ -42,6 +42,13 @@ pub(super) fn bytes_text(bytes: u64) -> String {
     }
 }
 
+/// `20%`, of 0 to 100.
+pub(super) fn percent(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{}` is not a share: a whole number from 0 to 100 and `%`, as in `20%`", shown(text));
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    u32::try_from(number).ok().filter(|n| *n <= 100 && unit == "%").ok_or_else(wrong)
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit())?;
@@ -88,6 +95,7 @@ mod tests {
         assert_eq!(duration("5 m"), Ok(Duration::from_secs(300)));
         assert_eq!(bytes("64MiB"), Ok(64 << 20));
         assert_eq!(bytes("64MB"), Ok(64_000_000));
+        assert_eq!((percent("0%"), percent("100 %")), (Ok(0), Ok(100)));
     }
 
     #[test]
@@ -97,6 +105,9 @@ mod tests {
         }
         for text in ["64", "64M", "64mib", "MiB", "99999999999GiB"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+        for text in ["20", "101%", "-1%", "0.2", "%"] {
+            assert!(percent(text).is_err(), "{text}");
         }
     }
 
