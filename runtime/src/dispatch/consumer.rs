@@ -4,7 +4,7 @@ use super::{
     App, Context,
     batch::Fold,
     parking::{Parking, Waiting},
-    queues::{Line, Queues},
+    queues::{Line, LineSet, Queues},
     run::{Ended, Item, ParkedItem, Ran, Runner},
     shared::Shared,
     tracker::Tracker,
@@ -16,7 +16,7 @@ use crate::{
     model::{Event, Kind, Micros, Pattern, Seq, manifest::Order},
 };
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -54,7 +54,7 @@ pub(super) struct Consumer {
     pub order: Order,
     pub stop: CancellationToken,
     queues: Queues,
-    busy: HashSet<Line>,
+    busy: LineSet,
     parking: Parking,
     /// Whether a parked event goes before one from the log: they take turns.
     parked_first: bool,
@@ -87,7 +87,7 @@ impl Consumer {
             order,
             stop,
             queues: Queues::default(),
-            busy: HashSet::new(),
+            busy: LineSet::default(),
             parking: Parking::default(),
             parked_first: false,
             replays: BTreeSet::new(),
