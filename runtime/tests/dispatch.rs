@@ -1,6 +1,8 @@
 //! From an event in the log to its effects in the log: real engine, real guests, real embedded ledger.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "dispatch/lag.rs"]
+mod lag;
 mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
