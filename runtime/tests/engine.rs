@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use tawi_runtime::{
-    engine::{Engine, EngineError, EngineOptions, Loaded},
+    engine::{Engine, EngineError, EngineOptions, Loaded, Wasi},
     model::{AppId, Digest, Manifest, Micros, Release, id::default_tenant},
 };
 
@@ -37,7 +37,7 @@ fn load(engine: &Engine, component: &[u8]) -> Result<Loaded, EngineError> {
     let app = AppId::new(default_tenant(), manifest.app.clone());
     let (artifact, created) = (Digest::of(component), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
-    engine.load(&path, app, Arc::new(release))
+    engine.load(Wasi::of(component), &path, app, Arc::new(release))
 }
 
 /// Why no instance of a component of these modules can be made.

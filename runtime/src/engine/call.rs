@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineError, Loaded, Permit, TICK};
 use crate::{
-    host::{Call, Collected, MemoryRefusal, World, event_handler, value_out},
+    host::{Call, Collected, MemoryRefusal, RESOURCES_MAX, World, event_handler, value_out},
     model::{Event, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
 };
 use std::{
@@ -53,7 +53,7 @@ impl Engine {
         let mut call = Call::new(id, loaded.app.clone(), loaded.release.clone(), attempt.now, world, &self.shared);
         call.memory.reserve(loaded.initial_bytes).await;
         let started = Instant::now();
-        let mut store = self.store(call, timeout);
+        let mut store = self.store(loaded, call, timeout);
         let ran = tokio::time::timeout(timeout + 2 * TICK, run(loaded, &attempt, &mut store)).await;
         let result = match ran {
             Err(_) => Err(Failure::Timeout(timeout)),
@@ -68,8 +68,12 @@ impl Engine {
     }
 
     /// A store that is looked at each tick: it lets others run, and ends when its time is over.
-    pub(super) fn store(&self, call: Call, timeout: Duration) -> Store<Call> {
-        let mut store = Store::new(&self.wasm, call);
+    pub(super) fn store(&self, loaded: &Loaded, call: Call, timeout: Duration) -> Store<Call> {
+        let mut store = Store::new(loaded.pre.engine(), call);
+        // Tasks, streams and futures of a guest of WASI 0.3 are in a table of wasmtime's own.
+        if let Some(table) = store.concurrent_resource_table() {
+            table.set_max_capacity(RESOURCES_MAX);
+        }
         store.limiter(|call| &mut call.memory);
         // Bounds what is lifted out of the guest, arguments and results alike, each call anew; more is a trap.
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
@@ -88,7 +92,7 @@ impl Engine {
         let (app, release) = (loaded.app.clone(), loaded.release.clone());
         let mut call = Call::new("probe".into(), app, release, Micros(0), Arc::new(super::check::Nothing), &self.shared);
         call.memory.reserve(loaded.initial_bytes).await;
-        let mut store = self.store(call, PROBE_MAX);
+        let mut store = self.store(loaded, call, PROBE_MAX);
         // What runs when an instance is made may wait in the host as well, where no tick reaches it.
         match tokio::time::timeout(PROBE_MAX + 2 * TICK, loaded.pre.instantiate_async(&mut store)).await {
             Ok(Ok(_)) => Ok(()),

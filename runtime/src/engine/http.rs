@@ -1,6 +1,6 @@
 //! One HTTP request, one fresh instance: a head when the guest gives one, an end when it returns.
 
-use super::{Engine, Failure, Loaded, Permit, TICK, call::failure};
+use super::{Engine, Failure, Handler, Loaded, Permit, TICK, call::failure, concurrent};
 use crate::{
     host::{Call, Collected, Taken, World},
     model::{Micros, manifest::Function},
@@ -8,14 +8,14 @@ use crate::{
 use bytes::Bytes;
 use http_body::Body;
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime_wasi_http::{
-    Error, WasiHttpView,
-    p2::{
-        bindings::http::types::{ErrorCode, Scheme},
-        body::HyperOutgoingBody,
-    },
+    Error, WasiBody, WasiHttpView,
+    p2::bindings::http::types::{ErrorCode, Scheme},
 };
 
 /// A request to a handler, and who it is for.
@@ -38,7 +38,8 @@ pub struct Responded {
 
 /// What the handler answered, and what it had asked for at that very moment: it runs on while this is on its way.
 pub struct Head {
-    pub response: Result<http::Response<HyperOutgoingBody>, ErrorCode>,
+    /// Or the name of an error, where the handler answered with one.
+    pub response: Result<http::Response<WasiBody>, String>,
     pub taken: Taken,
 }
 
@@ -70,9 +71,14 @@ impl Engine {
             if tokio::time::timeout(timeout, data.memory.reserve(loaded.initial_bytes)).await.is_err() {
                 return Err(Failure::Timeout(timeout));
             }
-            let mut store = engine.store(data, timeout);
+            let mut store = engine.store(&loaded, data, timeout);
+            let until = Instant::now() + timeout + 3 * TICK;
             let run = async {
-                let indices = loaded.http.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no HTTP handler"))?;
+                let indices = match loaded.http.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no HTTP handler"))? {
+                    Handler::P2(indices) => indices,
+                    Handler::P3(indices) => return concurrent::respond(&mut store, &loaded.pre, indices, request, until, answer).await,
+                };
+                let answer = |response: Result<_, ErrorCode>| answer(response.map_err(|code| format!("{code:?}")));
                 let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
                 let out = store.data_mut().http().new_response_outparam_from_callback(answer)?;
                 let instance = loaded.pre.instantiate_async(&mut store).await?;

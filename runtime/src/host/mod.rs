@@ -11,6 +11,7 @@ mod history;
 mod keyvalue;
 mod log;
 mod memory;
+mod p3;
 mod publish;
 mod secrets;
 mod state;
@@ -63,6 +64,7 @@ pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub use clock::NodeSecret;
 pub(crate) use log::cut;
 pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
+pub use p3::add_p3_to_linker;
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {
