@@ -137,7 +137,7 @@ impl Consumer {
     /// None before the first begin and after the first loss.
     fn delay(&mut self) -> Duration {
         let doubled = Duration::from_millis(1).saturating_mul(1 << self.begun.min(16)).min(BEGIN_DELAY_MAX);
-        let delay = if self.begun < 2 { Duration::ZERO } else { doubled.mul_f64(rand::random()) };
+        let delay = if self.begun < 2 { Duration::ZERO } else { doubled.mul_f64(super::part()) };
         self.begun += 1;
         delay
     }
@@ -366,7 +366,7 @@ impl Consumer {
     }
 
     fn start_parked(&mut self, now: Micros) -> bool {
-        let Some((line, first)) = self.parking.take_due(now) else { return false };
+        let Some((line, first)) = self.parking.take_due(now, self.wait_max()) else { return false };
         match self.event(first.seq) {
             Ok(Some(event)) => {
                 let replay = matches!(line, Line::Replay(_));
@@ -385,6 +385,13 @@ impl Consumer {
             }
         }
         true
+    }
+
+    /// How long the function lets an event wait at most.
+    fn wait_max(&self) -> Duration {
+        let loaded = self.app.loaded.load();
+        let function = loaded.release.manifest.function(self.shared.id.function.as_str());
+        function.map_or(Duration::MAX, |function| function.retry.delay_max.max(function.retry.delay))
     }
 
     /// A parked event: from the log if it is still there, where one is too whose parking is not durable yet.

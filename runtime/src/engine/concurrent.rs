@@ -3,63 +3,44 @@
 //! What makes that possible costs every call of an engine some microseconds and every store some tables, so it is not in the engine
 //! for everybody else, and this one is not opened before the first such component comes.
 
-use super::{EngineError, EngineOptions, Ticker, Wasi, answer::Answer, pool};
-use crate::host::{self, Call};
+use super::{EngineError, TICK, answer::Answer, core::Core};
+use crate::host::Call;
 use http_body::Body;
 use parking_lot::Mutex;
-use std::{future::poll_fn, sync::Arc, time::Instant};
-use wasmtime::{
-    Store,
-    component::{InstancePre, Linker},
-};
+use std::{future::poll_fn, sync::Arc};
+use wasmtime::{Store, component::InstancePre};
 use wasmtime_wasi_http::{
     Error, WasiBody, WasiHttpView,
     p3::{Request, bindings::ServiceIndices},
 };
 
-/// An engine, and everything that a guest can be linked with there.
-#[derive(Clone)]
-pub(super) struct Side {
-    pub wasm: wasmtime::Engine,
-    pub linker: Arc<Linker<Call>>,
-}
-
-impl Side {
-    pub fn open(options: &EngineOptions, wasi: Wasi) -> wasmtime::Result<Side> {
-        let wasm = pool::engine(options, wasi)?;
-        let mut linker = Linker::new(&wasm);
-        host::add_to_linker(&mut linker)?;
-        if wasi == Wasi::P3 {
-            host::add_p3_to_linker(&mut linker)?;
-        }
-        Ok(Side { wasm, linker: Arc::new(linker) })
-    }
-}
-
 /// The second engine, once somebody has asked for it.
-pub(super) struct Second {
-    options: EngineOptions,
-    opened: Mutex<Option<Side>>,
-}
+#[derive(Default)]
+pub(super) struct Second(Mutex<Option<Arc<Core>>>);
 
 impl Second {
-    pub fn new(options: EngineOptions) -> Second {
-        Second { options, opened: Mutex::new(None) }
-    }
-
     pub fn is_open(&self) -> bool {
-        self.opened.lock().is_some()
+        self.0.lock().is_some()
     }
 
-    pub fn open(&self, ticker: &Ticker) -> Result<Side, EngineError> {
-        let mut opened = self.opened.lock();
-        if let Some(side) = &*opened {
-            return Ok(side.clone());
+    pub fn get(&self, open: impl FnOnce() -> Result<Arc<Core>, EngineError>) -> Result<Arc<Core>, EngineError> {
+        let mut core = self.0.lock();
+        match &*core {
+            Some(core) => Ok(core.clone()),
+            None => {
+                tracing::info!("opens the engine for handlers of WASI 0.3");
+                Ok(core.insert(open()?).clone())
+            }
         }
-        let side = Side::open(&self.options, Wasi::P3).map_err(EngineError::Setup)?;
-        ticker.also(side.wasm.clone());
-        tracing::info!("opened the engine for handlers of WASI 0.3");
-        Ok(opened.insert(side).clone())
+    }
+
+    /// Puts another one in its place, where there is one.
+    pub fn renew(&self, open: impl FnOnce() -> Result<Arc<Core>, EngineError>) -> Result<(), EngineError> {
+        let mut core = self.0.lock();
+        if core.is_some() {
+            *core = Some(open()?);
+        }
+        Ok(())
     }
 }
 
@@ -69,13 +50,13 @@ pub(super) async fn respond<B>(
     pre: &InstancePre<Call>,
     indices: &ServiceIndices,
     request: http::Request<B>,
-    until: Instant,
     answer: impl FnOnce(Result<http::Response<WasiBody>, String>),
 ) -> wasmtime::Result<()>
 where
     B: Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
+    let until = store.data().end + 3 * TICK;
     let (request, _read) = Request::from_http(store.data_mut().http().hooks, addressed(request));
     let instance = pre.instantiate_async(&mut *store).await?;
     let service = indices.load(&mut *store, &instance)?;

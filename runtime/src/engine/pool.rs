@@ -1,8 +1,9 @@
 //! The engine's settings: a pool of instances sized for the node, or instances on demand where there is no address space.
 
 use super::{
-    EngineOptions, Wasi,
+    Wasi,
     check::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX},
+    warm::WARM_MAX,
 };
 use crate::{host::TABLE_ELEMENTS_MAX, model::manifest::MEMORY_BYTES_MAX};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
@@ -16,18 +17,18 @@ const STACKS_PER_CALL: u32 = CORE_INSTANCES_MAX;
 /// Stacks in all, whatever the number of permits: each takes two of the 65,530 mappings that the kernel grants a process.
 const STACKS_MAX: u32 = 8_192;
 
-pub(super) fn engine(options: &EngineOptions, wasi: Wasi) -> Result<Engine> {
-    match Engine::new(&config(Some(pooling(options, wasi)), wasi)) {
+pub(super) fn engine(wasi: Wasi, instances_max: u32, keeps_pages: bool) -> Result<Engine> {
+    match Engine::new(&config(wasi, Some(pooling(wasi, instances_max, keeps_pages)))) {
         Ok(engine) => Ok(engine),
         // Each slot reserves 4 GiB of addresses; a small board's kernel has not enough of them.
         Err(error) => {
             tracing::warn!(%error, "no address space for a pool of instances, they are made on demand");
-            Engine::new(&config(None, wasi))
+            Engine::new(&config(wasi, None))
         }
     }
 }
 
-fn config(pool: Option<PoolingAllocationConfig>, wasi: Wasi) -> Config {
+fn config(wasi: Wasi, pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
     // Only handlers of WASI 0.3 need it, and it costs every call some microseconds.
@@ -42,11 +43,11 @@ fn config(pool: Option<PoolingAllocationConfig>, wasi: Wasi) -> Config {
     config
 }
 
-fn pooling(options: &EngineOptions, wasi: Wasi) -> PoolingAllocationConfig {
-    let instances = options.instances_max;
-    let stacks = match wasi {
-        Wasi::P2 => instances,
-        Wasi::P3 => instances.saturating_mul(STACKS_PER_CALL).min(STACKS_MAX).max(instances),
+fn pooling(wasi: Wasi, instances_max: u32, keeps_pages: bool) -> PoolingAllocationConfig {
+    let (instances, stacks) = match wasi {
+        // Those that wait for another call hold no permit, and need a place of their own.
+        Wasi::P2 => (instances_max + WARM_MAX, instances_max + WARM_MAX),
+        Wasi::P3 => (instances_max, instances_max.saturating_mul(STACKS_PER_CALL).min(STACKS_MAX).max(instances_max)),
     };
     let mut pool = PoolingAllocationConfig::new();
     // As much for every permit as one component may have: who holds a permit finds room, whatever the others are made of. A core
@@ -65,36 +66,8 @@ fn pooling(options: &EngineOptions, wasi: Wasi) -> PoolingAllocationConfig {
         .max_core_instance_size(1 << 20)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(MEMORY_BYTES_MAX);
-    if scan_is_safe() {
+    if keeps_pages {
         pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_BYTES).table_keep_resident(64 << 10);
     }
     pool
-}
-
-/// Asking the kernel which pages are dirty is three times faster than giving all back, but a page that was swapped out is
-/// reported clean, and the next call would read what this one left there. So: only where nothing can be swapped out.
-fn scan_is_safe() -> bool {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let swaps = std::fs::read_to_string("/proc/swaps");
-    kernel_has_scan(&kernel) && swaps.is_ok_and(|swaps| swaps.lines().count() <= 1)
-}
-
-/// `PAGEMAP_SCAN` came with Linux 6.7.
-fn kernel_has_scan(release: &str) -> bool {
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::kernel_has_scan;
-
-    #[test]
-    fn old_kernels_do_not_scan() {
-        for (release, yes) in
-            [("6.7.0", true), ("6.18.44-fc", true), ("6.1.0-13-amd64", false), ("5.15.0", false), ("7.0", true), ("", false)]
-        {
-            assert_eq!(kernel_has_scan(release), yes, "{release}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Which of the two engines runs a component: told by the names in it, before anything of it is compiled.
 
+use crate::model::Manifest;
 use wasmparser::{Parser, Payload};
 
 /// The WASI of a component's HTTP handler. That of 0.3 waits for several things at once, which takes an engine of its own.
@@ -49,13 +50,17 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// What a component asks of WASI 0.3 that is not on the engine for everybody else.
-    pub fn complaints(&self) -> Vec<String> {
-        let late = self.imports.iter().filter(|name| name.starts_with("wasi:") && name.contains("@0.3"));
-        let text = |name| {
-            format!("import `{name}` is of WASI 0.3, which a component has that exports wasi:http/handler@0.3: build this one for WASI 0.2")
-        };
-        late.map(text).collect()
+    /// What a component, or its manifest, asks for that is on the other engine.
+    pub fn complaints(&self, wasi: Wasi, manifest: &Manifest) -> Vec<String> {
+        let late = self.imports.iter().filter(|name| wasi == Wasi::P2 && name.starts_with("wasi:") && name.contains("@0.3"));
+        let late = late.map(|name| {
+            format!("import `{name}` is of WASI 0.3, which only a component has that exports {HANDLER_P3}: build this one for WASI 0.2")
+        });
+        let reused = manifest.functions.iter().filter(|function| wasi == Wasi::P3 && function.reuse > 1);
+        let reused = reused.map(|function| {
+            format!("[[on]] `{}` has `reuse`, which a component that exports {HANDLER_P3} can't have: leave it out", function.name)
+        });
+        late.chain(reused).collect()
     }
 }
 
