@@ -4,10 +4,14 @@
 mod support;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::Value as Json;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use support::{Floor, app, guest};
 use tawi_runtime::{
     deploy::{Reconciler, Store},
@@ -181,6 +185,11 @@ async fn a_handler_that_does_not_end_ends_with_its_time() {
         let answer = ask(&floor, path, b"").await.unwrap();
         assert!(text(answer).await.unwrap_err().contains("timeout"), "{path}");
     }
+    floor.deploy(GUEST, &format!("{PROBE}[limits]\ncpu = \"50ms\"\n")).await;
+    let spent = failure(&floor, "/loop").await;
+    assert!(matches!(spent, Failure::Cpu(_)), "{spent}");
+    let waited = ask(&floor, "/wait?ms=200", b"").await.unwrap();
+    assert_eq!(text(waited).await.unwrap(), "waited\n", "waiting is no work");
     assert_eq!(floor.engine.permits_free(), floor.engine.instances_max as usize);
 }
 
@@ -267,6 +276,35 @@ async fn many_requests_at_once_are_all_answered() {
     assert_eq!(floor.engine.permits_free(), floor.engine.instances_max as usize);
 }
 
+/// What a client sends waits for the handler, and what the handler writes for the client: nothing in between grows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_goes_no_faster_than_whoever_takes_it() {
+    const PIECE: usize = 64 << 10;
+    const BETWEEN_MAX: usize = 2 << 20;
+    for (name, path) in [(GUEST, "/upper"), ("probe-http", "/echo")] {
+        let floor = Floor::open().await;
+        floor.deploy(name, PROBE).await;
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = sent.clone();
+        let pieces = futures::stream::iter(0..256).map(move |_| {
+            counted.fetch_add(PIECE, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b'x'; PIECE])))
+        });
+        let mut answer = ask_with(&floor, path, StreamBody::new(pieces)).await.unwrap().into_body();
+        let mut taken = 0;
+        while let Some(piece) = answer.frame().await {
+            taken += piece.unwrap().into_data().unwrap().len();
+            // The handler has all the time it wants to go ahead.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            let ahead = sent.load(Ordering::SeqCst) - taken;
+            assert!(ahead <= BETWEEN_MAX, "{name}: {ahead} bytes are somewhere in between");
+        }
+        assert_eq!(taken, 256 * PIECE, "{name}");
+    }
+}
+
 /// A release that replaces another has the requests that come; one that is under way ends in the release that it began in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_under_way_ends_in_the_release_it_began_in() {
@@ -288,6 +326,17 @@ async fn a_request_under_way_ends_in_the_release_it_began_in() {
     }
 }
 
+/// A machine that begins to swap: both engines are replaced, and what runs ends where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_falls_back_takes_the_second_with_it() {
+    let floor = floor(PROBE).await;
+    let under_way = ask(&floor, "/stream?pieces=3&bytes=10&wait_ms=20", b"").await.unwrap();
+    floor.engine.fall_back().unwrap();
+    floor.deploy(GUEST, PROBE).await;
+    assert_eq!(text(ask(&floor, "/status", b"").await.unwrap()).await.unwrap(), "as told\n");
+    assert_eq!(text(under_way).await.unwrap().len(), 30);
+}
+
 #[tokio::test]
 async fn what_is_of_wasi_0_3_and_has_no_handler_of_it_is_refused_by_name() {
     let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
@@ -295,6 +344,9 @@ async fn what_is_of_wasi_0_3_and_has_no_handler_of_it_is_refused_by_name() {
     let late = wat::parse_str("(component (import \"wasi:clocks/system-clock@0.3.0\" (instance)))").unwrap();
     let Err(EngineError::Refused(why)) = engine.verify(&late, &manifest) else { panic!("accepted") };
     assert!(why[0].contains("`wasi:clocks/system-clock@0.3.0` is of WASI 0.3"), "{why:?}");
+    let reused = Manifest::parse(&PROBE.replace("timeout =", "reuse = 10\ntimeout =")).unwrap();
+    let Err(EngineError::Refused(why)) = engine.verify(&guest(GUEST), &reused) else { panic!("accepted") };
+    assert!(why[0].contains("`reuse`"), "{why:?}");
     // A handler of requests is none of events, whatever engine it is for.
     let Err(EngineError::Refused(why)) = engine.verify(&guest(GUEST), &manifest) else { panic!("accepted") };
     assert!(why.iter().any(|why| why.contains("tawi:app/event-handler")), "{why:?}");
