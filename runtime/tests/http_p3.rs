@@ -333,6 +333,7 @@ async fn an_engine_that_falls_back_takes_the_second_with_it() {
     let under_way = ask(&floor, "/stream?pieces=3&bytes=10&wait_ms=20", b"").await.unwrap();
     floor.engine.fall_back().unwrap();
     floor.deploy(GUEST, PROBE).await;
+    assert!(!floor.dispatch.app(&app(GUEST)).unwrap().loaded.load().keeps_pages());
     assert_eq!(text(ask(&floor, "/status", b"").await.unwrap()).await.unwrap(), "as told\n");
     assert_eq!(text(under_way).await.unwrap().len(), 30);
 }

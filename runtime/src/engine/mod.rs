@@ -245,6 +245,11 @@ impl Engine {
 }
 
 impl Loaded {
+    /// Whether it is in slots that keep pages from one call to the next.
+    pub fn keeps_pages(&self) -> bool {
+        self.core.keeps_pages
+    }
+
     pub fn exports(&self) -> Exports {
         Exports { event: self.event.is_some(), http: self.http.is_some() || self.service.is_some() }
     }
