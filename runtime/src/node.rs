@@ -317,14 +317,14 @@ async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
 
 /// Until the requests under way when `stop` came have ended, for [`DRAIN`] at most.
 async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) {
-    let overdue = async {
+    let long = async {
         stop.cancelled().await;
         stopping.cancel();
-        tokio::time::sleep(DRAIN).await;
+        std::future::pending().await
     };
     tokio::select! {
-        () = server::listen::serve(listener, router, Doorway::default(), stop.clone()) => {}
-        () = overdue => tracing::warn!("requests that did not end within {DRAIN:?} are cut off"),
+        () = server::listen::serve_and_drain(listener, router, Doorway::default(), stop.clone(), DRAIN) => {}
+        () = long => {}
     }
 }
 

@@ -136,7 +136,7 @@ impl Request {
         match (&mut responded.head).await {
             Ok(Head { response: Ok(head), taken }) => self.head(turn, place, responded, head, taken, this).await,
             Ok(Head { response: Err(code), taken }) => {
-                let error = Failure::Trap(format!("the handler answered with the error {code:?}"));
+                let error = Failure::Trap(format!("the handler answered with the error {code}"));
                 self.failed(turn, taken, error, this).await
             }
             Err(_) => {
@@ -165,7 +165,7 @@ impl Request {
         mut turn: Turn<'_>,
         place: Place,
         responded: Responded,
-        head: http::Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>,
+        head: http::Response<wasmtime_wasi_http::WasiBody>,
         taken: Taken,
         this: Try,
     ) -> Result<Step, HttpFailure> {
