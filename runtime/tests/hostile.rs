@@ -43,7 +43,7 @@ name = "bad-habits"
 name = "event"
 subject = "reading.*.bad"
 timeout = "100ms"
-retry = { attempts = 1 }
+delivery = { retry = 0 }
 [grant]
 state = true
 publish = ["habits.>"]
@@ -57,7 +57,7 @@ name = "starts"
 [[on]]
 name = "event"
 subject = "reading.*.bad"
-retry = { attempts = 2, delay = "1ms" }
+delivery = { retry = 1, backoff-delay = "1ms" }
 "#;
 
 const ALERT: &str = r#"

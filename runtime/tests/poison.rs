@@ -22,7 +22,7 @@ name = "probe-event"
 [[on]]
 name = "readings"
 subject = "reading.*.event"
-retry = { attempts = 2, backoff = "linear", delay = "1ms" }
+delivery = { retry = 1, backoff-policy = "linear", backoff-delay = "1ms" }
 [grant]
 publish = ["probe.echo.>"]
 "#;
