@@ -37,7 +37,7 @@ test: setup guests tawi
 	$(CARGO) test --locked --manifest-path functions/Cargo.toml
 	$(CARGO) test --locked --manifest-path sdk/Cargo.toml --workspace
 
-# 200 ends of a node, 50 of a NATS server, 50 of both. A few of each are part of `make test`.
+# 200 ends of a node, 50 rounds of a NATS server, of both, of the line between them and of the clock. A few of each are part of `make test`.
 torture: setup guests tawi
 	TAWI_TORTURE_ROUNDS=200 $(CARGO) test --workspace --locked --test it -- torture:: --nocapture --test-threads 1
 

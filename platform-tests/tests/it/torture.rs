@@ -1,11 +1,13 @@
 //! Everything dies again and again, on one data folder, and after each death the accounts come out even: what was acknowledged is
 //! counted once by each function, or is a dead letter once, in the order of its device.
 //!
-//! `make torture` plays 200 rounds of a node, 50 of a NATS server and 50 of both; `make test` a few of each. The seed is printed:
+//! `make torture` plays 200 rounds of a node and 50 of each of the others; `make test` a few. The seed is printed:
 //! `TAWI_SEED` plays the same ends again, `TAWI_TORTURE_ROUNDS` says how many.
 
+mod victim;
+
 use serde_json::Value;
-use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, sync::atomic::Ordering, thread};
+use std::{collections::BTreeMap, sync::atomic::Ordering, thread};
 use tawi_platform_tests::{
     App, Launch, Ledger, Node, Proxy,
     account::{APP, Account, Book, Field, How},
@@ -13,6 +15,7 @@ use tawi_platform_tests::{
     wait::LATER,
     wait_for, wait_until,
 };
+use victim::{Random, Round, Victim};
 
 /// Rounds in `make test`, where nobody asked for more.
 const ROUNDS: u64 = 6;
@@ -21,14 +24,6 @@ const WARM: u64 = 5;
 /// How much more a node may have in memory after the last round than after [`WARM`]. Between two rounds nothing is under way; what
 /// grows with the data are caches with limits of their own (redb's, and maps of history's files that the kernel counts as resident).
 const RESIDENT_MORE_MAX: u64 = 96 << 20;
-
-/// Who is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    Node,
-    Server,
-    Both,
-}
 
 #[test]
 fn a_node_that_is_killed_again_and_again_keeps_its_accounts() {
@@ -45,18 +40,20 @@ fn a_node_and_its_nats_server_that_are_killed_together_keep_their_accounts() {
     Torture::start(Ledger::Jetstream, Victim::Both).rounds(4);
 }
 
-fn number_of(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
+/// In the middle of whatever is said between a node and its server.
+#[test]
+fn a_line_that_is_cut_again_and_again_costs_no_account() {
+    Torture::start(Ledger::Jetstream, Victim::Line).rounds(4);
 }
 
-/// A linear congruential generator is random enough to choose a line of code.
-struct Random(u64);
+/// An hour back, a day ahead, and right again, while events wait for another try.
+#[test]
+fn a_clock_that_is_set_again_and_again_costs_no_account() {
+    Torture::start(Ledger::Embedded, Victim::Clock).rounds(4);
+}
 
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
+fn number_of(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 struct Torture {
@@ -65,19 +62,23 @@ struct Torture {
     victim: Victim,
     random: Random,
     books: Vec<Book>,
+    /// The file that sets the node's clock.
+    clock: tempfile::TempPath,
 }
 
 impl Torture {
     fn start(ledger: Ledger, victim: Victim) -> Torture {
         let seed = number_of("TAWI_SEED").unwrap_or(20_261_121);
         eprintln!("TAWI_SEED={seed}");
-        let node = Launch::on(ledger).start();
+        let clock = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let launch = Launch::on(ledger);
+        let node = if victim == Victim::Clock { launch.env("TAWI_CLOCK", clock.display()) } else { launch }.start();
         App::prebuilt(APP).push(&node);
         let hows = [How::Keyed, How::Keyed, How::Keyed, How::Once, How::Calls, How::Nats];
         let hows = hows.iter().filter(|how| **how != How::Nats || ledger == Ledger::Jetstream);
         let books = hows.enumerate().map(|(n, how)| Book::new(&format!("device{n}"), *how)).collect();
         let proxy = Proxy::to(node.authority().parse().unwrap());
-        Torture { node, proxy, victim, random: Random(seed), books }
+        Torture { node, proxy, victim, random: Random(seed), books, clock }
     }
 
     /// One round in `part` of those that were asked for.
@@ -106,7 +107,7 @@ impl Torture {
             acknowledged: 0.into(),
             refused: 0.into(),
         };
-        let Torture { node, proxy, victim, random, books } = self;
+        let Torture { node, proxy, victim, random, books, clock } = self;
         thread::scope(|scope| {
             // Whatever happens in here, the devices must be told to stop, or the scope never ends.
             let _abandon = Abandon(&field);
@@ -114,11 +115,7 @@ impl Torture {
                 let field = &field;
                 scope.spawn(move || book.send_until_over(field));
             }
-            match victim {
-                Victim::Node => node_dies(round, node, proxy, random, &field),
-                Victim::Server => server_dies(round, node, random, &field),
-                Victim::Both => both_die(round, node, proxy, random, &field),
-            }
+            Round { number: round, node, proxy, random, field: &field, clock }.play(*victim);
             field.over.store(true, Ordering::Relaxed);
         });
     }
@@ -217,83 +214,4 @@ impl Drop for Abandon<'_> {
             self.0.abandoned.store(true, Ordering::Relaxed);
         }
     }
-}
-
-/// At a point inside append, call, commit, indexing or a checkpoint, or at some moment.
-fn choose(random: &mut Random) -> Option<String> {
-    let (point, n) = match random.below(6) {
-        0 => ("append", 10 + random.below(100)),
-        1 => ("call", 10 + random.below(600)),
-        2 => ("commit", 5 + random.below(100)),
-        3 => ("index", 1 + random.below(2)),
-        4 => ("checkpoint", 1 + random.below(2)),
-        _ => return None,
-    };
-    Some(format!("{point}:{n}"))
-}
-
-/// Starts a node with an end chosen for it, and waits for that; a point that is not passed in time is a `kill -9`.
-fn live_and_die(round: u64, node: &mut Node, proxy: &Proxy, random: &mut Random, field: &Field) {
-    let fault = choose(random);
-    let enough = field.acknowledged.load(Ordering::Relaxed) + 300 + random.below(1_000);
-    eprintln!("round {round}: {}, or after {enough} readings", fault.as_deref().unwrap_or("kill -9"));
-    node.kill9();
-    node.set_env("TAWI_FAULT", fault.as_deref());
-    let ended = match node.start_or_end() {
-        Ok(()) => {
-            proxy.mend(node.authority().parse().unwrap());
-            wait_until("the node's end", LATER, || match (node.is_up(), field.acknowledged.load(Ordering::Relaxed)) {
-                (false, _) => Ok(Some(node.wait_for_end())),
-                (true, n) if n >= enough => Ok(None),
-                (true, n) => Err(format!("{n} readings of {enough}")),
-            })
-        }
-        Err(status) => Some(status),
-    };
-    proxy.cut();
-    match ended {
-        Some(status) => assert_eq!(status.signal(), Some(9), "the node ended by itself"),
-        None => node.kill9(),
-    }
-    node.set_env("TAWI_FAULT", None);
-}
-
-fn node_dies(round: u64, node: &mut Node, proxy: &Proxy, random: &mut Random, field: &Field) {
-    live_and_die(round, node, proxy, random, field);
-    node.start_again();
-    proxy.mend(node.authority().parse().unwrap());
-}
-
-/// The node lives on, without its server for a moment or until somebody has felt it.
-fn server_dies(round: u64, node: &mut Node, random: &mut Random, field: &Field) {
-    let (enough, felt) = (300 + random.below(1_000), random.below(2) == 0);
-    eprintln!("round {round}: the server after {enough} readings{}", if felt { ", until it is missed" } else { "" });
-    wait_for("readings to be acknowledged", LATER, || field.acknowledged.load(Ordering::Relaxed), |n| *n >= enough);
-    let before = field.refused.load(Ordering::Relaxed);
-    node.nats.as_mut().unwrap().kill9();
-    if felt {
-        wait_for("a request to be refused", LATER, || field.refused.load(Ordering::Relaxed), |n| *n > before);
-    }
-    node.nats.as_mut().unwrap().restart();
-    let back = field.acknowledged.load(Ordering::Relaxed) + 100;
-    wait_for("readings to be acknowledged again", LATER, || field.acknowledged.load(Ordering::Relaxed), |n| *n >= back);
-    assert!(node.is_up());
-}
-
-fn both_die(round: u64, node: &mut Node, proxy: &Proxy, random: &mut Random, field: &Field) {
-    let server_first = random.below(2) == 0;
-    if server_first {
-        let enough = field.acknowledged.load(Ordering::Relaxed) + 300 + random.below(1_000);
-        eprintln!("round {round}: the server, and then the node, after {enough} readings");
-        wait_for("readings to be acknowledged", LATER, || field.acknowledged.load(Ordering::Relaxed), |n| *n >= enough);
-        node.nats.as_mut().unwrap().kill9();
-        node.kill9();
-        proxy.cut();
-    } else {
-        live_and_die(round, node, proxy, random, field);
-        node.nats.as_mut().unwrap().kill9();
-    }
-    node.nats.as_mut().unwrap().restart();
-    node.start_again();
-    proxy.mend(node.authority().parse().unwrap());
 }

@@ -290,10 +290,6 @@ impl Inner {
             batch.received.push((shared.clone(), received));
         }
         batch.settled.extend(fold.settled);
-        // A commit takes out of the parked events before it puts in: what was parked and came to its end in one batch never was there.
-        if let Some((function, seq)) = &fold.unpark {
-            batch.park.retain(|parked| parked.seq != *seq || parked.function != *function);
-        }
         batch.park.extend(fold.park);
         batch.unpark.extend(fold.unpark);
         batch.dead.extend(fold.dead);
