@@ -170,6 +170,11 @@ impl Collected {
         }
     }
 
+    /// Whether there is something to commit since the last [`Collected::take`].
+    pub fn has_more(&self) -> bool {
+        !self.effects.is_empty() || !self.logs.is_empty() || self.logs_dropped > 0
+    }
+
     /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
     pub fn take(&mut self) -> Taken {
         self.log_bytes = 0;

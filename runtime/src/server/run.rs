@@ -3,6 +3,7 @@
 use super::{
     Problem,
     auth::{Caller, identify},
+    listen::Behind,
     request::idempotency_key,
 };
 use crate::{
@@ -20,9 +21,10 @@ use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header},
-    middleware,
     response::IntoResponse,
 };
+use futures::future::Either;
+use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
@@ -50,31 +52,36 @@ pub fn target<B>(request: &Request<B>) -> Option<(String, String)> {
     Some((name.to_owned(), path.to_owned()))
 }
 
-/// Requests for functions go to them, by path or by host name; all others to `api`.
-pub fn before(api: Router, runs: Arc<Runs>) -> Router {
-    let choose = move |request: Request<Body>, next: middleware::Next| {
-        let runs = runs.clone();
-        async move {
-            match target(&request) {
-                Some((app, path)) => runs.serve(app, path, request).await,
-                None => next.run(request).await,
+/// What is behind the node's door: functions, by path or by host name, and for all other requests the API. A function's request
+/// passes none of the API's layers.
+#[derive(Clone)]
+pub struct Doors {
+    pub api: Router,
+    pub runs: Arc<Runs>,
+}
+
+impl Behind for Doors {
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send + 'static {
+        match target(&request) {
+            Some((app, path)) => {
+                let runs = self.runs.clone();
+                Either::Left(async move { runs.serve(app, path, request).await })
             }
+            None => Either::Right(self.api.answer(request)),
         }
-    };
-    // A router of its own around it: a layer of the inner one would only see requests that the API has a route for.
-    Router::new().fallback_service(api).layer(middleware::from_fn(choose))
+    }
 }
 
 impl Runs {
     /// Answers a request for a function.
-    pub async fn serve(&self, app: String, path: String, request: Request<Body>) -> Response<Body> {
+    pub async fn serve(&self, app: String, path: String, request: Request<Incoming>) -> Response<Body> {
         match self.run(app, path, request).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         }
     }
 
-    async fn run(&self, name: String, path: String, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
+    async fn run(&self, name: String, path: String, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let app = self.app(&name)?;
         let release = app.loaded.load().release.clone();
         let plain = plain(&path).ok_or_else(|| {
@@ -86,7 +93,8 @@ impl Runs {
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
             self.check(request.headers(), &app.id.app)?;
         }
-        let who = identify(request.headers(), &self.tokens).ok();
+        let shows = request.headers().contains_key(header::AUTHORIZATION);
+        let who = shows.then(|| identify(request.headers(), &self.tokens).ok()).flatten();
         // A token opens the node's door; what is behind it has no business with it, on a public route either.
         if who.is_some() {
             request.headers_mut().remove(header::AUTHORIZATION);
@@ -171,11 +179,11 @@ fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Gives the request the path the function knows, and an authority, which HTTP/1.0 clients leave out.
-fn readdress(request: &mut Request<Body>, app: &str, path: &str) -> Result<(), Problem> {
+fn readdress<B>(request: &mut Request<B>, app: &str, path: &str) -> Result<(), Problem> {
     let bad = |what: String| Problem::bad_request(what);
     let under = request.uri().path().starts_with("/run/");
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let uri: Uri = format!("{path}{query}").parse().map_err(|e| bad(format!("the path can't be handed on: {e}")))?;
+    let uri = Uri::try_from(format!("{path}{query}")).map_err(|e| bad(format!("the path can't be handed on: {e}")))?;
     *request.uri_mut() = uri;
     let host = HeaderValue::from_str(&format!("{app}.localhost")).map_err(|e| bad(e.to_string()))?;
     request.headers_mut().entry(header::HOST).or_insert(host);
