@@ -5,6 +5,7 @@ use crate::addr;
 use std::{net::SocketAddr, thread, time::Duration};
 use tawi_platform_tests::{
     App, Launch, Ledger, Node,
+    app::set_on,
     flood::{Flood, Flooded},
     node::cpu_seconds,
     peer::{Peer, on_cpu},
@@ -39,6 +40,37 @@ pub fn fresh(results: &mut Results) {
     let theirs = Asked { addr: peer.addr, pid: peer.pid(), path: PATH.to_owned() };
     compare(results, "hello world over HTTP", 1.1, &ours, "`wasmtime serve`", &theirs);
 }
+
+/// One instance for many requests, here and there.
+pub fn reused(results: &mut Results) {
+    const NAME: &str = "hello world over HTTP, instances reused";
+    if lacks_processors(NAME) {
+        return;
+    }
+    let Some(peer) = Peer::workerd(WORKER, SERVER_CPU) else {
+        return missing(NAME, "workerd");
+    };
+    let node = one_processor();
+    let app = App::prebuilt(GUEST);
+    app.manifest(|manifest| set_on(manifest, "reuse", REUSE));
+    app.commit("instances serve more than one request");
+    app.push(&node);
+    let ours = Asked { addr: addr(&node), pid: node.pid(), path: app.run_path(PATH) };
+    let theirs = Asked { addr: peer.addr, pid: peer.pid(), path: PATH.to_owned() };
+    compare(results, NAME, 2.0, &ours, "workerd", &theirs);
+}
+
+/// Requests that one instance serves at most, of an author who trusts her code.
+const REUSE: i64 = 1_000;
+/// What `functions/plain-http` does, for workerd.
+const WORKER: &str = r#"
+export default {
+  fetch(request) {
+    const path = request.url.slice(request.url.indexOf("/", "http://".length));
+    return new Response(path + " from elsewhere\n", { headers: { "content-type": "text/plain" } });
+  },
+};
+"#;
 
 /// Where a server is, and what it is asked for.
 struct Asked {

@@ -25,8 +25,15 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 6] =
-    [("idle", idle), ("latency", latency), ("throughput", throughput), ("restart", restart), ("push", push), ("http", http::fresh)];
+const ALL: [Bench; 7] = [
+    ("idle", idle),
+    ("latency", latency),
+    ("throughput", throughput),
+    ("restart", restart),
+    ("push", push),
+    ("http", http::fresh),
+    ("http-reused", http::reused),
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
