@@ -146,7 +146,7 @@ fn call(results: &mut Results) {
             let ours = rate(async || {
                 let permit = floor.engine.permit().await;
                 for _ in 0..CALLS {
-                    let attempt = Attempt { function: &own, event: &event, number: 1, now: clock::now() };
+                    let attempt = Attempt { function: &own, event: &event, call: "main-7-own".into(), number: 1, now: clock::now() };
                     let outcome = floor.engine.call(&permit, &loaded, attempt, world.clone()).await;
                     assert!(outcome.result.is_ok() && outcome.collected.effects.messages.len() == 1);
                 }

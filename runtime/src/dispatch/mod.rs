@@ -18,6 +18,7 @@ mod shared;
 pub mod stats;
 mod tracker;
 mod verdict;
+mod work;
 mod world;
 
 pub use http::{HttpFailure, HttpResponse};
@@ -257,6 +258,11 @@ async fn join(stopping: Vec<Running>) {
             tracing::error!(function = %running.shared.id, %error, "a consumer ended by panic");
         }
     }
+}
+
+/// A number from 0 to 1, of which two nodes have different ones.
+fn part() -> f64 {
+    rand::random()
 }
 
 type EventTrigger = (crate::model::Pattern, crate::model::manifest::Order);

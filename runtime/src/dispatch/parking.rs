@@ -3,7 +3,10 @@
 
 use super::queues::Line;
 use crate::model::{Micros, Seq};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 /// What is known of one that waits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +35,7 @@ impl Parking {
     pub fn park(&mut self, line: Line, waiting: Waiting) {
         match self.firsts.get(&line).copied() {
             Some(first) if waiting.seq > first.seq => return self.park_behind(line, waiting),
-            Some(first) if waiting.seq < first.seq => self.behind.entry(line.clone()).or_default().push_front(first),
+            Some(first) if waiting.seq < first.seq => self.behind.entry(line).or_default().push_front(first),
             Some(_) => self.count -= 1,
             None => {}
         }
@@ -52,8 +55,8 @@ impl Parking {
     }
 
     fn set_first(&mut self, line: Line, waiting: Waiting) {
-        if let Some(old) = self.firsts.insert(line.clone(), waiting) {
-            self.due.remove(&(old.due, line.clone()));
+        if let Some(old) = self.firsts.insert(line, waiting) {
+            self.due.remove(&(old.due, line));
         }
         if !self.out.contains(&line) {
             self.due.insert((waiting.due, line));
@@ -69,10 +72,10 @@ impl Parking {
             self.behind.remove(line);
         }
         match next {
-            Some(next) => self.set_first(line.clone(), next),
+            Some(next) => self.set_first(*line, next),
             None => {
                 self.firsts.remove(line);
-                self.due.remove(&(first.due, line.clone()));
+                self.due.remove(&(first.due, *line));
             }
         }
     }
@@ -81,12 +84,14 @@ impl Parking {
         self.firsts.contains_key(line)
     }
 
-    /// The one that has waited longest of those that may go now. Its line is out until it is given back.
-    pub fn take_due(&mut self, now: Micros) -> Option<(Line, Waiting)> {
-        let (due, line) = self.due.first().filter(|(due, _)| *due <= now)?.clone();
-        self.due.remove(&(due, line.clone()));
+    /// The one that has waited longest of those that may go now. Its line is out until it is given back. Nobody is told to wait
+    /// for longer than `wait_max`: a time behind that is of a clock that was ahead, and has come.
+    pub fn take_due(&mut self, now: Micros, wait_max: Duration) -> Option<(Line, Waiting)> {
+        let latest = now.plus_millis(u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX));
+        let (due, line) = self.due.first().filter(|(due, _)| *due <= now || *due > latest)?.clone();
+        self.due.remove(&(due, line));
         let first = *self.firsts.get(&line)?;
-        self.out.insert(line.clone());
+        self.out.insert(line);
         Some((line, first))
     }
 
@@ -95,7 +100,7 @@ impl Parking {
         if self.out.remove(line)
             && let Some(first) = self.firsts.get(line)
         {
-            self.due.insert((first.due, line.clone()));
+            self.due.insert((first.due, *line));
         }
     }
 
@@ -114,12 +119,14 @@ impl Parking {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3_600);
+
     fn waiting(seq: Seq, due: i64) -> Waiting {
         Waiting { seq, due: Micros(due), attempts: 1 }
     }
 
     fn key(key: &str) -> Line {
-        Line::Key(key.into())
+        Line::key(key)
     }
 
     #[test]
@@ -129,9 +136,9 @@ mod tests {
         parking.park(key("slow"), waiting(2, 0));
         parking.park(key("quick"), waiting(3, 20));
         parking.park(Line::Replay(9), waiting(9, 10));
-        assert_eq!(parking.take_due(Micros(5)), None);
+        assert_eq!(parking.take_due(Micros(5), HOUR), None);
         assert_eq!(parking.next_due(), Some(Micros(10)));
-        let taken: Vec<Seq> = std::iter::from_fn(|| parking.take_due(Micros(60))).map(|(_, waiting)| waiting.seq).collect();
+        let taken: Vec<Seq> = std::iter::from_fn(|| parking.take_due(Micros(60), HOUR)).map(|(_, waiting)| waiting.seq).collect();
         assert_eq!(taken, [9, 3, 1], "one of each line, the longest due first");
 
         // Done: the one behind it goes, whenever it is due itself. Failed: its line waits with it.
@@ -139,9 +146,22 @@ mod tests {
         parking.give_back(&key("slow"));
         parking.park(key("quick"), waiting(3, 90));
         parking.give_back(&key("quick"));
-        assert_eq!(parking.take_due(Micros(60)).map(|(_, waiting)| waiting.seq), Some(2));
+        assert_eq!(parking.take_due(Micros(60), HOUR).map(|(_, waiting)| waiting.seq), Some(2));
         assert_eq!(parking.next_due(), Some(Micros(90)));
         assert_eq!(parking.count(), 3);
+    }
+
+    /// The clock was ahead by a day when they failed.
+    #[test]
+    fn a_clock_that_is_set_back_holds_nobody_up() {
+        let mut parking = Parking::default();
+        let hours = |hours: i64| hours * 3_600 * Micros::SECOND;
+        for (line, due) in [("a", hours(24)), ("b", hours(24) + 1), ("c", hours(2))] {
+            parking.park(key(line), waiting(1, due));
+        }
+        let mut taken = |now| std::iter::from_fn(|| parking.take_due(now, HOUR)).count();
+        assert_eq!(taken(Micros(hours(1))), 0, "the first of them comes in an hour, as it may");
+        assert_eq!(taken(Micros(hours(2))), 3);
     }
 
     #[test]
@@ -153,7 +173,7 @@ mod tests {
         parking.park(key("a"), waiting(5, 6));
         assert_eq!((parking.count(), parking.next_due()), (2, Some(Micros(8))));
         for seq in [4, 5] {
-            let (line, first) = parking.take_due(Micros(10)).unwrap_or_else(|| unreachable!("one is due"));
+            let (line, first) = parking.take_due(Micros(10), HOUR).unwrap_or_else(|| unreachable!("one is due"));
             assert_eq!(first.seq, seq);
             parking.unpark(&line, seq);
             parking.give_back(&line);

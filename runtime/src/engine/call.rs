@@ -19,6 +19,8 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 pub struct Attempt<'a> {
     pub function: &'a Function,
     pub event: &'a Event,
+    /// The id of the call: the same in every attempt.
+    pub call: Arc<str>,
     /// 1 for the first.
     pub number: u32,
     pub now: Micros,
@@ -72,10 +74,10 @@ impl Engine {
     /// wrong is the call's failure.
     pub async fn call(&self, permit: &Permit, loaded: &Loaded, attempt: Attempt<'_>, world: Arc<dyn World>) -> Outcome {
         let _ = permit;
-        let id = format!("{}-{}", attempt.event.id(), attempt.function.name);
         let (function, timeout) = (attempt.function, attempt.function.timeout);
         let collected = Arc::new(Mutex::new(Collected::within(&loaded.release.manifest.limits)));
-        let start = CallStart { id, now: attempt.now, world, end: Instant::now() + timeout, collected: collected.clone() };
+        let start =
+            CallStart { id: attempt.call.clone(), now: attempt.now, world, end: Instant::now() + timeout, collected: collected.clone() };
         let mut room = self.room(loaded, function, start).await;
         let started = Instant::now();
         let meter = room.store.data().meter.clone();

@@ -77,7 +77,7 @@ impl Engine {
         let (engine, function, timeout) = (self.clone(), function.clone(), function.timeout);
         let (sender, head) = oneshot::channel();
         let collected = Arc::new(Mutex::new(Collected::within(&loaded.release.manifest.limits)));
-        let start = CallStart { id, now, world, end: Instant::now() + timeout, collected: collected.clone() };
+        let start = CallStart { id: id.into(), now, world, end: Instant::now() + timeout, collected: collected.clone() };
         let of_call = collected.clone();
         let work = async move {
             // Given back last: who gets it next finds the instance's place in the pool free.

@@ -259,7 +259,7 @@ pub struct Shared {
 
 /// The data of one store: one call, or one after another where an instance is reused.
 pub struct Call {
-    pub id: String,
+    pub id: Arc<str>,
     pub app: AppId,
     pub release: Arc<Release>,
     /// The wall clock of this attempt: fixed, so that the attempt can be run again.
@@ -283,7 +283,7 @@ pub struct Call {
 
 /// What is new with each call.
 pub struct CallStart {
-    pub id: String,
+    pub id: Arc<str>,
     pub now: Micros,
     pub world: Arc<dyn World>,
     pub end: Instant,

@@ -243,11 +243,12 @@ impl<'t> Tables<'t> {
         for done in &commit.done {
             self.advance(done)?;
         }
-        for (function, seq) in &commit.unpark {
-            self.parked.remove(record::function_seq_key(function, *seq).as_slice()).map_err(failed)?;
-        }
         for parked in &commit.park {
             self.park(parked)?;
+        }
+        // Last: calls of one commit may have parked an event and settled it since, never the other way round.
+        for (function, seq) in &commit.unpark {
+            self.parked.remove(record::function_seq_key(function, *seq).as_slice()).map_err(failed)?;
         }
         Ok(())
     }
