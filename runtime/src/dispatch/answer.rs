@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::WasiBody;
 
 /// The body of an answer.
 pub enum Answer {
@@ -27,7 +27,7 @@ pub enum Answer {
 pub struct Whole {
     /// What was taken from the body before.
     ahead: VecDeque<Piece>,
-    body: HyperOutgoingBody,
+    body: WasiBody,
     end: Option<oneshot::Receiver<Result<(), String>>>,
     pace: Option<Arc<Pace>>,
 }
@@ -39,44 +39,37 @@ const READY_BYTES_MAX: usize = 64 * 1024;
 
 impl Answer {
     /// Of a handler that has returned, with nothing left to wait for.
-    pub fn of_ended(mut body: HyperOutgoingBody) -> Answer {
+    pub fn of_ended(mut body: WasiBody) -> Answer {
         let (mut ahead, mut size) = (VecDeque::new(), 0);
         // Its pieces are in a queue that nobody adds to any more.
-        while let Some(frame) = body.frame().now_or_never() {
-            let Some(frame) = frame else {
-                return Answer::of_pieces(ahead, size)
-                    .unwrap_or_else(|ahead| Answer::Streams(Whole { ahead, body, end: None, pace: None }));
+        while let Some(next) = body.frame().now_or_never() {
+            let Some(frame) = next else {
+                return match size > READY_BYTES_MAX {
+                    true => Answer::Streams(Whole { ahead, body, end: None, pace: None }),
+                    false => Answer::Ready(Full::new(one(ahead, size))),
+                };
             };
+            // What is no bytes, trailers or an error, has no place in one piece of them.
             size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(READY_BYTES_MAX + 1, Bytes::len);
             ahead.push_back(frame.map_err(|error| Box::new(error) as BoxError));
         }
         Answer::Streams(Whole { ahead, body, end: None, pace: None })
     }
 
-    /// One piece of all, unless they are too many bytes or not all of them bytes.
-    fn of_pieces(mut pieces: VecDeque<Piece>, size: usize) -> Result<Answer, VecDeque<Piece>> {
-        if size > READY_BYTES_MAX {
-            return Err(pieces);
-        }
-        let bytes = |piece: Piece| piece.ok().and_then(|frame| frame.into_data().ok()).unwrap_or_default();
-        let whole = match pieces.len() {
-            0 | 1 => pieces.pop_front().map(bytes).unwrap_or_default(),
-            _ => pieces
-                .into_iter()
-                .map(bytes)
-                .fold(BytesMut::with_capacity(size), |mut whole, piece| {
-                    whole.extend_from_slice(&piece);
-                    whole
-                })
-                .freeze(),
-        };
-        Ok(Answer::Ready(Full::new(whole)))
-    }
-
     /// Of a handler that goes on; `end` tells how.
-    pub fn of_running(body: HyperOutgoingBody, end: oneshot::Receiver<Result<(), String>>, pace: Arc<Pace>) -> Answer {
+    pub fn of_running(body: WasiBody, end: oneshot::Receiver<Result<(), String>>, pace: Arc<Pace>) -> Answer {
         Answer::Streams(Whole { ahead: VecDeque::new(), body, end: Some(end), pace: Some(pace) })
     }
+}
+
+fn one(mut pieces: VecDeque<Piece>, size: usize) -> Bytes {
+    let bytes = |piece: Piece| piece.ok().and_then(|frame| frame.into_data().ok()).unwrap_or_default();
+    if pieces.len() <= 1 {
+        return pieces.pop_front().map(bytes).unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(size);
+    pieces.into_iter().for_each(|piece| whole.extend_from_slice(&bytes(piece)));
+    whole.freeze()
 }
 
 impl Body for Answer {
@@ -165,7 +158,7 @@ mod tests {
     use http_body_util::{BodyExt, StreamBody};
     use wasmtime_wasi_http::Error;
 
-    fn body(pieces: Vec<Result<Frame<Bytes>, Error>>) -> HyperOutgoingBody {
+    fn body(pieces: Vec<Result<Frame<Bytes>, Error>>) -> WasiBody {
         StreamBody::new(futures::stream::iter(pieces)).boxed_unsync()
     }
 

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::WasiBody;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type HttpResponse = http::Response<Answer>;
@@ -79,7 +79,7 @@ struct Place {
 }
 
 enum Step {
-    Answer(Box<HttpResponse>),
+    Answer(HttpResponse),
     Again,
 }
 
@@ -117,7 +117,7 @@ impl Request {
         let of_app = Arc::new(place(&self.app.http_calls).await?);
         for run in 0..RERUNS_MAX {
             match self.attempt(of_app.clone(), run > 0).await? {
-                Step::Answer(response) => return Ok(*response),
+                Step::Answer(response) => return Ok(response),
                 Step::Again if !self.body.is_whole() => return Err(HttpFailure::Conflict),
                 Step::Again => {}
             }
@@ -129,7 +129,10 @@ impl Request {
         let turn = self.app.lane.begin(alone).await;
         // Only now: a call that waits for its turn holds no instance, which others could use.
         let place = Place { _app: of_app, _node: place(&self.context.http_calls).await? };
-        let permit = in_time(self.context.engine.permit()).await?;
+        let permit = match self.context.engine.try_permit() {
+            Some(permit) => permit,
+            None => in_time(self.context.engine.permit()).await?,
+        };
         let now = clock::now();
         let this = Try { now, repeat: self.is_repeat(now)?, spent: false };
         let loaded = self.app.loaded.load_full();
@@ -166,7 +169,7 @@ impl Request {
         mut turn: Turn<'_>,
         place: Place,
         mut responded: Responded,
-        head: http::Response<HyperOutgoingBody>,
+        head: http::Response<WasiBody>,
         taken: Taken,
         this: Try,
     ) -> Result<Step, HttpFailure> {
@@ -199,11 +202,11 @@ impl Request {
             true => Answer::of_ended(body),
             false => self.rest(turn, place, responded, body, Try { repeat, spent, ..this }),
         };
-        Ok(Step::Answer(Box::new(http::Response::from_parts(parts, body))))
+        Ok(Step::Answer(http::Response::from_parts(parts, body)))
     }
 
     /// Lets the body go while a task sees to the rest of the call.
-    fn rest(self: &Arc<Self>, turn: Turn<'_>, place: Place, responded: Responded, body: HyperOutgoingBody, this: Try) -> Answer {
+    fn rest(self: &Arc<Self>, turn: Turn<'_>, place: Place, responded: Responded, body: WasiBody, this: Try) -> Answer {
         let (ended, end) = oneshot::channel();
         let (epoch, mark) = (turn.epoch, turn.mark());
         drop(turn);
@@ -293,6 +296,9 @@ impl Request {
 }
 
 async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, HttpFailure> {
+    if let Ok(place) = places.clone().try_acquire_owned() {
+        return Ok(place);
+    }
     // The semaphores are never closed.
     in_time(places.clone().acquire_owned()).await?.map_err(|_| HttpFailure::Stopped)
 }
