@@ -112,7 +112,11 @@ impl App {
     }
 
     pub fn http_stats(&self, function: &str) -> Arc<stats::Stats> {
-        self.http_stats.lock().entry(function.to_owned()).or_default().clone()
+        let mut all = self.http_stats.lock();
+        match all.get(function) {
+            Some(stats) => stats.clone(),
+            None => all.entry(function.to_owned()).or_default().clone(),
+        }
     }
 }
 

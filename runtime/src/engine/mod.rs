@@ -224,6 +224,11 @@ impl Engine {
         }
     }
 
+    /// Room for one more call, if there is some at once.
+    pub fn try_permit(&self) -> Option<Permit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
+
     pub fn permits_free(&self) -> usize {
         self.permits.available_permits()
     }
