@@ -11,9 +11,12 @@ use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
 use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -67,6 +70,11 @@ impl View {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         drop(self.database.write().take());
+    }
+
+    /// Passes the time until something that has failed is tried again.
+    pub(super) fn wait(&self, time: Duration) {
+        self.disk.wait(time);
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, LedgerError> {

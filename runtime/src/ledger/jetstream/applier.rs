@@ -202,7 +202,7 @@ impl Applier {
                 }
                 Err(error) => tracing::warn!(%error, "the view can't be opened yet"),
             }
-            thread::sleep(delay);
+            self.view.wait(delay);
             delay = REOPEN_DELAY_MAX.min(delay * 2);
         }
     }
