@@ -31,6 +31,9 @@ pub(super) struct View {
     tail: Tail,
     head: watch::Sender<Seq>,
     first: AtomicU64,
+    /// One for each who follows: a watch wakes those who wait for it in an order of its own, which no seed decides.
+    #[cfg(test)]
+    pub(super) heads: Option<parking_lot::Mutex<Vec<watch::Sender<Seq>>>>,
 }
 
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -51,6 +54,8 @@ impl View {
             tail: Tail::default(),
             head: watch::channel(changed.next - 1).0,
             first: AtomicU64::new(changed.first),
+            #[cfg(test)]
+            heads: None,
         })
     }
 
@@ -99,6 +104,11 @@ impl View {
             *head = (*head).max(changed.next - 1);
             moved
         });
+        #[cfg(test)]
+        if let Some(heads) = &self.heads {
+            let last = *self.head.borrow();
+            heads.lock().iter().for_each(|head| _ = head.send_if_modified(|head| std::mem::replace(head, last) != last));
+        }
     }
 
     /// Refuses reads while the view is made up to where readers have seen it already.
@@ -107,6 +117,14 @@ impl View {
     }
 
     pub(super) fn head(&self) -> watch::Receiver<Seq> {
+        #[cfg(test)]
+        if let Some(heads) = &self.heads {
+            let (sender, receiver) = watch::channel(*self.head.borrow());
+            let mut heads = heads.lock();
+            heads.retain(|head| !head.is_closed());
+            heads.push(sender);
+            return receiver;
+        }
         self.head.subscribe()
     }
 

@@ -327,7 +327,7 @@ fn what_may_be_in_the_file_is_not_taken_back() {
     for (sync, reads) in (0..8).flat_map(|sync| (0..8).map(move |reads| (sync, reads))) {
         let disk = SimDisk::new(sync);
         let mut floor = super::floor::Embedded::open(&disk).unwrap();
-        let mut tell = |floor: &mut super::floor::Embedded, n| {
+        let tell = |floor: &mut super::floor::Embedded, n| {
             let mut event = reading(n);
             // Long enough for the view to be made durable with it.
             event.raw = Some(Value::Bytes(vec![0; 7_000].into()));

@@ -5,6 +5,7 @@ use super::{
     sim::SimDisk,
     *,
 };
+pub(crate) use crate::ledger::jetstream::tests::{Node, Stream};
 use queue::Message;
 use tokio::sync::mpsc;
 
@@ -20,11 +21,17 @@ pub(crate) struct Embedded {
     ahead: usize,
 }
 
+/// Whoever follows the log is woken in the order in which they began.
+pub(in crate::ledger) fn seeded(mut view: View) -> View {
+    view.heads = Some(Mutex::default());
+    view
+}
+
 impl Embedded {
     pub(crate) fn open(disk: &SimDisk) -> Result<Embedded, LedgerError> {
         let options = LedgerOptions::default();
         let there: Arc<dyn Disk> = Arc::new(disk.clone());
-        let view = Arc::new(View::open(there.clone())?);
+        let view = Arc::new(seeded(View::open(there.clone())?));
         let (writer, applier) = embedded::prepare(there, view.clone(), options.rules(), 0)?;
         let (queue, jobs) = queue::queue();
         let queue = Arc::new(queue);
