@@ -42,7 +42,15 @@ pub fn short(rfc3339: &str) -> String {
     }
 }
 
-/// The same with milliseconds, for live lines.
+/// How long something may take: `1h 2m 3s`, without what is nothing.
+pub fn long(millis: u64) -> String {
+    let seconds = millis.div_ceil(1_000);
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let said: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if said.is_empty() { "0s".to_owned() } else { said.join(" ") }
+}
+
+/// As `short`, with milliseconds, for live lines.
 pub fn precise(rfc3339: &str) -> String {
     match rfc3339.parse::<jiff::Timestamp>() {
         Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S.%3f").to_string(),
@@ -66,6 +74,7 @@ mod tests {
             assert!(at(wrong).is_err(), "{wrong}");
         }
         assert_eq!(short("2026-01-30T01:00:00.123456Z"), "2026-01-30 01:00:00");
+        assert_eq!([0, 1, 60_000, 1_250_000, 7_200_000].map(long), ["0s", "1s", "1m", "20m 50s", "2h"]);
         assert_eq!(precise("2026-01-30T01:00:00.123456Z"), "2026-01-30 01:00:00.123");
     }
 }

@@ -140,13 +140,13 @@ fn call(results: &mut Results) {
         let own = loaded.release.manifest.functions[0].clone();
         let event = Event { seq: 7, body: reading("device1", "temp", "21.5") };
         let world: Arc<dyn World> = Arc::new(Nowhere);
-        let bare = Bare::new(floor.engine.wasm(), &guest(GUEST));
+        let bare = Bare::new(&floor.engine.wasm(), &guest(GUEST));
         let mut pairs = Vec::new();
         for _ in 0..ROUNDS {
             let ours = rate(async || {
                 let permit = floor.engine.permit().await;
                 for _ in 0..CALLS {
-                    let attempt = Attempt { function: &own, event: &event, number: 1, now: clock::now() };
+                    let attempt = Attempt { function: &own, event: &event, call: "main-7-own".into(), number: 1, now: clock::now() };
                     let outcome = floor.engine.call(&permit, &loaded, attempt, world.clone()).await;
                     assert!(outcome.result.is_ok() && outcome.collected.effects.messages.len() == 1);
                 }
@@ -172,7 +172,7 @@ fn call(results: &mut Results) {
 /// Calls of the bare loop on two threads.
 fn bare_on_two_cores(name: &str) -> f64 {
     let floor = one_core().block_on(Floor::open());
-    let bare = Arc::new(Bare::new(floor.engine.wasm(), &guest(name)));
+    let bare = Arc::new(Bare::new(&floor.engine.wasm(), &guest(name)));
     let event = Event { seq: 7, body: reading("device1", "temp", "21.5") };
     let threads: Vec<_> = (0..2)
         .map(|_| {

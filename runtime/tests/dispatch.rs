@@ -174,7 +174,7 @@ name = "probe-event"
 [[on]]
 name = "readings"
 subject = "reading.*.event"
-retry = { attempts = 3, backoff = "linear", delay = "20ms" }
+delivery = { retry = 2, backoff-policy = "linear", backoff-delay = "20ms" }
 [grant]
 publish = ["probe.echo.>"]
 "#;
@@ -225,7 +225,7 @@ async fn parked_events_survive_a_restart_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_knows_how_much_it_has_parked() {
     let floor = Floor::open().await;
-    floor.deploy("probe-event", &ECHO.replace("20ms", "1h\", delay-max = \"1h")).await;
+    floor.deploy("probe-event", &ECHO.replace("20ms", "1h\", retry-after-max = \"1h")).await;
     let id = function("probe-event", "readings");
     floor.append(vec![reading("d", "event", r#"{"then":"retry"}"#), reading("d", "event", "1"), reading("e", "event", "2")]).await;
     floor.counts_parked(&id, 2).await;
@@ -275,7 +275,7 @@ async fn many_dead_letters_replayed_at_once_run_once_each() {
     const LETTERS: usize = 300;
     let floor = Floor::open().await;
     let id = function("probe-event", "readings");
-    floor.deploy("bad-trap", &ECHO.replace("attempts = 3", "attempts = 1")).await;
+    floor.deploy("bad-trap", &ECHO.replace("retry = 2", "retry = 0")).await;
     floor.append((0..LETTERS).map(|n| reading(&format!("d{n}"), "event", "1")).collect()).await;
     floor.settled(&id).await;
     floor.deploy("probe-event", ECHO).await;
@@ -303,8 +303,10 @@ async fn many_dead_letters_replayed_at_once_run_once_each() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_fails_for_long_stops_no_other() {
     let floor = Floor::open().await;
-    let patient = "retry = { attempts = 3, delay = \"5m\" }";
-    floor.deploy("probe-event", &ECHO.replace("retry = { attempts = 3, backoff = \"linear\", delay = \"20ms\" }", patient)).await;
+    let patient = "delivery = { retry = 2, backoff-delay = \"5m\" }";
+    floor
+        .deploy("probe-event", &ECHO.replace("delivery = { retry = 2, backoff-policy = \"linear\", backoff-delay = \"20ms\" }", patient))
+        .await;
     floor.append(vec![reading("failing", "event", r#"{"then":"retry"}"#)]).await;
     let long = format!("\"{}\"", "x".repeat(60_000));
     for _ in 0..12 {
@@ -323,7 +325,7 @@ async fn misbehaving_functions_end_alone() {
     let floor = Floor::open().await;
     for name in ["bad-loop", "bad-memory", "bad-output", "bad-trap"] {
         let manifest = format!(
-            "[app]\nname = \"{name}\"\n[[on]]\nname = \"event\"\nsubject = \"reading.*.bad\"\ntimeout = \"300ms\"\nretry = {{ attempts = 1 }}\n[limits]\nmemory = \"16MiB\"\n"
+            "[app]\nname = \"{name}\"\n[[on]]\nname = \"event\"\nsubject = \"reading.*.bad\"\ntimeout = \"300ms\"\ndelivery = {{ retry = 0 }}\n[limits]\nmemory = \"16MiB\"\n"
         );
         floor.deploy(name, &manifest).await;
     }

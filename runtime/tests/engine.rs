@@ -111,5 +111,29 @@ async fn a_trap_is_told_in_its_own_words_whatever_was_refused_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_never_done_ends_with_its_time() {
     let why = refused(&engine(None), &["(func $for_ever (loop $again (br $again))) (start $for_ever)"]).await;
-    assert!(why.contains("timeout"), "{why}");
+    assert!(why.contains("all of its 1s of processor time"), "{why}");
+}
+
+/// A machine that begins to swap: what is loaded from then on runs in slots that keep nothing, what was loaded before runs on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_falls_back_loads_the_same_code_into_another_pool() {
+    let engine = engine(None);
+    let (dir, manifest) = (tempfile::tempdir().unwrap(), Manifest::parse(MANIFEST).unwrap());
+    let path = dir.path().join("code.cwasm");
+    let component = component(&["(memory 1)"]);
+    std::fs::write(&path, engine.precompile(&component).unwrap()).unwrap();
+    let (artifact, created) = (Digest::of(&component), Micros(0));
+    let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
+    let app = AppId::new(default_tenant(), release.manifest.app.clone());
+    let load = |release: &Release| engine.load(&path, app.clone(), Arc::new(release.clone())).unwrap();
+    let (before, compatibility, pool) = (load(&release), engine.compatibility(), engine.wasm());
+    let fell = engine.fall_back().unwrap();
+    assert!(!engine.fall_back().unwrap(), "once is enough");
+    let after = load(&release);
+    assert_eq!(wasmtime::Engine::same(&pool, &engine.wasm()), !fell);
+    assert_eq!(engine.compatibility(), compatibility, "nothing has to be compiled again");
+    for loaded in [&before, &after] {
+        engine.probe(loaded).await.unwrap();
+    }
+    assert!(!engine.is_unsafe_now() && engine.is_ticking());
 }

@@ -47,7 +47,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// The event is tried again after a while, as the manifest's `retry` says. The effects of this call are dropped.
+    /// The event is tried again after a while, as the manifest's `delivery` says. The effects of this call are dropped.
     pub fn retry(reason: impl ToString) -> Error {
         Error { kind: ErrorKind::Function, retry: true, after: None, reason: reason.to_string() }
     }
@@ -57,7 +57,7 @@ impl Error {
         Error { kind: ErrorKind::Function, retry: false, after: None, reason: reason.to_string() }
     }
 
-    /// Makes it a retry after exactly `wait`, whatever the manifest says. The number of attempts stays the manifest's.
+    /// Makes it a retry after exactly `wait`, up to `retry-after-max` of the manifest. How many there are stays the manifest's.
     pub fn retry_after(self, wait: Duration) -> Error {
         Error { retry: true, after: Some(wait), ..self }
     }

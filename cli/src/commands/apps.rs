@@ -38,6 +38,7 @@ struct Release {
 struct Function {
     function: String,
     trigger: String,
+    blocks_at_most_ms: Option<u64>,
     lag: Option<u64>,
     parked: Option<u64>,
     dead: Option<u64>,
@@ -149,9 +150,16 @@ pub fn functions(context: &Context, app: &str) -> Done {
     let answer = context.client()?.get(&format!("/api/v1/apps/{}/functions", segment(app)))?;
     context.show(answer, |functions: Vec<Function>| {
         let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
-        let mut table = Table::new(["FUNCTION", "BEHIND", "PARKED", "DEAD", "TRIGGER"]).right(&[1, 2, 3]);
+        let mut table = Table::new(["FUNCTION", "BEHIND", "PARKED", "DEAD", "BLOCKS AT MOST", "TRIGGER"]).right(&[1, 2, 3, 4]);
         for f in functions {
-            table.row([f.function, number(f.lag), number(f.parked), number(f.dead), f.trigger]);
+            table.row([
+                f.function,
+                number(f.lag),
+                number(f.parked),
+                number(f.dead),
+                f.blocks_at_most_ms.map_or("-".to_owned(), when::long),
+                f.trigger,
+            ]);
         }
         Ok(table.print("no functions: nothing is released yet")?)
     })

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often the machine is asked whether it has begun to swap or move pages.
+const PAGES_EVERY: Duration = Duration::from_secs(1);
 /// Older releases that are tried when the current one does not load at the start: each may take seconds, and the node is not up yet.
 const STAND_INS_MAX: usize = 5;
 
@@ -83,6 +85,7 @@ impl Reconciler {
                 () = stop.cancelled() => return,
                 changed = changed.changed() => if changed.is_err() { return },
                 () = retry => {}
+                () = self.unsafe_pages() => {}
             }
         }
     }
@@ -108,6 +111,41 @@ impl Reconciler {
         }
         self.rounds.send_modify(|rounds| *rounds += 1);
         !self.failing.lock().is_empty()
+    }
+
+    /// Has every release loaded again into slots that are given back whole, once the machine swaps or moves pages. True when there is
+    /// something to do.
+    fn falls_back(&self) -> bool {
+        if !self.engine.is_unsafe_now() {
+            return false;
+        }
+        match self.engine.fall_back() {
+            Ok(fell) => {
+                tracing::warn!(
+                    "this machine swaps or moves pages of memory now: calls get memory that the kernel gives out anew, which takes longer"
+                );
+                // No release has this number, so none is as desired.
+                self.actual.lock().values_mut().for_each(|state| state.release = 0);
+                fell
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = crate::telemetry::chain(&error),
+                    "this machine swaps or moves pages of memory now, and there is no room for calls that are safe from that: restart the node"
+                );
+                false
+            }
+        }
+    }
+
+    /// Returns when what is loaded has to be loaded again.
+    async fn unsafe_pages(&self) {
+        loop {
+            tokio::time::sleep(PAGES_EVERY).await;
+            if self.falls_back() {
+                return;
+            }
+        }
     }
 
     async fn failed(&self, app: AppId, desired: &BTreeMap<AppId, State>, error: &DeployError) {

@@ -8,6 +8,7 @@ use super::{
     run::{Ended, Item, ParkedItem, Ran, Runner},
     shared::Shared,
     tracker::Tracker,
+    work::{HANDED_MAX, work},
 };
 use crate::{
     clock,
@@ -145,6 +146,10 @@ impl Consumer {
     /// Does what can be done now. True when the log may hold more that there is room for.
     fn go_on(&mut self, head: &mut watch::Receiver<Seq>) -> bool {
         if self.reset || self.stop.is_cancelled() {
+            // What is handed out and not begun is in the ledger still.
+            for line in self.shared.work.take_back() {
+                self.busy.remove(&line);
+            }
             return false;
         }
         let scanned = self.scan(head).unwrap_or_else(|error| {
@@ -188,7 +193,7 @@ impl Consumer {
     }
 
     fn may_start(&self) -> bool {
-        self.busy.len() < self.context.calls_per_function_max
+        self.busy.len() < HANDED_MAX
     }
 
     /// Begins again from what is durable: at start, and whenever folded calls were lost.
@@ -248,7 +253,7 @@ impl Consumer {
         }
         match ran.ended {
             Ended::Reset => self.reset = true,
-            Ended::Parked(waiting) => self.parking.park(ran.line.clone(), waiting),
+            Ended::Parked(waiting) => self.parking.park(ran.line, waiting),
             Ended::Through => {}
         }
         self.parking.give_back(&ran.line);
@@ -339,13 +344,21 @@ impl Consumer {
             return;
         }
         match self.runner().park_behind(item) {
-            Ok(waiting) => self.parking.park(line.clone(), waiting),
+            Ok(waiting) => self.parking.park(*line, waiting),
             Err(_) => self.reset = true,
         }
     }
 
-    /// Starts what may run. What is parked and what comes from the log take turns, so that neither starves the other.
+    /// Hands out what may run. What is parked and what comes from the log take turns, so that neither starves the other.
     fn start(&mut self) {
+        self.hand_out();
+        for _ in 0..self.shared.work.wanted(self.context.calls_per_function_max) {
+            let runner = self.runner();
+            tokio::spawn(work(runner));
+        }
+    }
+
+    fn hand_out(&mut self) {
         let now = clock::now();
         while self.may_start() {
             let started = match self.parked_first {
@@ -361,7 +374,7 @@ impl Consumer {
 
     fn start_queued(&mut self) -> bool {
         let Some((line, items)) = self.queues.pop(RUN_EVENTS) else { return false };
-        self.spawn(line, items);
+        self.hand(line, items);
         true
     }
 
@@ -370,7 +383,7 @@ impl Consumer {
         match self.event(first.seq) {
             Ok(Some(event)) => {
                 let replay = matches!(line, Line::Replay(_));
-                self.spawn(line, vec![Item { event, attempts: first.attempts, parked: Some(ParkedItem { replay }) }]);
+                self.hand(line, vec![Item { event, attempts: first.attempts, parked: Some(ParkedItem { replay }) }]);
             }
             Ok(None) => {
                 tracing::warn!(function = %self.shared.id, seq = first.seq, "a parked event is not in the ledger any more");
@@ -380,7 +393,7 @@ impl Consumer {
             Err(error) => {
                 tracing::warn!(function = %self.shared.id, seq = first.seq, %error, "can't read a parked event, trying again");
                 let due = now.plus_millis(u64::try_from(READ_AGAIN.as_millis()).unwrap_or(u64::MAX));
-                self.parking.park(line.clone(), Waiting { due, ..first });
+                self.parking.park(line, Waiting { due, ..first });
                 self.parking.give_back(&line);
             }
         }
@@ -391,7 +404,7 @@ impl Consumer {
     fn wait_max(&self) -> Duration {
         let loaded = self.app.loaded.load();
         let function = loaded.release.manifest.function(self.shared.id.function.as_str());
-        function.map_or(Duration::MAX, |function| function.retry.delay_max.max(function.retry.delay))
+        function.map_or(Duration::MAX, |function| function.delivery.retry_after_max.max(function.delivery.backoff_delay))
     }
 
     /// A parked event: from the log if it is still there, where one is too whose parking is not durable yet.
@@ -402,17 +415,13 @@ impl Consumer {
         Ok(self.read_parked(seq)?.map(|parked| Arc::new(Event { seq, body: parked.event })))
     }
 
-    fn spawn(&mut self, line: Line, items: Vec<Item>) {
-        self.busy.insert(line.clone());
-        let runner = self.runner();
-        tokio::spawn(async move {
-            let ran = runner.run(line, items).await;
-            runner.shared.ran(ran);
-        });
+    fn hand(&mut self, line: Line, items: Vec<Item>) {
+        self.busy.insert(line);
+        self.shared.work.hand_out(line, items);
     }
 
     fn runner(&self) -> Runner {
-        Runner { context: self.context.clone(), app: self.app.clone(), shared: self.shared.clone(), epoch: self.epoch }
+        Runner::new(self.context.clone(), self.app.clone(), self.shared.clone(), self.epoch)
     }
 
     /// Commits the position when the scan has passed much that did not concern the function.

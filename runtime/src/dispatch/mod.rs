@@ -18,6 +18,7 @@ mod shared;
 pub mod stats;
 mod tracker;
 mod verdict;
+mod work;
 mod world;
 
 pub use http::{HttpFailure, HttpResponse};

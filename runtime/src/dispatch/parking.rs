@@ -35,7 +35,7 @@ impl Parking {
     pub fn park(&mut self, line: Line, waiting: Waiting) {
         match self.firsts.get(&line).copied() {
             Some(first) if waiting.seq > first.seq => return self.park_behind(line, waiting),
-            Some(first) if waiting.seq < first.seq => self.behind.entry(line.clone()).or_default().push_front(first),
+            Some(first) if waiting.seq < first.seq => self.behind.entry(line).or_default().push_front(first),
             Some(_) => self.count -= 1,
             None => {}
         }
@@ -55,8 +55,8 @@ impl Parking {
     }
 
     fn set_first(&mut self, line: Line, waiting: Waiting) {
-        if let Some(old) = self.firsts.insert(line.clone(), waiting) {
-            self.due.remove(&(old.due, line.clone()));
+        if let Some(old) = self.firsts.insert(line, waiting) {
+            self.due.remove(&(old.due, line));
         }
         if !self.out.contains(&line) {
             self.due.insert((waiting.due, line));
@@ -72,10 +72,10 @@ impl Parking {
             self.behind.remove(line);
         }
         match next {
-            Some(next) => self.set_first(line.clone(), next),
+            Some(next) => self.set_first(*line, next),
             None => {
                 self.firsts.remove(line);
-                self.due.remove(&(first.due, line.clone()));
+                self.due.remove(&(first.due, *line));
             }
         }
     }
@@ -89,9 +89,9 @@ impl Parking {
     pub fn take_due(&mut self, now: Micros, wait_max: Duration) -> Option<(Line, Waiting)> {
         let latest = now.plus_millis(u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX));
         let (due, line) = self.due.first().filter(|(due, _)| *due <= now || *due > latest)?.clone();
-        self.due.remove(&(due, line.clone()));
+        self.due.remove(&(due, line));
         let first = *self.firsts.get(&line)?;
-        self.out.insert(line.clone());
+        self.out.insert(line);
         Some((line, first))
     }
 
@@ -100,7 +100,7 @@ impl Parking {
         if self.out.remove(line)
             && let Some(first) = self.firsts.get(line)
         {
-            self.due.insert((first.due, line.clone()));
+            self.due.insert((first.due, *line));
         }
     }
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn key(key: &str) -> Line {
-        Line::Key(key.into())
+        Line::key(key)
     }
 
     #[test]

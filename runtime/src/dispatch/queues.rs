@@ -7,13 +7,14 @@ use crate::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    hash::{DefaultHasher, Hash, Hasher},
 };
 
 /// What keeps an order: events of one line go one after another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Line {
-    Key(Arc<str>),
+    /// A hash of the key, the same on every node. Two keys of one hash would be one line: still in order, only less at once.
+    Key(u64),
     /// Of its own, without order.
     Own(Seq),
     /// A replayed dead letter: out of order, waits for nobody and nobody for it.
@@ -21,9 +22,15 @@ pub enum Line {
 }
 
 impl Line {
+    pub fn key(key: &str) -> Line {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        Line::Key(hasher.finish())
+    }
+
     pub fn of(event: &Event, order: Order) -> Line {
         match order {
-            Order::Device => Line::Key(event.key.as_str().into()),
+            Order::Device => Line::key(&event.key),
             Order::None => Line::Own(event.seq),
         }
     }
@@ -31,7 +38,7 @@ impl Line {
     pub fn of_parked(parked: &Parked, order: Order) -> Line {
         match (parked.replay, order) {
             (true, _) => Line::Replay(parked.seq),
-            (false, Order::Device) => Line::Key(parked.event.key.as_str().into()),
+            (false, Order::Device) => Line::key(&parked.event.key),
             (false, Order::None) => Line::Own(parked.seq),
         }
     }
@@ -49,7 +56,7 @@ impl Queues {
     /// Puts an event at the end of its line, which is ready unless it is `busy`.
     pub fn push(&mut self, line: Line, item: Item, busy: bool) {
         self.bytes += item.event.size_bytes();
-        let queue = self.lines.entry(line.clone()).or_default();
+        let queue = self.lines.entry(line).or_default();
         queue.push_back(item);
         if queue.len() == 1 && !busy {
             self.ready.push_back(line);
@@ -62,7 +69,7 @@ impl Queues {
         let mut queue = self.lines.remove(&line)?;
         let later = queue.split_off(queue.len().min(max));
         if !later.is_empty() {
-            self.lines.insert(line.clone(), later);
+            self.lines.insert(line, later);
         }
         self.bytes -= bytes(&queue);
         Some((line, queue.into()))
@@ -74,7 +81,7 @@ impl Queues {
         self.bytes += bytes(&queue);
         queue.extend(self.lines.remove(&line).unwrap_or_default());
         if !queue.is_empty() {
-            self.lines.insert(line.clone(), queue);
+            self.lines.insert(line, queue);
             self.ready.push_back(line);
         }
     }

@@ -1,7 +1,7 @@
 //! Runs some events of one key, one after another: call, verdict, fold.
 
 use super::{
-    App, Context,
+    App, Context, Settings,
     batch::Fold,
     lane::Refused,
     outgoing::Origin,
@@ -9,15 +9,19 @@ use super::{
     queues::Line,
     shared::Shared,
     verdict::{Verdict, verdict},
+    work::Waits,
 };
 use crate::{
     clock,
-    engine::{Attempt, Failure, Outcome},
-    host::Taken,
+    engine::{Attempt, Failure, Loaded, Outcome},
+    host::{Taken, World},
     ledger::{DeadLetter, Parked},
     model::{Event, LogLine, Micros, Seq, manifest::Function},
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// Log lines a dead letter keeps.
 const LOG_TAIL_LINES: usize = 20;
@@ -61,15 +65,42 @@ enum Next {
 }
 
 pub(super) struct Runner {
-    pub context: Arc<Context>,
-    pub app: Arc<App>,
+    context: Arc<Context>,
+    app: Arc<App>,
     pub shared: Arc<Shared>,
     /// The lane's epoch in which the consumer's queues were made.
-    pub epoch: u64,
+    epoch: u64,
+    last: Option<Last>,
+}
+
+/// What the last call ran with: the next one nearly always does too.
+struct Last {
+    loaded: Arc<Loaded>,
+    /// Of the function in its manifest.
+    index: usize,
+    settings: Arc<Settings>,
+    world: Arc<dyn World>,
 }
 
 impl Runner {
-    pub async fn run(&self, line: Line, items: Vec<Item>) -> Ran {
+    pub fn new(context: Arc<Context>, app: Arc<App>, shared: Arc<Shared>, epoch: u64) -> Runner {
+        Runner { context, app, shared, epoch, last: None }
+    }
+
+    /// The release of this moment, and the world that goes with it. None: it does not have the function.
+    fn live(&mut self) -> Option<&Last> {
+        let (loaded, settings) = (self.app.loaded.load(), self.app.settings.load());
+        let same = |last: &Last| Arc::ptr_eq(&last.loaded, &loaded) && Arc::ptr_eq(&last.settings, &settings);
+        if !self.last.as_ref().is_some_and(same) {
+            let name = &self.shared.id.function;
+            let index = loaded.release.manifest.functions.iter().position(|function| function.name == *name)?;
+            let world = self.app.world(&self.context);
+            self.last = Some(Last { loaded: loaded.clone(), index, settings: settings.clone(), world });
+        }
+        self.last.as_ref()
+    }
+
+    pub async fn run(&mut self, line: Line, items: Vec<Item>) -> Ran {
         let mut ran = Ran { line, ended: Ended::Through, unparked: None, rest: Vec::new() };
         let mut items = items.into_iter();
         for item in items.by_ref() {
@@ -91,48 +122,50 @@ impl Runner {
     }
 
     /// What became of an event, and the moment of the lane at which it did.
-    async fn one(&self, item: &Item) -> (Next, u64) {
+    async fn one(&mut self, item: &Item) -> (Next, u64) {
         let mut alone = false;
+        let (app, context, shared) = (self.app.clone(), self.context.clone(), self.shared.clone());
         loop {
-            let turn = self.app.lane.begin(alone).await;
+            let turn = app.lane.begin(alone).await;
             // Only now: a call that waits for its turn holds no instance, which others could use.
-            let permit = self.context.engine.permit().await;
-            let loaded = self.app.loaded.load_full();
-            let Some(function) = loaded.release.manifest.function(self.shared.id.function.as_str()) else {
+            let permit = context.engine.permit().await;
+            let Some(Last { loaded, index, world, .. }) = self.live() else {
                 // A release without this function went live; its consumer is being stopped.
                 return (Next::Reset, 0);
             };
+            let (loaded, world) = (loaded.clone(), world.clone());
+            let function = &loaded.release.manifest.functions[*index];
             let now = clock::now();
-            let attempt = Attempt { function, event: &item.event, number: item.attempts + 1, now };
-            let outcome = self.context.engine.call(&permit, &loaded, attempt, self.app.world(&self.context)).await;
+            let call: Arc<str> = format!("{}-{}", item.event.id(), function.name).into();
+            let attempt = Attempt { function, event: &item.event, call: call.clone(), number: item.attempts + 1, now };
+            let outcome = Waits::new(pin!(context.engine.call(&permit, &loaded, attempt, world)), shared.clone()).await;
             drop(permit);
             crate::fault::point("call");
             let took = outcome.took;
-            let (fold, next) = self.fold(item, function, loaded.release.number, outcome, now);
-            match self.app.lane.fold(self.epoch, fold, false) {
+            let (fold, next) = self.fold(item, function, &call, loaded.release.number, outcome, now);
+            match app.lane.fold(self.epoch, fold, false) {
                 Ok(folded) => {
                     drop(turn);
-                    self.shared.stats.count(&next_kind(&next), took);
+                    shared.stats.count(&next_kind(&next), took);
                     return (next, folded.at);
                 }
                 Err(Refused::Reset) => return (Next::Reset, 0),
                 Err(Refused::Stale) => {
-                    self.shared.stats.reruns.fetch_add(1, Ordering::Relaxed);
+                    shared.stats.reruns.fetch_add(1, Ordering::Relaxed);
                     alone = true;
                 }
             }
         }
     }
 
-    fn fold(&self, item: &Item, function: &Function, release: u64, outcome: Outcome, now: Micros) -> (Fold, Next) {
+    fn fold(&self, item: &Item, function: &Function, call: &str, release: u64, outcome: Outcome, now: Micros) -> (Fold, Next) {
         let attempts = item.attempts + 1;
-        let call = format!("{}-{}", item.event.id(), function.name);
-        let origin = Origin { function: &self.shared.id, event: Some(&item.event), call: &call, attempt: attempts, now };
+        let origin = Origin { function: &self.shared.id, event: Some(&item.event), call, attempt: attempts, now };
         let mut collected = outcome.collected;
-        let Taken { effects, logs, logs_dropped, reads } = collected.take();
+        let Taken { mut effects, logs, logs_dropped, reads } = collected.take();
         // Trying again would come to the same: the event stays as far away from its beginning as it is.
         let result = outcome.result.and_then(|()| origin.refusal(&effects).map_or(Ok(()), |reason| Err(Failure::Reject(reason))));
-        let verdict = verdict(&result, attempts, &function.retry, now);
+        let verdict = verdict(&result, &call, attempts, &function.delivery, now);
         let error = result.as_ref().err().map(ToString::to_string);
         let tail = log_tail(&logs, &verdict);
         let mut fold = Fold { reads, ..Fold::default() };
@@ -143,7 +176,7 @@ impl Runner {
         let failure = error.as_ref().map(|error| said(&verdict, attempts, error));
         let next = match verdict {
             Verdict::Done => {
-                fold.writes = effects.writes.clone();
+                fold.writes = std::mem::take(&mut effects.writes);
                 fold.events = origin.effects(effects);
                 fold.unpark = unpark;
                 Next::Settled

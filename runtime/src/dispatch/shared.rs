@@ -1,6 +1,6 @@
 //! What a consumer's task shares with its runs, the committer, and whoever asks how it is doing.
 
-use super::{run::Ran, stats::Stats, tracker::Tracker};
+use super::{run::Ran, stats::Stats, tracker::Tracker, work::Work};
 use crate::model::{FunctionId, Seq};
 use parking_lot::Mutex;
 use std::sync::{
@@ -17,6 +17,7 @@ pub struct Shared {
     /// How many events it has parked, as its task last knew.
     parked: AtomicUsize,
     reports: Mutex<Reports>,
+    pub(super) work: Work,
     pub(super) wake: Notify,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Reports {
 impl Shared {
     pub fn new(id: FunctionId) -> Arc<Shared> {
         let (tracker, stats, parked) = (Mutex::default(), Stats::default(), AtomicUsize::new(0));
-        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), wake: Notify::new() })
+        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), work: Work::default(), wake: Notify::new() })
     }
 
     /// A commit with some of its events is durable.
@@ -59,9 +60,9 @@ impl Shared {
         std::mem::take(&mut *self.reports.lock())
     }
 
+    /// Without waking the consumer: a worker tells it when there is enough of this.
     pub(super) fn ran(&self, ran: Ran) {
         self.reports.lock().ran.push(ran);
-        self.wake.notify_one();
     }
 
     /// The last event looked at; what is after it in the log is the function's lag.

@@ -1,20 +1,26 @@
-//! One event, one fresh instance, one outcome.
+//! One event, one instance, one outcome.
 
-use super::{Engine, EngineError, Loaded, Permit, TICK};
+use super::{Engine, EngineError, Loaded, Permit, TICK, warm::Warm};
 use crate::{
-    host::{Call, Collected, MemoryRefusal, World, event_handler, value_out},
+    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, World, event_handler, value_out},
     model::{Event, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
 };
+use parking_lot::Mutex;
 use std::{
+    fmt,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, component::Instance};
+use wasmtime_wasi_http::p2::bindings::Proxy;
 
 /// What a call is told about itself.
 pub struct Attempt<'a> {
     pub function: &'a Function,
     pub event: &'a Event,
+    /// The id of the call: the same in every attempt.
+    pub call: Arc<str>,
     /// 1 for the first.
     pub number: u32,
     pub now: Micros,
@@ -25,6 +31,8 @@ pub struct Outcome {
     pub result: Result<(), Failure>,
     pub collected: Collected,
     pub took: Duration,
+    /// Processor time of the guest.
+    pub cpu: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -39,58 +47,92 @@ pub enum Failure {
     Trap(String),
     #[error("did not end within its timeout of {0:?}")]
     Timeout(Duration),
+    #[error("used all of its {0:?} of processor time (`cpu` under [limits] in tawi.toml)")]
+    Cpu(Duration),
     /// `trap`: how it went on without.
     #[error("{refused}{}", trap.as_deref().map(|trap| format!("; then it trapped: {trap}")).unwrap_or_default())]
     Memory { refused: MemoryRefusal, trap: Option<String> },
 }
 
+/// The ways into an instance.
+pub(super) struct Handlers {
+    pub event: Option<event_handler::Guest>,
+    pub http: Option<Proxy>,
+}
+
+/// An instance, or what one is to be made in.
+pub(super) struct Room {
+    pub store: Store<Call>,
+    /// None: there is no instance in it yet.
+    pub handlers: Option<Handlers>,
+    /// Calls that it may serve after this one.
+    pub left: u32,
+}
+
 impl Engine {
-    /// Runs an event handler in an instance of its own. Never fails itself: whatever goes wrong is the call's failure.
+    /// Runs an event handler, in an instance of its own where its manifest does not say `reuse`. Never fails itself: whatever goes
+    /// wrong is the call's failure.
     pub async fn call(&self, permit: &Permit, loaded: &Loaded, attempt: Attempt<'_>, world: Arc<dyn World>) -> Outcome {
         let _ = permit;
-        let id = format!("{}-{}", attempt.event.id(), attempt.function.name);
-        let timeout = attempt.function.timeout;
-        let mut call = Call::new(id, loaded.app.clone(), loaded.release.clone(), attempt.now, world, &self.shared);
-        call.memory.reserve(loaded.initial_bytes).await;
+        let (function, timeout) = (attempt.function, attempt.function.timeout);
+        let collected = Arc::new(Mutex::new(Collected::within(&loaded.release.manifest.limits)));
+        let start =
+            CallStart { id: attempt.call.clone(), now: attempt.now, world, end: Instant::now() + timeout, collected: collected.clone() };
+        let mut room = self.room(loaded, function, start).await;
         let started = Instant::now();
-        let mut store = self.store(call, timeout);
-        let ran = tokio::time::timeout(timeout + 2 * TICK, run(loaded, &attempt, &mut store)).await;
+        let meter = room.store.data().meter.clone();
+        let ran = {
+            let call = pin!(run(loaded, &attempt, &mut room));
+            tokio::time::timeout(timeout + 2 * TICK, Metered { call, meter: meter.clone() }).await
+        };
         let result = match ran {
             Err(_) => Err(Failure::Timeout(timeout)),
-            Ok(Err(trap)) => Err(failure(&trap, store.data(), timeout)),
-            Ok(Ok(result)) => result.map_err(refused),
+            Ok(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
+            Ok(Ok(result)) => {
+                // A refusal is an answer too: nothing is wrong with the instance.
+                loaded.keep(function, room);
+                return outcome(result.map_err(refused), collected, started, meter.used());
+            }
         };
-        let collected = store.data().collected.clone();
         // The context may hold a last unfinished line of output, which its drop hands over.
-        drop(store);
-        let collected = std::mem::take(&mut *collected.lock());
-        Outcome { result, collected, took: started.elapsed() }
+        drop(room);
+        outcome(result, collected, started, meter.used())
     }
 
-    /// A store that is looked at each tick: it lets others run, and ends when its time is over.
-    pub(super) fn store(&self, call: Call, timeout: Duration) -> Store<Call> {
-        let mut store = Store::new(&self.wasm, call);
-        store.limiter(|call| &mut call.memory);
-        // Bounds what is lifted out of the guest, arguments and results alike, each call anew; more is a trap.
-        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-        store.set_epoch_deadline(1);
-        let end = Instant::now() + timeout;
-        store.epoch_deadline_callback(move |_| match Instant::now() < end {
-            true => Ok(UpdateDeadline::Yield(1)),
-            false => Err(wasmtime::Error::msg(TIMED_OUT)),
-        });
-        store
+    /// Where a call is to run: what an earlier one left, or a new store. Waits until the node has memory for it.
+    pub(super) async fn room(&self, loaded: &Loaded, function: &Function, start: CallStart) -> Room {
+        if function.reuse > 1
+            && let Some(Warm { mut store, handlers, left }) = loaded.warms.take(function)
+        {
+            store.data_mut().renew(start);
+            store.set_epoch_deadline(1);
+            return Room { store, handlers: Some(handlers), left: left - 1 };
+        }
+        let mut call = Call::new(start, loaded.app.clone(), loaded.release.clone(), &self.shared);
+        call.memory.reserve(loaded.initial_bytes).await;
+        call.end = Instant::now() + function.timeout;
+        // At random, so that whoever leans on what an earlier call left finds out soon.
+        let left = if function.reuse > 1 { rand::random_range(0..function.reuse) } else { 0 };
+        Room { store: store(loaded, call), handlers: None, left }
     }
 
     /// Whether an instance of the release can be made: what is asked before a push is accepted, and before a release is swapped in.
     pub async fn probe(&self, loaded: &Loaded) -> Result<(), EngineError> {
         let _permit = self.permit().await;
         let (app, release) = (loaded.app.clone(), loaded.release.clone());
-        let mut call = Call::new("probe".into(), app, release, Micros(0), Arc::new(super::check::Nothing), &self.shared);
+        let end = Instant::now() + PROBE_MAX;
+        let start = CallStart { id: "probe".into(), now: Micros(0), world: Arc::new(Nothing), end, collected: Arc::default() };
+        let mut call = Call::new(start, app, release, &self.shared);
         call.memory.reserve(loaded.initial_bytes).await;
-        let mut store = self.store(call, PROBE_MAX);
-        // What runs when an instance is made may wait in the host as well, where no tick reaches it.
-        match tokio::time::timeout(PROBE_MAX + 2 * TICK, loaded.pre.instantiate_async(&mut store)).await {
+        call.end = Instant::now() + PROBE_MAX;
+        let mut store = store(loaded, call);
+        let meter = store.data().meter.clone();
+        let made = {
+            let call = pin!(loaded.pre.instantiate_async(&mut store));
+            // What runs when an instance is made may wait in the host as well, where no tick reaches it.
+            tokio::time::timeout(PROBE_MAX + 2 * TICK, Metered { call, meter }).await
+        };
+        match made {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(trap)) => Err(EngineError::Instance(failure(&trap, store.data(), PROBE_MAX))),
             Err(_) => Err(EngineError::Instance(Failure::Timeout(PROBE_MAX))),
@@ -98,18 +140,87 @@ impl Engine {
     }
 }
 
+fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, started: Instant, cpu: Duration) -> Outcome {
+    let collected = std::mem::take(&mut *collected.lock());
+    Outcome { result, collected, took: started.elapsed(), cpu }
+}
+
+impl Loaded {
+    /// Keeps the instance of a call that went well for the next one, or lets it go.
+    pub(super) fn keep(&self, function: &Function, room: Room) {
+        if let Room { store, handlers: Some(handlers), left } = room
+            && left > 0
+        {
+            self.warms.keep(function, Warm { store, handlers, left });
+        }
+    }
+
+    pub(super) fn handlers(&self, store: &mut Store<Call>, instance: &Instance) -> wasmtime::Result<Handlers> {
+        let event = self.event.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
+        let http = self.http.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
+        Ok(Handlers { event, http })
+    }
+}
+
+/// A store that is looked at each tick: it lets others run, and ends when its time is over or used up.
+fn store(loaded: &Loaded, call: Call) -> Store<Call> {
+    let mut store = Store::new(&loaded.core.wasm, call);
+    store.limiter(|call| &mut call.memory);
+    // Bounds what is lifted out of the guest, arguments and results alike, each call anew; more is a trap.
+    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    store.call_hook(|store, hook| {
+        store.data().meter.hook(hook);
+        Ok(())
+    });
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(look);
+    store
+}
+
+fn look(store: StoreContextMut<'_, Call>) -> wasmtime::Result<UpdateDeadline> {
+    let call = store.data();
+    if call.meter.look() > call.release.manifest.limits.cpu {
+        return Err(wasmtime::Error::new(Over::Cpu));
+    }
+    match Instant::now() < call.end {
+        true => Ok(UpdateDeadline::Yield(1)),
+        false => Err(wasmtime::Error::new(Over::Time)),
+    }
+}
+
+/// Why a look at a running guest ended it.
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    Time,
+    Cpu,
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Over::Time => "the call's time is over",
+            Over::Cpu => "the call's processor time is used up",
+        })
+    }
+}
+
+impl std::error::Error for Over {}
+
 /// How long making an instance may take: no component needs a hundredth of it.
 pub const PROBE_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a failure's reason that are kept.
 const REASON_BYTES_MAX: usize = 2_048;
-const TIMED_OUT: &str = "the call's time is over";
 /// What wasmtime says of a host call over [`HOSTCALL_BYTES_MAX`].
 const TOO_MUCH: &str = "fuel allocated for hostcalls";
 
-async fn run(loaded: &Loaded, attempt: &Attempt<'_>, store: &mut Store<Call>) -> wasmtime::Result<Result<(), event_handler::Failure>> {
-    let indices = loaded.event.as_ref().ok_or_else(|| wasmtime::Error::msg("the component exports no event handler"))?;
-    let instance = loaded.pre.instantiate_async(&mut *store).await?;
-    let guest = indices.load(&mut *store, &instance)?;
+async fn run(loaded: &Loaded, attempt: &Attempt<'_>, room: &mut Room) -> wasmtime::Result<Result<(), event_handler::Failure>> {
+    let Room { store, handlers, .. } = room;
+    if handlers.is_none() {
+        let instance = loaded.pre.instantiate_async(&mut *store).await?;
+        *handlers = Some(loaded.handlers(store, &instance)?);
+    }
+    let guest = handlers.as_ref().and_then(|handlers| handlers.event.as_ref());
+    let guest = guest.ok_or_else(|| wasmtime::Error::msg("the component exports no event handler"))?;
     guest.call_handle(store, &event_in(attempt)).await
 }
 
@@ -145,10 +256,12 @@ fn plain(words: String) -> String {
 
 /// The reason behind a trap, in words of the limit where it was one.
 pub(super) fn failure(trap: &wasmtime::Error, call: &Call, timeout: Duration) -> Failure {
-    let text = format!("{trap:#}");
-    if text.contains(TIMED_OUT) {
-        return Failure::Timeout(timeout);
+    match trap.downcast_ref::<Over>() {
+        Some(Over::Time) => return Failure::Timeout(timeout),
+        Some(Over::Cpu) => return Failure::Cpu(call.release.manifest.limits.cpu),
+        None => {}
     }
+    let text = format!("{trap:#}");
     if text.contains(TOO_MUCH) {
         return Failure::Trap(format!("more than {HOSTCALL_BYTES_MAX} bytes were handed over in one host call"));
     }

@@ -1,13 +1,9 @@
 //! Whether a component fits its manifest: imports against grants, exports against triggers. By name, before anything runs.
 
-use crate::host::{HistoryPage, HistoryQuery, Seen, World};
 use crate::model::{
     Manifest,
     manifest::{Grant, Trigger},
 };
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use std::{collections::BTreeMap, sync::Arc};
 use wasmtime::{Engine, component::Component};
 
 /// What a component handles.
@@ -92,31 +88,6 @@ fn refusal(import: &str, grant: &Grant) -> Option<String> {
             None
         }
         _ => Some(format!("import `{import}` does not exist on this node")),
-    }
-}
-
-/// The world of a component that is only being looked at.
-pub(super) struct Nothing;
-
-impl World for Nothing {
-    fn state(&self, _: &str) -> Result<Seen<Option<Bytes>>, String> {
-        Ok(Seen { value: None, at: 0 })
-    }
-
-    fn state_entries(&self, _: &str, _: Option<&str>, _: usize) -> Result<Seen<Vec<(String, Bytes)>>, String> {
-        Ok(Seen { value: Vec::new(), at: 0 })
-    }
-
-    fn history(&self, _: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>> {
-        Box::pin(async { Ok(HistoryPage::default()) })
-    }
-
-    fn config(&self) -> Arc<BTreeMap<String, String>> {
-        Arc::default()
-    }
-
-    fn secrets(&self) -> Arc<BTreeMap<String, String>> {
-        Arc::default()
     }
 }
 

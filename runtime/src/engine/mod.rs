@@ -3,28 +3,33 @@
 
 mod call;
 mod check;
+mod core;
 mod http;
 mod machine;
 mod pool;
+mod ticker;
+mod warm;
 
 pub use call::{Attempt, Failure, Outcome};
 pub use check::Exports;
 pub use http::{Head, HttpCall, Responded};
+pub use ticker::TICK;
+pub use warm::WARM_MAX;
 
 use crate::{
     host::{self, Call, MemoryBudget, NodeSecret, event_handler},
     model::{AppId, Manifest, Release},
 };
+use arc_swap::ArcSwap;
+use core::Core;
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
 };
+use ticker::Ticker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Component, InstancePre, Linker};
+use warm::{AllWarms, Warms};
+use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
 #[derive(Debug, Clone)]
@@ -62,11 +67,11 @@ pub enum EngineError {
 /// Compiles, loads and calls components. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    wasm: wasmtime::Engine,
-    linker: Arc<Linker<Call>>,
+    core: Arc<ArcSwap<Core>>,
     permits: Arc<Semaphore>,
     ticker: Arc<Ticker>,
     shared: host::Shared,
+    warms: Arc<AllWarms>,
     pub instances_max: u32,
 }
 
@@ -77,47 +82,69 @@ pub type Permit = OwnedSemaphorePermit;
 pub struct Loaded {
     pub app: AppId,
     pub release: Arc<Release>,
+    core: Arc<Core>,
     pre: InstancePre<Call>,
     /// What an instance has before it runs.
     initial_bytes: usize,
     event: Option<event_handler::GuestIndices>,
     http: Option<ProxyIndices>,
+    warms: Arc<Warms>,
 }
-
-/// How often running guests are looked at: a guest overstays its time by one tick at most.
-pub const TICK: Duration = Duration::from_millis(10);
 
 impl Engine {
     pub fn open(options: &EngineOptions) -> Result<Engine, EngineError> {
-        let wasm = pool::engine(options).map_err(EngineError::Setup)?;
-        let memory = options.guest_memory_bytes_max.unwrap_or_else(machine::guest_memory_bytes_max);
-        let mut linker = Linker::new(&wasm);
-        host::add_to_linker(&mut linker).map_err(EngineError::Setup)?;
+        let core = Arc::new(Core::open(options.instances_max, machine::pages_stay()).map_err(EngineError::Setup)?);
+        let warms = Arc::new(AllWarms::default());
+        let bytes_max = options.guest_memory_bytes_max.unwrap_or_else(machine::guest_memory_bytes_max);
+        let idle = warms.clone();
+        let memory = MemoryBudget::new(bytes_max).with_reclaim(move || idle.clear());
         let ticker =
-            Ticker::start(wasm.clone()).map_err(|source| EngineError::File { doing: "start the thread", path: "epoch".into(), source })?;
+            Ticker::start(warms.clone()).map_err(|source| EngineError::File { doing: "start the thread", path: "epoch".into(), source })?;
+        ticker.tick(&core.wasm);
         Ok(Engine {
-            wasm,
-            linker: Arc::new(linker),
+            core: Arc::new(ArcSwap::new(core)),
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             ticker: Arc::new(ticker),
-            shared: host::Shared { memory: MemoryBudget::new(memory), secret: options.secret.clone() },
+            shared: host::Shared { memory, secret: options.secret.clone() },
+            warms,
             instances_max: options.instances_max,
         })
     }
 
+    /// Whether slots keep pages that may no longer be told dirty from clean: [`Engine::fall_back`] then.
+    pub fn is_unsafe_now(&self) -> bool {
+        self.core.load().keeps_pages && !machine::pages_stay()
+    }
+
+    /// From here on releases are loaded into slots that are given back to the kernel whole after each call. Those that are loaded
+    /// already stay as they are: load them again. Returns false when there was nothing to do.
+    ///
+    /// # Errors
+    /// When there is no address space for a second pool beside the one in use.
+    pub fn fall_back(&self) -> Result<bool, EngineError> {
+        if !self.core.load().keeps_pages {
+            return Ok(false);
+        }
+        let core = Arc::new(Core::open(self.instances_max, false).map_err(EngineError::Setup)?);
+        self.ticker.tick(&core.wasm);
+        self.core.store(core);
+        Ok(true)
+    }
+
     /// Whether the component imports only what exists and is granted, and exports what the manifest's entries need.
     pub fn verify(&self, component: &[u8], manifest: &Manifest) -> Result<Exports, EngineError> {
-        let component = Component::new(&self.wasm, component).map_err(EngineError::Compile)?;
-        let exports = check::fits(&self.wasm, &component, manifest).map_err(EngineError::Refused)?;
+        let core = self.core.load();
+        let component = Component::new(&core.wasm, component).map_err(EngineError::Compile)?;
+        let exports = check::fits(&core.wasm, &component, manifest).map_err(EngineError::Refused)?;
         check::share(&component).map_err(EngineError::Refused)?;
         // What the names promise, the types must keep: this fails for an interface of the right name and another shape.
-        self.linker.instantiate_pre(&component).map_err(EngineError::Compile)?;
+        core.linker.instantiate_pre(&component).map_err(EngineError::Compile)?;
         Ok(exports)
     }
 
     /// Machine code for this very engine: its version, its settings, this processor.
     pub fn precompile(&self, component: &[u8]) -> Result<Vec<u8>, EngineError> {
-        self.wasm.precompile_component(component).map_err(EngineError::Compile)
+        self.core.load().wasm.precompile_component(component).map_err(EngineError::Compile)
     }
 
     /// Changes whenever precompiled code of another engine can't be used by this one.
@@ -125,7 +152,7 @@ impl Engine {
         use std::hash::{Hash, Hasher};
         // The hash wasmtime offers is of its own hashing scheme; the hasher only has to be the same for each process.
         let mut hasher = std::hash::DefaultHasher::new();
-        self.wasm.precompile_compatibility_hash().hash(&mut hasher);
+        self.core.load().wasm.precompile_compatibility_hash().hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 
@@ -133,12 +160,13 @@ impl Engine {
     /// [`Engine::compatibility`] must have written.
     pub fn load(&self, path: &Path, app: AppId, release: Arc<Release>) -> Result<Loaded, EngineError> {
         let failed = |source| EngineError::Load { path: path.to_owned(), source };
+        let core = self.core.load_full();
         // SAFETY: the file is our own output, in a directory only the node's user can write to, written to a temporary
         // name, synced and renamed, so it is whole; wasmtime itself refuses one of another version or other settings.
         #[allow(unsafe_code)]
-        let component = unsafe { Component::deserialize_file(&self.wasm, path) }.map_err(failed)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(failed)?;
-        let exports = check::exports(&self.wasm, &component);
+        let component = unsafe { Component::deserialize_file(&core.wasm, path) }.map_err(failed)?;
+        let pre = core.linker.instantiate_pre(&component).map_err(failed)?;
+        let exports = check::exports(&core.wasm, &component);
         let event = exports.event.then(|| event_handler::GuestIndices::new(&pre)).transpose().map_err(failed)?;
         let http = exports.http.then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
         let initial_bytes = check::share(&component).map_err(EngineError::Refused)?;
@@ -148,7 +176,8 @@ impl Engine {
                 format!("an instance begins with {initial_bytes} bytes of memory, all calls of this node together have {most} ({key})");
             return Err(EngineError::Refused(vec![text]));
         }
-        Ok(Loaded { app, release, pre, initial_bytes, event, http })
+        let warms = Warms::of(&self.warms);
+        Ok(Loaded { app, release, core, pre, initial_bytes, event, http, warms })
     }
 
     /// Waits for room for one more call.
@@ -164,59 +193,24 @@ impl Engine {
     }
 
     /// The engine below, for benches that compare a call with what it stands on.
-    pub fn wasm(&self) -> &wasmtime::Engine {
-        &self.wasm
+    pub fn wasm(&self) -> wasmtime::Engine {
+        self.core.load().wasm.clone()
+    }
+
+    /// Instances that wait for another call.
+    pub fn warm(&self) -> usize {
+        self.warms.count()
     }
 
     /// No call is interrupted by the time of this machine any more.
     #[cfg(test)]
     pub(crate) fn stop_ticking(&self) {
-        self.ticker.stop.store(true, Ordering::Relaxed);
+        self.ticker.stop();
     }
 
     /// False when the thread that ends endless loops has stopped: the node is not healthy then.
     pub fn is_ticking(&self) -> bool {
         self.ticker.is_alive()
-    }
-}
-
-/// Advances the epoch from a thread of its own: a guest can pin the runtime's worker that owns the timers, but not this.
-struct Ticker {
-    stop: Arc<AtomicBool>,
-    beats: Arc<AtomicU64>,
-    started: std::time::Instant,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn start(engine: wasmtime::Engine) -> std::io::Result<Ticker> {
-        let (stop, beats) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let started = std::time::Instant::now();
-        let (stopping, beating) = (stop.clone(), beats.clone());
-        let tick = move || {
-            while !stopping.load(Ordering::Relaxed) {
-                std::thread::sleep(TICK);
-                engine.increment_epoch();
-                beating.store(started.elapsed().as_millis() as u64, Ordering::Relaxed);
-            }
-        };
-        let thread = std::thread::Builder::new().name("epoch".into()).spawn(tick)?;
-        Ok(Ticker { stop, beats, started, thread: Some(thread) })
-    }
-
-    fn is_alive(&self) -> bool {
-        let now = self.started.elapsed().as_millis() as u64;
-        now.saturating_sub(self.beats.load(Ordering::Relaxed)) < 1_000
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // The thread only sleeps and counts; it can't have panicked.
-            let _ = thread.join();
-        }
     }
 }
 

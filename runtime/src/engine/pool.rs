@@ -1,8 +1,8 @@
 //! The engine's settings: a pool of instances sized for the node, or instances on demand where there is no address space.
 
 use super::{
-    EngineOptions,
     check::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX},
+    warm::WARM_MAX,
 };
 use crate::{host::TABLE_ELEMENTS_MAX, model::manifest::MEMORY_BYTES_MAX};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
@@ -10,8 +10,8 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 /// Memory of a slot that stays mapped between calls. Only worth it where the kernel can tell which pages are dirty.
 const KEEP_BYTES: usize = 1 << 20;
 
-pub(super) fn engine(options: &EngineOptions) -> Result<Engine> {
-    match Engine::new(&config(Some(pooling(options)))) {
+pub(super) fn engine(instances_max: u32, keeps_pages: bool) -> Result<Engine> {
+    match Engine::new(&config(Some(pooling(instances_max, keeps_pages)))) {
         Ok(engine) => Ok(engine),
         // Each slot reserves 4 GiB of addresses; a small board's kernel has not enough of them.
         Err(error) => {
@@ -36,8 +36,9 @@ fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     config
 }
 
-fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
-    let instances = options.instances_max;
+fn pooling(instances_max: u32, keeps_pages: bool) -> PoolingAllocationConfig {
+    // Those that wait for another call hold no permit, and need a place of their own.
+    let instances = instances_max + WARM_MAX;
     let mut pool = PoolingAllocationConfig::new();
     // As much for every permit as one component may have: who holds a permit finds room, whatever the others are made of. A core
     // instance costs nothing until it is made; a memory reserves addresses, so there are few.
@@ -55,36 +56,8 @@ fn pooling(options: &EngineOptions) -> PoolingAllocationConfig {
         .max_core_instance_size(1 << 20)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(MEMORY_BYTES_MAX);
-    if scan_is_safe() {
+    if keeps_pages {
         pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_BYTES).table_keep_resident(64 << 10);
     }
     pool
-}
-
-/// Asking the kernel which pages are dirty is three times faster than giving all back, but a page that was swapped out is
-/// reported clean, and the next call would read what this one left there. So: only where nothing can be swapped out.
-fn scan_is_safe() -> bool {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let swaps = std::fs::read_to_string("/proc/swaps");
-    kernel_has_scan(&kernel) && swaps.is_ok_and(|swaps| swaps.lines().count() <= 1)
-}
-
-/// `PAGEMAP_SCAN` came with Linux 6.7.
-fn kernel_has_scan(release: &str) -> bool {
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::kernel_has_scan;
-
-    #[test]
-    fn old_kernels_do_not_scan() {
-        for (release, yes) in
-            [("6.7.0", true), ("6.18.44-fc", true), ("6.1.0-13-amd64", false), ("5.15.0", false), ("7.0", true), ("", false)]
-        {
-            assert_eq!(kernel_has_scan(release), yes, "{release}");
-        }
-    }
 }

@@ -20,7 +20,7 @@ mod send;
 /// The gate of one call.
 pub struct Egress {
     release: Arc<Release>,
-    call: String,
+    call: Arc<str>,
     collected: Arc<Mutex<Collected>>,
 }
 
@@ -45,7 +45,7 @@ enum Reach {
 }
 
 impl Egress {
-    pub(super) fn new(release: Arc<Release>, call: String, collected: Arc<Mutex<Collected>>) -> Egress {
+    pub(super) fn new(release: Arc<Release>, call: Arc<str>, collected: Arc<Mutex<Collected>>) -> Egress {
         Egress { release, call, collected }
     }
 

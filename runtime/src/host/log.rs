@@ -4,7 +4,7 @@ use super::{
 };
 use crate::model::{
     LogLevel, LogLine, Micros,
-    limit::{LOG_BYTES_MAX, LOG_LINE_BYTES_MAX, LOG_LINES_MAX},
+    limit::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX},
 };
 
 impl Host for Call {
@@ -26,7 +26,7 @@ impl Collected {
     pub fn log(&mut self, time: Micros, level: LogLevel, context: String, message: String) {
         let message = cut(message, LOG_LINE_BYTES_MAX);
         let size = context.len() + message.len();
-        if self.logs.len() >= LOG_LINES_MAX || self.log_bytes + size > LOG_BYTES_MAX {
+        if self.logs.len() >= LOG_LINES_MAX || self.log_bytes + size > self.most.log_bytes {
             self.logs_dropped += 1;
             return;
         }

@@ -9,17 +9,37 @@ const PAGE_BYTES: usize = 64 * 1024;
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// What all calls of a node may have together. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MemoryBudget {
     /// A permit is a page.
     free: Arc<Semaphore>,
     bytes_max: usize,
+    /// Lets go of what is held by nobody that runs.
+    reclaim: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for MemoryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBudget").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+    }
 }
 
 impl MemoryBudget {
     pub fn new(bytes_max: usize) -> MemoryBudget {
         let pages = pages(bytes_max).min(u32::MAX as usize >> 4);
-        MemoryBudget { free: Arc::new(Semaphore::new(pages)), bytes_max }
+        MemoryBudget { free: Arc::new(Semaphore::new(pages)), bytes_max, reclaim: Arc::new(|| {}) }
+    }
+
+    /// `reclaim` is called when there is not enough for somebody, and drops what is kept without need.
+    pub fn with_reclaim(self, reclaim: impl Fn() + Send + Sync + 'static) -> MemoryBudget {
+        MemoryBudget { reclaim: Arc::new(reclaim), ..self }
+    }
+
+    fn take(&self, pages: u32) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_many_owned(pages).ok().or_else(|| {
+            (self.reclaim)();
+            self.free.clone().try_acquire_many_owned(pages).ok()
+        })
     }
 
     pub fn bytes_max(&self) -> usize {
@@ -79,8 +99,11 @@ impl CallMemory {
     pub async fn reserve(&mut self, bytes: usize) {
         let wanted = pages(bytes.min(self.bytes_max).min(self.budget.bytes_max));
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        // The semaphore is never closed, and what did not fit it would wait for ever was cut above.
-        self.held = self.budget.free.clone().acquire_many_owned(wanted).await.ok();
+        self.held = self.budget.take(wanted);
+        if self.held.is_none() {
+            // The semaphore is never closed, and what did not fit it would wait for ever was cut above.
+            self.held = self.budget.free.clone().acquire_many_owned(wanted).await.ok();
+        }
     }
 
     fn grow(&mut self, delta: usize) -> Result<(), MemoryRefusal> {
@@ -93,7 +116,7 @@ impl CallMemory {
         if missing > 0 {
             let refused = MemoryRefusal::Node { asked, bytes_max: self.budget.bytes_max };
             let missing = u32::try_from(missing).map_err(|_| refused)?;
-            let more = self.budget.free.clone().try_acquire_many_owned(missing).map_err(|_| refused)?;
+            let more = self.budget.take(missing).ok_or(refused)?;
             match &mut self.held {
                 Some(held) => held.merge(more),
                 None => self.held = Some(more),
@@ -145,6 +168,17 @@ mod tests {
         assert!(memory.memory_growing(0, 4 * MIB, None).unwrap());
         assert_eq!(memory.refused, None, "what was refused before it went on is no reason for what comes later");
         assert!(refusal(&mut memory, 4 * MIB, 5 * MIB).contains("11534336 bytes"));
+    }
+
+    #[test]
+    fn what_is_kept_without_need_is_let_go_before_anybody_is_refused() {
+        let budget = MemoryBudget::new(10 * MIB);
+        let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let mut idle = CallMemory::new(8 * MIB, budget.clone());
+        assert!(idle.memory_growing(0, 6 * MIB, None).unwrap());
+        kept.lock().push(idle);
+        let mut memory = CallMemory::new(8 * MIB, budget.with_reclaim(move || kept.lock().clear()));
+        assert!(memory.memory_growing(0, 8 * MIB, None).unwrap());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod history;
 mod keyvalue;
 mod log;
 mod memory;
+mod meter;
 mod publish;
 mod secrets;
 mod state;
@@ -18,14 +19,16 @@ mod stdio;
 
 use crate::model::{
     AppId, Effects, LogLine, Micros, Release,
-    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX, READS_BYTES_MAX, READS_MAX},
+    limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX, LOG_BYTES_MAX, READS_BYTES_MAX, READS_MAX},
+    manifest::Limits,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
+    sync::{Arc, LazyLock},
+    time::Instant,
 };
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -63,6 +66,7 @@ pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub use clock::NodeSecret;
 pub(crate) use log::cut;
 pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
+pub use meter::{Meter, Metered};
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {
@@ -72,6 +76,33 @@ pub trait World: Send + Sync {
     fn history(&self, query: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>>;
     fn config(&self) -> Arc<BTreeMap<String, String>>;
     fn secrets(&self) -> Arc<BTreeMap<String, String>>;
+}
+
+/// The world of a component that is only being looked at, or that waits for its next call: empty.
+pub struct Nothing;
+
+static NOTHING: LazyLock<Arc<dyn World>> = LazyLock::new(|| Arc::new(Nothing));
+
+impl World for Nothing {
+    fn state(&self, _: &str) -> Result<Seen<Option<Bytes>>, String> {
+        Ok(Seen { value: None, at: 0 })
+    }
+
+    fn state_entries(&self, _: &str, _: Option<&str>, _: usize) -> Result<Seen<Vec<(String, Bytes)>>, String> {
+        Ok(Seen { value: Vec::new(), at: 0 })
+    }
+
+    fn history(&self, _: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>> {
+        Box::pin(async { Ok(HistoryPage::default()) })
+    }
+
+    fn config(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
+    }
+
+    fn secrets(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
+    }
 }
 
 /// A value, and the moment (in the world's own count of writes) at which it was so.
@@ -129,13 +160,36 @@ pub struct Collected {
     commands: u32,
     /// Outbound requests begun; part of the id of each.
     fetches: u32,
+    most: Most,
+}
+
+/// What the manifest lets a call ask for.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    effects: usize,
+    log_bytes: usize,
+}
+
+impl Default for Most {
+    fn default() -> Most {
+        Most { effects: EFFECTS_MAX, log_bytes: LOG_BYTES_MAX }
+    }
 }
 
 impl Collected {
+    /// Nothing yet, and no more than this.
+    pub fn within(limits: &Limits) -> Collected {
+        let most = Most { effects: limits.effects.min(EFFECTS_MAX), log_bytes: limits.log_bytes.min(LOG_BYTES_MAX) };
+        Collected { most, ..Collected::default() }
+    }
+
     /// Counts one more effect of `bytes` against the call's limits.
     fn admit(&mut self, bytes: usize) -> Result<(), HostError> {
-        if self.effect_count + 1 > EFFECTS_MAX {
-            return Err(HostError::Limit(format!("a call has at most {EFFECTS_MAX} effects")));
+        if self.effect_count + 1 > self.most.effects {
+            return Err(HostError::Limit(format!(
+                "a call has at most {} effects (`effects` under [limits] in tawi.toml)",
+                self.most.effects
+            )));
         }
         if self.effect_bytes + bytes > EFFECTS_BYTES_MAX {
             return Err(HostError::Limit(format!("the effects of a call have at most {EFFECTS_BYTES_MAX} bytes")));
@@ -198,9 +252,9 @@ pub struct Shared {
     pub secret: NodeSecret,
 }
 
-/// The data of one store: one call.
+/// The data of one store: one call, or one after another where an instance is reused.
 pub struct Call {
-    pub id: String,
+    pub id: Arc<str>,
     pub app: AppId,
     pub release: Arc<Release>,
     /// The wall clock of this attempt: fixed, so that the attempt can be run again.
@@ -208,37 +262,75 @@ pub struct Call {
     pub collected: Arc<Mutex<Collected>>,
     pub world: Arc<dyn World>,
     pub memory: CallMemory,
+    pub meter: Arc<Meter>,
+    /// When the call must have ended.
+    pub end: Instant,
     secret: NodeSecret,
     table: ResourceTable,
     /// The last page of keys that ended early: its cursor and its last key.
     listed: Option<(u64, String)>,
     wasi: Option<WasiCtx>,
+    /// Where standard output goes; none before the guest asked for a context.
+    spoken: Option<stdio::Spoken>,
     http: WasiHttpCtx,
     egress: fetch::Egress,
 }
 
+/// What is new with each call.
+pub struct CallStart {
+    pub id: Arc<str>,
+    pub now: Micros,
+    pub world: Arc<dyn World>,
+    pub end: Instant,
+    pub collected: Arc<Mutex<Collected>>,
+}
+
 impl Call {
-    pub fn new(id: String, app: AppId, release: Arc<Release>, now: Micros, world: Arc<dyn World>, shared: &Shared) -> Call {
-        let collected = Arc::new(Mutex::new(Collected::default()));
+    pub fn new(start: CallStart, app: AppId, release: Arc<Release>, shared: &Shared) -> Call {
         let memory = CallMemory::new(release.manifest.limits.memory_bytes, shared.memory.clone());
-        let egress = fetch::Egress::new(release.clone(), id.clone(), collected.clone());
+        let egress = fetch::Egress::new(release.clone(), start.id.clone(), start.collected.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         Call {
-            id,
+            id: start.id,
             app,
             release,
-            now,
-            collected,
-            world,
+            now: start.now,
+            collected: start.collected,
+            world: start.world,
             memory,
+            meter: Arc::default(),
+            end: start.end,
             secret: shared.secret.clone(),
             table,
             listed: None,
             wasi: None,
+            spoken: None,
             http: WasiHttpCtx::new(),
             egress,
         }
+    }
+
+    /// The next call of the same instance. What the guest holds stays: its memory, its handles.
+    pub fn renew(&mut self, start: CallStart) {
+        self.egress = fetch::Egress::new(self.release.clone(), start.id.clone(), start.collected.clone());
+        (self.id, self.now, self.world, self.end, self.collected) = (start.id, start.now, start.world, start.end, start.collected);
+        self.memory.refused = None;
+        self.meter = Arc::default();
+        self.listed = None;
+        // Time and randomness are of one call.
+        self.wasi = None;
+        if let Some(spoken) = &self.spoken {
+            spoken.turn(self.now, self.collected.clone());
+        }
+    }
+
+    /// The call has ended, and its instance may go on: a last line without an end is a line, and the world is let go.
+    pub fn ended(&mut self) {
+        if let Some(spoken) = &self.spoken {
+            spoken.finish();
+        }
+        self.world = NOTHING.clone();
     }
 }
 
@@ -255,8 +347,9 @@ impl WasiView for Call {
             // Functions of two apps may have one name and one event.
             clock::fix(&mut builder, self.now, &format!("{}/{}", self.app, self.id), &self.secret);
             builder.max_random_size(RANDOM_BYTES_MAX);
-            builder.stdout(stdio::Lines::new("stdout", crate::model::LogLevel::Info, self.now, self.collected.clone()));
-            builder.stderr(stdio::Lines::new("stderr", crate::model::LogLevel::Error, self.now, self.collected.clone()));
+            let spoken = self.spoken.get_or_insert_with(|| stdio::Spoken::new(self.now, self.collected.clone()));
+            builder.stdout(spoken.lines(stdio::Stream::Out));
+            builder.stderr(spoken.lines(stdio::Stream::Err));
             builder.build()
         });
         WasiCtxView { ctx, table: &mut self.table }

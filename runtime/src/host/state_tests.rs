@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::super::{
-    Call, HistoryPage, HistoryQuery, HostError, MemoryBudget, NodeSecret, Seen, Shared, World,
+    Call, CallStart, HistoryPage, HistoryQuery, HostError, MemoryBudget, NodeSecret, Seen, Shared, World,
     bindings::{
         tawi::app::state::Host,
         wasi::keyvalue::{batch, store, store::HostBucket},
@@ -58,7 +58,9 @@ fn call(world: Arc<Kept>) -> Call {
     let (artifact, created) = (Digest::of(b""), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
     let shared = Shared { memory: MemoryBudget::new(1 << 30), secret: NodeSecret::default() };
-    Call::new("call".into(), AppId::new(default_tenant(), Id::new("a").unwrap()), Arc::new(release), Micros(0), world, &shared)
+    let (now, end, collected) = (Micros(0), std::time::Instant::now(), Arc::default());
+    let start = CallStart { id: "call".into(), now, world, end, collected };
+    Call::new(start, AppId::new(default_tenant(), Id::new("a").unwrap()), Arc::new(release), &shared)
 }
 
 fn world(entries: impl IntoIterator<Item = (String, usize)>) -> Arc<Kept> {

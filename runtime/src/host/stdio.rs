@@ -16,48 +16,85 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-#[derive(Clone)]
-pub(super) struct Lines {
-    context: &'static str,
-    level: LogLevel,
+/// What a guest has written, and which of its calls that is for. A guest may hold a stream from one call to the next.
+pub(super) struct Spoken(Arc<Mutex<Said>>);
+
+struct Said {
     now: Micros,
     collected: Arc<Mutex<Collected>>,
-    /// The beginning of a line whose end has not been written; at most one line long.
-    rest: Arc<Mutex<Vec<u8>>>,
+    /// Beginnings of lines whose end has not been written, of each stream; at most one line long.
+    rest: [Vec<u8>; 2],
 }
 
-impl Lines {
-    pub fn new(context: &'static str, level: LogLevel, now: Micros, collected: Arc<Mutex<Collected>>) -> Lines {
-        Lines { context, level, now, collected, rest: Arc::default() }
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Out,
+    Err,
+}
+
+#[derive(Clone)]
+pub(super) struct Lines {
+    stream: Stream,
+    said: Arc<Mutex<Said>>,
+}
+
+impl Spoken {
+    pub fn new(now: Micros, collected: Arc<Mutex<Collected>>) -> Spoken {
+        Spoken(Arc::new(Mutex::new(Said { now, collected, rest: Default::default() })))
     }
 
-    fn take(&self, bytes: &[u8]) {
-        let mut rest = self.rest.lock();
+    pub fn lines(&self, stream: Stream) -> Lines {
+        Lines { stream, said: self.0.clone() }
+    }
+
+    /// What comes from here on is another call's.
+    pub fn turn(&self, now: Micros, collected: Arc<Mutex<Collected>>) {
+        let mut said = self.0.lock();
+        said.finish();
+        (said.now, said.collected) = (now, collected);
+    }
+
+    /// A line without an end is a line once the call has ended.
+    pub fn finish(&self) {
+        self.0.lock().finish();
+    }
+}
+
+impl Said {
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            let rest = &mut self.rest[stream as usize];
             let room = (LOG_LINE_BYTES_MAX + 4).saturating_sub(rest.len());
             rest.extend(piece.iter().take(room).filter(|b| **b != b'\n'));
             if piece.ends_with(b"\n") {
-                self.line(&mut rest);
+                self.line(stream);
             }
         }
     }
 
-    fn line(&self, rest: &mut Vec<u8>) {
+    fn line(&mut self, stream: Stream) {
+        let (level, context) = match stream {
+            Stream::Out => (LogLevel::Info, "stdout"),
+            Stream::Err => (LogLevel::Error, "stderr"),
+        };
+        let rest = &mut self.rest[stream as usize];
         let text = String::from_utf8_lossy(rest).trim_end().to_owned();
         rest.clear();
         if !text.is_empty() {
-            self.collected.lock().log(self.now, self.level, self.context.to_owned(), cut(text, LOG_LINE_BYTES_MAX));
+            self.collected.lock().log(self.now, level, context.to_owned(), cut(text, LOG_LINE_BYTES_MAX));
         }
+    }
+
+    fn finish(&mut self) {
+        self.line(Stream::Out);
+        self.line(Stream::Err);
     }
 }
 
-/// A line without an end is a line once nobody can write any more.
-impl Drop for Lines {
+/// Of a call that was given up.
+impl Drop for Said {
     fn drop(&mut self) {
-        if Arc::strong_count(&self.rest) == 1 {
-            let mut rest = std::mem::take(&mut *self.rest.lock());
-            self.line(&mut rest);
-        }
+        self.finish();
     }
 }
 
@@ -79,7 +116,7 @@ impl StdoutStream for Lines {
 
 impl OutputStream for Lines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
+        self.said.lock().take(self.stream, &bytes);
         Ok(())
     }
 
@@ -99,7 +136,7 @@ impl Pollable for Lines {
 
 impl AsyncWrite for Lines {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.take(bytes);
+        self.said.lock().take(self.stream, bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -7,11 +7,18 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
+mod delivery;
+mod limits;
 mod parse;
 mod problem;
 mod quantity;
 mod section;
 
+pub use delivery::{BackoffPolicy, Delivery, RETRY_AFTER_MAX, RETRY_MAX};
+pub use limits::{
+    CPU_DEFAULT, CPU_MIN, Limits, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX,
+    REUSE_MAX,
+};
 pub use problem::{ManifestError, Problem};
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
@@ -33,7 +40,12 @@ pub struct Function {
     pub trigger: Trigger,
     #[serde(rename = "timeout_ms", with = "quantity::millis")]
     pub timeout: Duration,
-    pub retry: Retry,
+    /// Stored under the name it had first.
+    #[serde(rename = "retry")]
+    pub delivery: Delivery,
+    /// Calls that one instance may serve, one after another; 1: each has a fresh one.
+    #[serde(default = "limits::reuse_default", skip_serializing_if = "limits::is_fresh")]
+    pub reuse: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,25 +73,6 @@ pub enum Auth {
     Token,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backoff {
-    Linear,
-    Exponential,
-}
-
-/// In Knative's words where they exist: `retry`, `backoff-policy`, `backoff-delay`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retry {
-    /// Attempts in all, the first included; after the last, the dead letters.
-    pub attempts_max: u32,
-    pub backoff: Backoff,
-    #[serde(rename = "delay_ms", with = "quantity::millis")]
-    pub delay: Duration,
-    #[serde(rename = "delay_max_ms", with = "quantity::millis")]
-    pub delay_max: Duration,
-}
-
 /// What the app may import, and use it on. Nothing is granted that is not named.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
@@ -97,12 +90,6 @@ pub struct Grant {
     pub http_private: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Linear memory of one call.
-    pub memory_bytes: usize,
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Build {
     /// A component in the repository, deployed as it is.
@@ -117,13 +104,6 @@ pub const MANIFEST_FILE: &str = "tawi.toml";
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// A call holds a permit and memory while it runs; what takes longer belongs outside.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(300);
-pub const MEMORY_BYTES_DEFAULT: usize = 64 << 20;
-pub const MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Less than this no Rust program with a standard library starts in.
-pub const MEMORY_BYTES_MIN: usize = 2 << 20;
-pub const ATTEMPTS_MAX: u32 = 100;
-/// An event parked for longer would outlive `log_retention`.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One consumer of the log each.
 pub const FUNCTIONS_MAX: usize = 32;
 /// Patterns, devices, secrets or hosts in one list of `[grant]`: each is looked at in every call.
@@ -131,18 +111,6 @@ pub const GRANTS_MAX: usize = 64;
 /// Entries of `[config]`.
 pub const CONFIG_ENTRIES_MAX: usize = 256;
 pub const MANIFEST_BYTES_MAX: usize = 64 * 1024;
-
-impl Default for Retry {
-    fn default() -> Retry {
-        Retry { attempts_max: 5, backoff: Backoff::Exponential, delay: Duration::from_secs(1), delay_max: Duration::from_secs(300) }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { memory_bytes: MEMORY_BYTES_DEFAULT }
-    }
-}
 
 impl Manifest {
     pub fn app_id(&self, tenant: &Id) -> AppId {

@@ -34,7 +34,9 @@ fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
     let dead = state.ledger.dead(Some(&app), None, DEAD_COUNTED_MAX)?;
     let show = |function: &Function| -> Result<Value, Problem> {
         let mut shown = json!({ "function": function.name, "trigger": words(&function.trigger) });
-        if let Trigger::Event { .. } = function.trigger {
+        if let Trigger::Event { order, .. } = function.trigger {
+            let blocks = matches!(order, Order::Device).then(|| function.delivery.blocks_at_most(function.timeout).as_millis());
+            shown["blocks_at_most_ms"] = blocks.and_then(|millis| u64::try_from(millis).ok()).into();
             let id = FunctionId { app: app.clone(), function: function.name.clone() };
             // One that does not run counts nothing, but what it has parked waits in the ledger.
             let parked = match state.dispatch.consumer(&id) {

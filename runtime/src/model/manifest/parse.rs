@@ -1,9 +1,8 @@
 //! From the text of `tawi.toml` to a checked manifest, or to everything that is wrong with it.
 
 use super::{
-    ATTEMPTS_MAX, Auth, Backoff, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, Limits, MANIFEST_BYTES_MAX,
-    MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Manifest, ManifestError, Order, RETRY_DELAY_MAX, Retry, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger,
-    check_key, quantity,
+    Auth, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, MANIFEST_BYTES_MAX, Manifest, ManifestError, Order,
+    REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
     section::{At, Problems, Section},
 };
 use crate::model::{
@@ -15,10 +14,9 @@ use toml::de::{DeTable, DeValue};
 
 const TOP: &[&str] = &["app", "on", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
-const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "retry"];
-const RETRY: &[&str] = &["attempts", "backoff", "delay", "delay-max"];
+/// `retry` is there to be told what it is called now.
+const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
 const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http", "http-private"];
-const LIMITS: &[&str] = &["memory"];
 const BUILD: &[&str] = &["component", "package"];
 
 impl Manifest {
@@ -47,7 +45,7 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>) -> Option<Manifest> {
     let app = read_app(problems, &top);
     let functions = read_functions(problems, &top);
     let grant = top.table("grant", "[grant]", GRANT).map(|grant| read_grant(&grant)).unwrap_or_default();
-    let limits = top.table("limits", "[limits]", LIMITS).map(|limits| read_limits(problems, &limits)).unwrap_or_default();
+    let limits = top.table("limits", "[limits]", limits::KEYS).map(|limits| limits::read(problems, &limits)).unwrap_or_default();
     let build = top.table("build", "[build]", BUILD).map(|build| read_build(problems, &build)).unwrap_or_default();
     let config = read_config(problems, &top);
     Some(Manifest { app: app?, functions, grant, limits, build, config })
@@ -91,8 +89,9 @@ fn read_function(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Functio
     let name = name.and_then(|name| Id::new(name.value).map_err(|e| problems.add(name.span, e.to_string())).ok());
     let trigger = read_trigger(problems, entry);
     let timeout = entry.duration("timeout", TIMEOUT_MAX).unwrap_or(TIMEOUT_DEFAULT);
-    let retry = entry.table("retry", "retry", RETRY).map(|retry| read_retry(problems, &retry)).unwrap_or_default();
-    Some(Function { name: name?, trigger: trigger?, timeout, retry })
+    let delivery = delivery::read(problems, entry);
+    let reuse = entry.integer("reuse", 1..=REUSE_MAX).unwrap_or(1);
+    Some(Function { name: name?, trigger: trigger?, timeout, delivery, reuse })
 }
 
 fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger> {
@@ -115,7 +114,7 @@ fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger>
             Some(Trigger::Event { subject, order })
         }
         (false, true) => {
-            refuse(problems, entry, &["order", "retry"], "a request is run once, at once; only events (`subject`) have");
+            refuse(problems, entry, &["order", "delivery"], "a request is run once, at once; only events (`subject`) have");
             let path = entry.string("http")?;
             let path = http_path(path.value).map_err(|message| problems.add(path.span, message)).ok()?;
             Some(Trigger::Http { path, auth })
@@ -144,21 +143,6 @@ fn http_path(text: &str) -> Result<String, String> {
     match path[1..].split('/').find(|part| matches!(*part, "" | "." | "..")) {
         Some(part) => Err(format!("`{text}` is not a path: `/{part}/` leads nowhere")),
         None => Ok(path.to_owned()),
-    }
-}
-
-fn read_retry(problems: &Problems<'_>, retry: &Section<'_>) -> Retry {
-    let default = Retry::default();
-    let delay = retry.duration("delay", RETRY_DELAY_MAX).unwrap_or(default.delay);
-    let delay_max = retry.duration("delay-max", RETRY_DELAY_MAX).unwrap_or(default.delay_max.max(delay));
-    if delay > delay_max {
-        problems.add(retry.span_of("delay-max"), "`delay-max` is less than `delay`");
-    }
-    Retry {
-        attempts_max: retry.integer("attempts", 1..=ATTEMPTS_MAX).unwrap_or(default.attempts_max),
-        backoff: retry.word("backoff", &[("exponential", Backoff::Exponential), ("linear", Backoff::Linear)]).unwrap_or(default.backoff),
-        delay,
-        delay_max,
     }
 }
 
@@ -213,19 +197,6 @@ fn outbound_host(text: &str) -> Result<String, String> {
         return wrong("letters, digits, hyphens and dots, `*.` only in front, as in `*.example.com:8443`");
     }
     Ok(text.to_lowercase())
-}
-
-fn read_limits(problems: &Problems<'_>, limits: &Section<'_>) -> Limits {
-    let Some(text) = limits.string("memory") else { return Limits::default() };
-    match quantity::bytes(text.value) {
-        Ok(bytes) if (MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&bytes) => return Limits { memory_bytes: bytes },
-        Ok(_) => {
-            let (min, max) = (MEMORY_BYTES_MIN >> 20, MEMORY_BYTES_MAX >> 20);
-            problems.add(text.span, format!("`memory` must be from `{min}MiB` to `{max}MiB`"));
-        }
-        Err(message) => problems.add(text.span, message),
-    }
-    Limits::default()
 }
 
 fn read_build(problems: &Problems<'_>, build: &Section<'_>) -> Build {

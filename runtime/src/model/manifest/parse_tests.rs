@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::model::manifest::{Delivery, Limits};
 use std::time::Duration;
 
 const WHOLE: &str = r#"
@@ -12,12 +13,13 @@ name = "alert"
 subject = "reading.*.temp"
 order = "none"
 timeout = "500ms"
-retry = { attempts = 3, backoff = "linear", delay = "2s", delay-max = "1m" }
+delivery = { retry = 2, backoff-policy = "linear", backoff-delay = "2s", retry-after-max = "1m", jitter = "50%" }
 
 [[on]]
 name = "status"
 http = "/status/"
 auth = "public"
+reuse = 500
 
 [grant]
 publish = ["alerts.>"]
@@ -29,6 +31,10 @@ http-private = ["nas.lan"]
 
 [limits]
 memory = "128MiB"
+cpu = "250ms"
+effects = 10
+log = "4KiB"
+output = "1MiB"
 
 [build]
 package = "fridge"
@@ -55,14 +61,18 @@ fn everything_a_manifest_can_say_is_read() {
     assert_eq!(manifest.app.as_str(), "fridge-alert");
     let alert = manifest.function("alert").unwrap();
     assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None });
-    assert_eq!((alert.timeout, alert.retry.attempts_max), (Duration::from_millis(500), 3));
-    assert_eq!((alert.retry.delay, alert.retry.delay_max), (Duration::from_secs(2), Duration::from_secs(60)));
+    assert_eq!((alert.timeout, alert.delivery.retry), (Duration::from_millis(500), 2));
+    let Delivery { backoff_delay, retry_after_max, jitter_percent, .. } = alert.delivery;
+    assert_eq!((backoff_delay, retry_after_max, jitter_percent), (Duration::from_secs(2), Duration::from_secs(60), 50));
     let status = manifest.function("status").unwrap();
     assert_eq!(status.trigger, Trigger::Http { path: "/status".into(), auth: Auth::Public });
     assert_eq!(manifest.grant.http, ["api.example.com", "*.example.org:8443"]);
     assert_eq!(manifest.grant.http_private, ["nas.lan"]);
     assert!(manifest.grant.state && !manifest.grant.history);
     assert_eq!(manifest.limits.memory_bytes, 128 << 20);
+    assert_eq!((manifest.limits.cpu, manifest.limits.effects), (Duration::from_millis(250), 10));
+    assert_eq!((manifest.limits.log_bytes, manifest.limits.output_bytes), (4 << 10, 1 << 20));
+    assert_eq!((alert.reuse, status.reuse), (1, 500));
     assert_eq!(manifest.build.package.as_deref(), Some("fridge"));
     assert_eq!(manifest.config["THRESHOLD"], "8");
 }
@@ -70,7 +80,7 @@ fn everything_a_manifest_can_say_is_read() {
 #[test]
 fn what_is_not_said_has_a_default() {
     let manifest = Manifest::parse("[app]\nname='a'\n[[on]]\nname='f'\nsubject='x.>'\n[[on]]\nname='g'\nhttp='/'").unwrap();
-    assert_eq!(manifest.functions[0].retry, Retry::default());
+    assert_eq!(manifest.functions[0].delivery, Delivery::default());
     assert_eq!(manifest.functions[0].timeout, TIMEOUT_DEFAULT);
     assert_eq!(manifest.functions[1].trigger, Trigger::Http { path: "/".into(), auth: Auth::Token });
     assert_eq!(manifest.grant, Grant::default());
@@ -83,6 +93,9 @@ fn a_stored_manifest_is_read_back() {
     let stored = serde_json::to_string(&manifest).unwrap();
     assert!(stored.contains(r#""timeout_ms":500"#), "{stored}");
     assert_eq!(serde_json::from_str::<Manifest>(&stored).unwrap(), manifest);
+    // One that was stored before there were these keys.
+    let before = serde_json::json!({ "memory_bytes": 2 << 20 });
+    assert_eq!(serde_json::from_value::<Limits>(before).unwrap(), Limits { memory_bytes: 2 << 20, ..Limits::default() });
 }
 
 #[test]
@@ -128,15 +141,35 @@ fn what_makes_no_sense_together_is_refused() {
     for (lines, message) in [
         ("http = \"/\"", "has either `subject` or `http`"),
         ("auth = \"public\"", "`auth` has no meaning here"),
-        ("[[on]]\nname='g'\nhttp='/'\nretry={attempts=2}", "`retry` has no meaning here"),
+        ("[[on]]\nname='g'\nhttp='/'\ndelivery={retry=2}", "`delivery` has no meaning here"),
         ("[[on]]\nname='f'\nsubject='a'", "two `[[on]]` entries are called `f`"),
         ("[[on]]\nname='g'\nhttp='/x'\n[[on]]\nname='h'\nhttp='/x/'", "`/x` is served by `g` already"),
         ("[build]\ncomponent='a.wasm'\npackage='b'", "there is no `package` to build"),
-        ("retry = { delay = '2s', delay-max = '1s' }", "`delay-max` is less than `delay`"),
+        ("delivery = { backoff-delay = '2s', retry-after-max = '1s' }", "`retry-after-max` is less than `backoff-delay`"),
     ] {
         let shown = problem_with(lines);
         assert!(shown.contains(message), "{lines}: {shown}");
     }
+}
+
+/// A manifest of before pushes once more, and its author copies the line that is shown.
+#[test]
+fn the_old_retry_is_refused_with_the_line_that_says_the_same() {
+    for (old, new) in [
+        (
+            "attempts = 3, backoff = 'linear', delay = '2s', delay-max = '1m'",
+            "retry = 2, backoff-policy = \"linear\", backoff-delay = \"2s\", retry-after-max = \"1m\"",
+        ),
+        ("attempts = 1", "retry = 0"),
+        ("", "retry = 4"),
+    ] {
+        let shown = problem_with(&format!("retry = {{ {old} }}"));
+        let line = format!("delivery = {{ {new} }}");
+        assert!(shown.contains(&format!("hint: write `{line}`")), "{shown}");
+        let text = format!("[app]\nname = \"a\"\n[[on]]\nname = \"f\"\nsubject = \"reading.>\"\n{line}");
+        assert!(Manifest::parse(&text).is_ok(), "{text}");
+    }
+    assert!(problem_with("retry = 3").contains("write `delivery = { retry = 4 }`"));
 }
 
 #[test]
@@ -145,9 +178,18 @@ fn values_out_of_range_are_refused() {
         ("timeout = \"301s\"", "at most `5m`"),
         ("timeout = \"0s\"", "more than nothing"),
         ("timeout = 10", "must be a string, not an integer"),
-        ("retry = { attempts = 0 }", "from 1 to 100"),
-        ("retry = { attempts = 4294967297 }", "from 1 to 100"),
+        ("delivery = { retry = 101 }", "from 0 to 100"),
+        ("delivery = { retry = 4294967297 }", "from 0 to 100"),
+        ("delivery = { backoff-delay = '25h' }", "at most `24h`"),
+        ("delivery = { jitter = '120%' }", "from 0 to 100"),
+        ("delivery = 4", "must be a table"),
+        ("reuse = 0", "from 1 to 1000000"),
         ("[limits]\nmemory = \"1GiB\"", "from `2MiB` to `256MiB`"),
+        ("[limits]\ncpu = \"5ms\"", "at least `10ms`"),
+        ("[limits]\ncpu = \"6m\"", "at most `5m`"),
+        ("[limits]\neffects = 1001", "from 1 to 1000"),
+        ("[limits]\nlog = \"33KiB\"", "from `1KiB` to `32KiB`"),
+        ("[limits]\noutput = \"17GiB\"", "from `1KiB` to `16GiB`"),
         ("[[on]]\nname='g'\nhttp='status'", "it starts with a `/`"),
         ("[[on]]\nname='g'\nhttp='/a/../b'", "leads nowhere"),
         ("[[on]]\nname='g'\nhttp='/a?b'", "`?` can't stand"),

@@ -32,6 +32,23 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(bytes).and_then(|n| usize::try_from(n).ok()).ok_or_else(wrong)
 }
 
+/// The largest unit that divides it, as [`bytes`] reads it back; below 1 KiB it is said in bytes.
+pub(super) fn bytes_text(bytes: u64) -> String {
+    match bytes {
+        n if n % (1 << 30) == 0 => format!("{}GiB", n >> 30),
+        n if n % (1 << 20) == 0 => format!("{}MiB", n >> 20),
+        n if n % (1 << 10) == 0 => format!("{}KiB", n >> 10),
+        n => format!("{n} bytes"),
+    }
+}
+
+/// `20%`, of 0 to 100.
+pub(super) fn percent(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{}` is not a share: a whole number from 0 to 100 and `%`, as in `20%`", shown(text));
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    u32::try_from(number).ok().filter(|n| *n <= 100 && unit == "%").ok_or_else(wrong)
+}
+
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit())?;
@@ -78,6 +95,7 @@ mod tests {
         assert_eq!(duration("5 m"), Ok(Duration::from_secs(300)));
         assert_eq!(bytes("64MiB"), Ok(64 << 20));
         assert_eq!(bytes("64MB"), Ok(64_000_000));
+        assert_eq!((percent("0%"), percent("100 %")), (Ok(0), Ok(100)));
     }
 
     #[test]
@@ -87,6 +105,9 @@ mod tests {
         }
         for text in ["64", "64M", "64mib", "MiB", "99999999999GiB"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+        for text in ["20", "101%", "-1%", "0.2", "%"] {
+            assert!(percent(text).is_err(), "{text}");
         }
     }
 

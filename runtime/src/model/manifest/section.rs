@@ -153,6 +153,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A share, as in `20%`.
+    pub fn percent(&self, key: &str) -> Option<u32> {
+        let text = self.string(key)?;
+        quantity::percent(text.value).map_err(|message| self.problems.add(text.span, message)).ok()
+    }
+
+    /// What stands under `inner` of the table `key`, if all of it is as it should be: for a hint.
+    pub fn text_in(&self, key: &str, inner: &str) -> Option<&'a str> {
+        self.entries.get(key)?.get_ref().get(inner)?.get_ref().as_str()
+    }
+
+    pub fn number_in(&self, key: &str, inner: &str) -> Option<u32> {
+        let DeValue::Integer(number) = self.entries.get(key)?.get_ref().get(inner)?.get_ref() else { return None };
+        u32::from_str_radix(number.as_str(), number.radix()).ok()
+    }
+
     /// One of a few words.
     pub fn word<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let text = self.string(key)?;

@@ -19,9 +19,9 @@ const SECOND: [&str; 3] = [
     "[[on]]\nname = \"second\"\nsubject = \"reading.*.s1\"\norder = \"device\"\n",
 ];
 const RETRY: [&str; 3] = [
-    "retry = { attempts = 3, backoff = \"linear\", delay = \"20ms\" }\n",
-    "retry = { attempts = 2, backoff = \"exponential\", delay = \"5ms\" }\n",
-    "retry = { attempts = 4, backoff = \"linear\", delay = \"300ms\" }\n",
+    "delivery = { retry = 2, backoff-policy = \"linear\", backoff-delay = \"20ms\" }\n",
+    "delivery = { retry = 1, backoff-policy = \"exponential\", backoff-delay = \"5ms\" }\n",
+    "delivery = { retry = 3, backoff-policy = \"linear\", backoff-delay = \"300ms\" }\n",
 ];
 const GRANT: &str = "[grant]\nstate = true\npublish = [\"out.>\"]\n";
 

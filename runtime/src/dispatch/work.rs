@@ -1,0 +1,171 @@
+//! Who runs what a consumer has handed out: as many workers as there are processors, and more while calls wait.
+//!
+//! A worker goes from one line to the next without a task for each, so what a call of some microseconds costs is the call. Where a
+//! call waits for something (a request, its time, a tick), another worker may take its place; so a slow line holds up no other.
+
+use super::{
+    queues::Line,
+    run::{Ended, Item, Ran, Runner},
+    shared::Shared,
+};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    task::{Context, Poll},
+};
+
+/// Lines handed out and not begun, at which the consumer is woken to hand out more.
+pub(super) const READY_LOW: usize = 32;
+/// Lines handed out at a time, those that run included: so many may be waited for before one of them has its next turn.
+pub(super) const HANDED_MAX: usize = 128;
+
+static PROCESSORS: LazyLock<usize> = LazyLock::new(|| match cfg!(test) {
+    // A simulated history is the same on every machine.
+    true => 2,
+    false => std::thread::available_parallelism().map_or(1, usize::from),
+});
+
+/// What is handed out, and who works on it.
+#[derive(Default)]
+pub(super) struct Work(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<(Line, Vec<Item>)>,
+    /// Workers there are.
+    workers: usize,
+    /// Of them, those whose call does not wait.
+    active: usize,
+}
+
+impl Work {
+    pub fn hand_out(&self, line: Line, items: Vec<Item>) {
+        self.0.lock().ready.push_back((line, items));
+    }
+
+    /// Takes back what nobody has begun.
+    pub fn take_back(&self) -> Vec<Line> {
+        self.0.lock().ready.drain(..).map(|(line, _)| line).collect()
+    }
+
+    /// How many workers to begin now, of which there may be `workers_max` in all. They count from here on.
+    pub fn wanted(&self, workers_max: usize) -> usize {
+        let mut state = self.0.lock();
+        let idle = PROCESSORS.saturating_sub(state.active);
+        let wanted = state.ready.len().min(idle).min(workers_max.saturating_sub(state.workers));
+        state.workers += wanted;
+        state.active += wanted;
+        wanted
+    }
+
+    /// The next line, and how many are left behind it. None: the worker ends, and counts no more.
+    fn next(&self) -> Option<((Line, Vec<Item>), usize)> {
+        let mut state = self.0.lock();
+        // Those that took the place of one that waited leave when that one is back.
+        let job = if state.active > *PROCESSORS { None } else { state.ready.pop_front() };
+        match job {
+            Some(job) => Some((job, state.ready.len())),
+            None => {
+                drop(state);
+                self.lost();
+                None
+            }
+        }
+    }
+
+    /// A worker is no more.
+    fn lost(&self) {
+        let mut state = self.0.lock();
+        state.workers -= 1;
+        state.active -= 1;
+    }
+
+    /// True when somebody could take the place of a worker whose call waits now.
+    fn waits(&self) -> bool {
+        let mut state = self.0.lock();
+        state.active -= 1;
+        !state.ready.is_empty() && state.active < *PROCESSORS
+    }
+
+    fn goes_on(&self) {
+        self.0.lock().active += 1;
+    }
+}
+
+/// Goes from line to line until there is none.
+pub(super) async fn work(mut runner: Runner) {
+    let mut at_work = AtWork { shared: runner.shared.clone(), line: None };
+    while let Some(((line, items), left)) = at_work.shared.work.next() {
+        at_work.line = Some(line);
+        let ran = runner.run(line, items).await;
+        at_work.line = None;
+        let attention = left == READY_LOW || !matches!(ran.ended, Ended::Through);
+        at_work.shared.ran(ran);
+        if attention {
+            at_work.shared.wake.notify_one();
+        }
+    }
+    at_work.shared.wake.notify_one();
+}
+
+/// What a worker has in hand. One that ends by panic, which is a fault of the node, must not keep its line for ever.
+struct AtWork {
+    shared: Arc<Shared>,
+    line: Option<Line>,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            self.shared.work.lost();
+            self.shared.ran(Ran { line, ended: Ended::Reset, unparked: None, rest: Vec::new() });
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+/// A call that tells when it waits.
+pub(super) struct Waits<F> {
+    call: F,
+    shared: Arc<Shared>,
+    waiting: bool,
+}
+
+impl<F> Waits<F> {
+    pub fn new(call: F, shared: Arc<Shared>) -> Waits<F> {
+        Waits { call, shared, waiting: false }
+    }
+}
+
+impl<F: Future + Unpin> Future for Waits<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let polled = Pin::new(&mut self.call).poll(context);
+        match (polled.is_pending(), self.waiting) {
+            (true, false) => {
+                self.waiting = true;
+                if self.shared.work.waits() {
+                    self.shared.wake.notify_one();
+                }
+            }
+            (false, true) => {
+                self.waiting = false;
+                self.shared.work.goes_on();
+            }
+            _ => {}
+        }
+        polled
+    }
+}
+
+/// A call that is given up counts again, until its worker ends.
+impl<F> Drop for Waits<F> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.shared.work.goes_on();
+        }
+    }
+}
