@@ -243,6 +243,12 @@ impl Engine {
         self.warms.count()
     }
 
+    /// No call is interrupted by the time of this machine any more.
+    #[cfg(test)]
+    pub(crate) fn stop_ticking(&self) {
+        self.ticker.stop();
+    }
+
     /// False when the thread that ends endless loops has stopped: the node is not healthy then.
     pub fn is_ticking(&self) -> bool {
         self.ticker.is_alive()
