@@ -65,7 +65,7 @@ impl Releases {
                 created: Micros(0),
                 rollback_of: None,
             };
-            Arc::new(engine.load(&file, app(), Arc::new(release)).unwrap())
+            Arc::new(engine.load(crate::engine::Wasi::P2, &file, app(), Arc::new(release)).unwrap())
         });
         Releases { loaded: loaded.collect(), engine: engine.clone() }
     }
