@@ -9,6 +9,7 @@ mod body;
 mod commit;
 mod consumer;
 mod http;
+mod lag;
 mod lane;
 mod outgoing;
 mod parking;

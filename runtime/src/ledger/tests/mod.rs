@@ -4,6 +4,7 @@
 mod conformance;
 mod embedded;
 mod jetstream;
+mod lag;
 mod nats;
 mod sim;
 
@@ -78,6 +79,8 @@ pub(super) fn picture(ledger: &Ledger) -> String {
         let version = ledger.version(&function.app).unwrap();
         writeln!(text, "{function} {position:?} {:?} {version} {state:?}", ledger.parked(&function).unwrap()).unwrap();
     }
-    writeln!(text, "{:?}", ledger.dead(None, None, usize::MAX).unwrap()).unwrap();
+    writeln!(text, "paused {:?} lost {:?}", ledger.paused().unwrap(), ledger.lost(None).unwrap()).unwrap();
+    let size = ledger.log_bytes(ledger.first(), *ledger.head().borrow() + 1).unwrap();
+    writeln!(text, "{size} bytes {:?}", ledger.dead(None, None, usize::MAX).unwrap()).unwrap();
     text
 }
