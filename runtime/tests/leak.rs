@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use tawi_runtime::{
-    engine::{Engine, EngineError, EngineOptions, Loaded},
+    engine::{Engine, EngineError, EngineOptions, Loaded, Wasi},
     model::{AppId, Digest, Manifest, Micros, Release, id::default_tenant},
 };
 
@@ -84,7 +84,7 @@ fn reads(own_from: u32, own_to: u32) -> String {
 /// Every second one begins with an image of its own, which it writes over.
 fn writer(n: usize) -> Vec<u8> {
     let (from, to, step) = SHAPES[n % SHAPES.len()];
-    let image = if n % 2 == 0 { format!("(data (i32.const 0) \"writer {n}\")") } else { String::new() };
+    let image = if n.is_multiple_of(2) { format!("(data (i32.const 0) \"writer {n}\")") } else { String::new() };
     let start = "(func $start (call $grow) (call $write)) (start $start)";
     component(&format!("{} {} {image} {start} (func (export \"writer {n}\"))", memory(from, to), writes(step)))
 }
@@ -92,7 +92,7 @@ fn writer(n: usize) -> Vec<u8> {
 /// Every second one has an image of its own at the third page of the processor.
 fn reader(n: usize) -> Vec<u8> {
     let (from, to) = [(1, 256), (256, 256), (17, 64)][n % 3];
-    let image = if n % 2 == 0 { "(data (i32.const 8192) \"own\")" } else { "" };
+    let image = if n.is_multiple_of(2) { "(data (i32.const 8192) \"own\")" } else { "" };
     let start = "(func $start (call $grow) (call $read)) (start $start)";
     component(&format!("{} {} {image} {start} (func (export \"reader {n}\"))", memory(from, to), reads(8_192, 8_200)))
 }
@@ -105,7 +105,7 @@ fn load(engine: &Engine, component: &[u8]) -> Loaded {
     let app = AppId::new(default_tenant(), manifest.app.clone());
     let (artifact, created) = (Digest::of(component), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
-    engine.load(&path, app, Arc::new(release)).unwrap()
+    engine.load(Wasi::P2, &path, app, Arc::new(release)).unwrap()
 }
 
 /// Makes an instance of each, [`CALLS`] at a time; what they do, they do at start. Answers with how many found something.
