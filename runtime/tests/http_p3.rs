@@ -271,6 +271,28 @@ async fn a_handler_learns_whether_its_answer_was_taken() {
     assert_eq!(told, ["true", "false"]);
 }
 
+/// At whatever moment it goes: before there is an instance, while the handler waits, while it runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_away_leaves_its_place_to_others() {
+    let floor = floor(PROBE).await;
+    for path in ["/wait", "/loop"] {
+        for moment in 0..20 {
+            let mut waits = Box::pin(ask(&floor, path, b""));
+            for _ in 0..moment * moment {
+                assert!(futures::poll!(&mut waits).is_pending(), "{path}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    let all = async {
+        while floor.engine.permits_free() < floor.engine.instances_max as usize {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(15), all).await.expect("every place is free, before the time of any call is over");
+    assert_eq!(ask(&floor, "/status", b"").await.unwrap().status(), 418);
+}
+
 /// An instance is one request's, also when a hundred are under way on a node with thirty-two.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_at_once_are_all_answered() {
