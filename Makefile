@@ -55,6 +55,7 @@ lint:
 
 # With the optimiser's whole attention, as a release is built.
 bench: setup guests
+	@tools/setup bench
 	$(BUILD) --release --bins
 	target/release/bench
 	$(CARGO) bench --workspace --locked --bench floor

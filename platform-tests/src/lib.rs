@@ -8,11 +8,13 @@
 pub mod account;
 pub mod app;
 pub mod command;
+pub mod flood;
 pub mod http;
 pub mod load;
 pub mod nats;
 pub mod node;
 pub mod operator;
+pub mod peer;
 pub mod proxy;
 pub mod repo;
 pub mod results;

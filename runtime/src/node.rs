@@ -13,7 +13,11 @@ use crate::{
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, NewEvent, Subject, Tenant},
-    server::{self, ForgetSource, Redeploy, Rooms, listen::Doorway, run::Runs},
+    server::{
+        self, ForgetSource, Redeploy, Rooms,
+        listen::Doorway,
+        run::{Doors, Runs},
+    },
     shutdown::Tasks,
     telemetry::Metrics,
 };
@@ -172,14 +176,14 @@ impl Node {
     }
 
     /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
-    pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Router {
+    pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Doors {
         let runs = Runs { dispatch: self.dispatch.clone(), tokens: self.tokens.clone(), tenant: self.config.tenant.clone() };
         let api = server::observed(server::router(rooms).merge(more), self.metrics.clone());
-        server::run::before(api, Arc::new(runs))
+        Doors { api, runs: Arc::new(runs) }
     }
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
-    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
+    pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
         let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
@@ -211,7 +215,7 @@ impl Node {
         };
         control.start("trim", upkeep.run(deploys));
         ready();
-        serve(listener, router, stop, stopping).await;
+        serve(listener, doors, stop, stopping).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {
@@ -316,14 +320,14 @@ async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
 }
 
 /// Until the requests under way when `stop` came have ended, for [`DRAIN`] at most.
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) {
+async fn serve(listener: TcpListener, doors: Doors, stop: CancellationToken, stopping: CancellationToken) {
     let long = async {
         stop.cancelled().await;
         stopping.cancel();
         std::future::pending().await
     };
     tokio::select! {
-        () = server::listen::serve_and_drain(listener, router, Doorway::default(), stop.clone(), DRAIN) => {}
+        () = server::listen::serve_and_drain(listener, doors, Doorway::default(), stop.clone(), DRAIN) => {}
         () = long => {}
     }
 }

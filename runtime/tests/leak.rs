@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use tawi_runtime::{
-    engine::{Engine, EngineError, EngineOptions, Loaded},
+    engine::{Engine, EngineError, EngineOptions, Loaded, Wasi},
     model::{AppId, Digest, Manifest, Micros, Release, id::default_tenant},
 };
 
@@ -105,7 +105,7 @@ fn load(engine: &Engine, component: &[u8]) -> Loaded {
     let app = AppId::new(default_tenant(), manifest.app.clone());
     let (artifact, created) = (Digest::of(component), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
-    engine.load(&path, app, Arc::new(release)).unwrap()
+    engine.load(Wasi::P2, &path, app, Arc::new(release)).unwrap()
 }
 
 /// Makes an instance of each, [`CALLS`] at a time; what they do, they do at start. Answers with how many found something.

@@ -224,6 +224,11 @@ impl Engine {
         }
     }
 
+    /// Room for one more call, if there is some at once.
+    pub fn try_permit(&self) -> Option<Permit> {
+        self.permits.clone().try_acquire_owned().ok()
+    }
+
     pub fn permits_free(&self) -> usize {
         self.permits.available_permits()
     }
@@ -236,6 +241,12 @@ impl Engine {
     /// Instances that wait for another call.
     pub fn warm(&self) -> usize {
         self.warms.count()
+    }
+
+    /// No call is interrupted by the time of this machine any more.
+    #[cfg(test)]
+    pub(crate) fn stop_ticking(&self) {
+        self.ticker.stop();
     }
 
     /// False when the thread that ends endless loops has stopped: the node is not healthy then.

@@ -24,7 +24,7 @@ pub use op::*;
 pub use queue::Pending;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::model::{AppId, Event, FunctionId, Micros, Seq, Tenant};
 use bytes::Bytes;

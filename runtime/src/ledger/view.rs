@@ -11,9 +11,12 @@ use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
 use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -28,6 +31,9 @@ pub(super) struct View {
     tail: Tail,
     head: watch::Sender<Seq>,
     first: AtomicU64,
+    /// One for each who follows: a watch wakes those who wait for it in an order of its own, which no seed decides.
+    #[cfg(test)]
+    pub(super) heads: Option<parking_lot::Mutex<Vec<watch::Sender<Seq>>>>,
 }
 
 type Sizes = redb::ReadOnlyTable<u64, u64>;
@@ -50,6 +56,8 @@ impl View {
             tail: Tail::default(),
             head: watch::channel(changed.next - 1).0,
             first: AtomicU64::new(changed.first),
+            #[cfg(test)]
+            heads: None,
         })
     }
 
@@ -69,6 +77,11 @@ impl View {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         drop(self.database.write().take());
+    }
+
+    /// Passes the time until something that has failed is tried again.
+    pub(super) fn wait(&self, time: Duration) {
+        self.disk.wait(time);
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, LedgerError> {
@@ -93,6 +106,11 @@ impl View {
             *head = (*head).max(changed.next - 1);
             moved
         });
+        #[cfg(test)]
+        if let Some(heads) = &self.heads {
+            let last = *self.head.borrow();
+            heads.lock().iter().for_each(|head| _ = head.send_if_modified(|head| std::mem::replace(head, last) != last));
+        }
     }
 
     /// Refuses reads while the view is made up to where readers have seen it already.
@@ -101,6 +119,14 @@ impl View {
     }
 
     pub(super) fn head(&self) -> watch::Receiver<Seq> {
+        #[cfg(test)]
+        if let Some(heads) = &self.heads {
+            let (sender, receiver) = watch::channel(*self.head.borrow());
+            let mut heads = heads.lock();
+            heads.retain(|head| !head.is_closed());
+            heads.push(sender);
+            return receiver;
+        }
         self.head.subscribe()
     }
 

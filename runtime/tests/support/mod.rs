@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tawi_runtime::{
     clock,
     deploy::{Draft, Reconciler, Store},
-    dispatch::Dispatch,
+    dispatch::{Dispatch, HistorySource},
     engine::{Engine, EngineOptions},
     host::HistoryPage,
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op, Outcome},
@@ -73,9 +73,18 @@ impl Floor {
     }
 
     pub async fn open_with(dir: tempfile::TempDir, config: LedgerConfig, options: EngineOptions) -> Floor {
+        Floor::open_of(dir, config, options, Arc::new(|_, _| Box::pin(async { Ok(HistoryPage::default()) }))).await
+    }
+
+    pub async fn open_with_history(history: HistorySource) -> Floor {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        Floor::open_of(dir, config, EngineOptions { instances_max: 32, ..EngineOptions::default() }, history).await
+    }
+
+    async fn open_of(dir: tempfile::TempDir, config: LedgerConfig, options: EngineOptions, history: HistorySource) -> Floor {
         let ledger = Ledger::open(&config).await.unwrap();
         let engine = Engine::open(&options).unwrap();
-        let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
         let store = Store::open(&dir.path().join("deploy")).unwrap();
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));

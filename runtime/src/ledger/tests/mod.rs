@@ -3,10 +3,11 @@
 
 mod conformance;
 mod embedded;
+pub(crate) mod floor;
 mod jetstream;
 mod lag;
 mod nats;
-mod sim;
+pub(crate) mod sim;
 
 use super::*;
 use crate::model::{Id, Micros, NewEvent, Subject, Value, Write};
@@ -69,7 +70,7 @@ pub(super) fn seqs(outcome: Outcome) -> Vec<Seq> {
 }
 
 /// Everything a ledger answers, to compare one with another.
-pub(super) fn picture(ledger: &Ledger) -> String {
+pub(crate) fn picture(ledger: &Ledger) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     let events = ledger.events(0, usize::MAX, usize::MAX).unwrap();
