@@ -49,6 +49,8 @@ pub struct Field {
     /// Each device ends now: the case has failed.
     pub abandoned: AtomicBool,
     pub acknowledged: AtomicU64,
+    /// Requests that the node answered well, and others.
+    pub answered: AtomicU64,
     pub refused: AtomicU64,
 }
 
@@ -113,8 +115,8 @@ impl Book {
         }
         self.unknown.push((batch.len() as u64, batch.iter().sum()));
         // Not one after another into a void: few enough that what was counted tells which of them were.
-        let seen = field.acknowledged.load(Ordering::Relaxed);
-        wait_until("somebody to be answered", LATER, || match field.acknowledged.load(Ordering::Relaxed) > seen || field.is_over() {
+        let seen = field.answered.load(Ordering::Relaxed);
+        wait_until("somebody to be answered", LATER, || match field.answered.load(Ordering::Relaxed) > seen || field.is_over() {
             true => Ok(()),
             false => Err("nobody was"),
         });
@@ -241,7 +243,9 @@ impl Field {
             Some(503) | None => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
-            Some(200 | 204) => {}
+            Some(200 | 204) => {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+            }
             Some(status) => panic!("a request was answered with {status}"),
         }
         status
