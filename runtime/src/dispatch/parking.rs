@@ -88,7 +88,7 @@ impl Parking {
     /// for longer than `wait_max`: a time behind that is of a clock that was ahead, and has come.
     pub fn take_due(&mut self, now: Micros, wait_max: Duration) -> Option<(Line, Waiting)> {
         let latest = now.plus_millis(u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX));
-        let (due, line) = self.due.first().filter(|(due, _)| *due <= now || *due > latest)?.clone();
+        let (due, line) = *self.due.first().filter(|(due, _)| *due <= now || *due > latest)?;
         self.due.remove(&(due, line));
         let first = *self.firsts.get(&line)?;
         self.out.insert(line);
