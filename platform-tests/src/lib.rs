@@ -5,6 +5,7 @@
 // A harness that can't do its work ends the test; there is nobody to hand an error to.
 #![allow(clippy::unwrap_used)]
 
+pub mod account;
 pub mod app;
 pub mod command;
 pub mod flood;

@@ -97,6 +97,12 @@ async fn rate(mut run: impl AsyncFnMut() -> usize) -> f64 {
     count as f64 / begin.elapsed().as_secs_f64()
 }
 
+/// Processor time of this process so far.
+fn processor_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// The pair whose ratio is the median.
 fn median(mut pairs: Vec<(f64, f64)>) -> (f64, f64) {
     pairs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));

@@ -140,7 +140,7 @@ impl Request {
         match responded.head().await {
             Some(Head { response: Ok(head), taken }) => self.head(turn, place, responded, head, taken, this).await,
             Some(Head { response: Err(code), taken }) => {
-                let error = Failure::Trap(format!("the handler answered with the error {code:?}"));
+                let error = Failure::Trap(format!("the handler answered with the error {code}"));
                 self.failed(turn, taken, error, this).await
             }
             None => {

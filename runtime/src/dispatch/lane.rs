@@ -226,6 +226,14 @@ impl Lane {
         }
     }
 
+    /// Nothing of any call is left in memory.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        let inner = self.inner.lock();
+        let empty = inner.overlay.is_empty() && inner.keys.is_empty() && inner.running.is_empty() && inner.batches.is_empty();
+        empty && inner.pending_bytes == 0 && inner.settled == inner.clock
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.inner.lock().stopped
     }

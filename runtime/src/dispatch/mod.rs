@@ -9,6 +9,7 @@ mod body;
 mod commit;
 mod consumer;
 mod http;
+mod lag;
 mod lane;
 mod outgoing;
 mod parking;
@@ -97,7 +98,8 @@ impl Running {
 pub struct Dispatch {
     pub context: Arc<Context>,
     apps: ArcSwap<HashMap<AppId, Arc<App>>>,
-    consumers: Mutex<HashMap<FunctionId, Running>>,
+    /// In an order, so that they are stopped in one.
+    consumers: Mutex<BTreeMap<FunctionId, Running>>,
 }
 
 impl App {
@@ -266,6 +268,10 @@ async fn join(stopping: Vec<Running>) {
 
 /// A number from 0 to 1, of which two nodes have different ones.
 fn part() -> f64 {
+    #[cfg(test)]
+    if let Some(part) = tests::sim::part() {
+        return part;
+    }
     rand::random()
 }
 
@@ -280,3 +286,6 @@ fn events(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Function, Event
         Trigger::Http { .. } => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

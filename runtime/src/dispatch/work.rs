@@ -21,7 +21,11 @@ pub(super) const READY_LOW: usize = 32;
 /// Lines handed out at a time, those that run included: so many may be waited for before one of them has its next turn.
 pub(super) const HANDED_MAX: usize = 128;
 
-static PROCESSORS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+static PROCESSORS: LazyLock<usize> = LazyLock::new(|| match cfg!(test) {
+    // A simulated history is the same on every machine.
+    true => 2,
+    false => std::thread::available_parallelism().map_or(1, usize::from),
+});
 
 /// What is handed out, and who works on it.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use super::{
     Engine, Failure, Loaded, Permit, TICK,
     call::{Room, failure},
+    concurrent,
 };
 use crate::{
     host::{CallStart, Collected, Metered, Taken, World},
@@ -24,11 +25,8 @@ use std::{
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime_wasi_http::{
-    Error, WasiHttpView,
-    p2::{
-        bindings::http::types::{ErrorCode, Scheme},
-        body::HyperOutgoingBody,
-    },
+    Error, WasiBody, WasiHttpView,
+    p2::bindings::http::types::{ErrorCode, Scheme},
 };
 
 /// A request to a handler, and who it is for.
@@ -59,7 +57,8 @@ enum Work {
 
 /// What the handler answered, and what it had asked for at that very moment: it runs on while this is on its way.
 pub struct Head {
-    pub response: Result<http::Response<HyperOutgoingBody>, ErrorCode>,
+    /// Or the name of an error, where the handler answered with one.
+    pub response: Result<http::Response<WasiBody>, String>,
     pub taken: Taken,
 }
 
@@ -86,7 +85,7 @@ impl Engine {
             let room = engine.room(&loaded, &function, start);
             let Ok(mut room) = tokio::time::timeout(timeout, room).await else { return Err(Failure::Timeout(timeout)) };
             let output_max = loaded.release.manifest.limits.output_bytes;
-            let answer = move |response: Result<http::Response<HyperOutgoingBody>, ErrorCode>| {
+            let answer = move |response: Result<http::Response<WasiBody>, String>| {
                 let response = response.map(|response| response.map(|body| bounded(body, output_max)));
                 // Who waited may have gone.
                 let _ = sender.send(Head { response, taken: of_call.lock().take() });
@@ -117,7 +116,7 @@ impl Engine {
 async fn run<B>(
     loaded: &Loaded,
     request: http::Request<B>,
-    answer: impl FnOnce(Result<http::Response<HyperOutgoingBody>, ErrorCode>) + Send + Sync + 'static,
+    answer: impl FnOnce(Result<http::Response<WasiBody>, String>) + Send + Sync + 'static,
     room: &mut Room,
 ) -> wasmtime::Result<()>
 where
@@ -125,6 +124,10 @@ where
     B::Error: Into<Error>,
 {
     let Room { store, handlers, .. } = room;
+    if let Some(service) = &loaded.service {
+        return concurrent::respond(store, &loaded.pre, service, request, answer).await;
+    }
+    let answer = |response: Result<_, ErrorCode>| answer(response.map_err(|code| format!("{code:?}")));
     let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
     let out = store.data_mut().http().new_response_outparam_from_callback(answer)?;
     if handlers.is_none() {
@@ -137,7 +140,7 @@ where
 }
 
 /// The body of an answer breaks off where it is longer than the manifest says.
-fn bounded(body: HyperOutgoingBody, bytes_max: u64) -> HyperOutgoingBody {
+fn bounded(body: WasiBody, bytes_max: u64) -> WasiBody {
     let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
     let limited = http_body_util::Limited::new(body, most);
     let over = move |error: Box<dyn std::error::Error + Send + Sync>| match error.downcast::<Error>() {

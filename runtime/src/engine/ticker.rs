@@ -49,6 +49,12 @@ impl Ticker {
         Ok(Ticker { stop, beats, engines, started, thread: Some(thread) })
     }
 
+    /// The thread ends soon.
+    #[cfg(test)]
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Ticks for one more engine, until it is dropped.
     pub fn tick(&self, engine: &Engine) {
         self.engines.lock().push(engine.weak());

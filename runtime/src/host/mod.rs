@@ -13,6 +13,7 @@ mod link;
 mod log;
 mod memory;
 mod meter;
+mod p3;
 mod publish;
 mod secrets;
 mod state;
@@ -69,6 +70,7 @@ pub use link::add_to_linker;
 pub(crate) use log::cut;
 pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
 pub use meter::{Meter, Metered};
+pub use p3::add_p3_to_linker;
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {

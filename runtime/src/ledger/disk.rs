@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// The file of the view inside the ledger's directory.
@@ -31,6 +32,14 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn rename_segment(&self, from: u64, to: u64) -> Result<Arc<dyn Segment>, LedgerError>;
     /// Perhaps not durable: a power cut may bring it back.
     fn remove_segment(&self, number: u64) -> Result<(), LedgerError>;
+    /// Passes the time between two tries at something that has failed.
+    fn wait(&self, time: Duration) {
+        pause(time);
+    }
+}
+
+pub(super) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// A file of a fixed length that is written from its beginning to its end.

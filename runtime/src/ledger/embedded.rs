@@ -18,9 +18,9 @@ use std::{
         mpsc as std_mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 /// Operations of one group: what is over waits for the next sync, a fraction of a millisecond.
 const GROUP_OPS_MAX: usize = 1_024;
@@ -47,18 +47,25 @@ pub(super) fn open(
     reserve_bytes: u64,
     receiver: mpsc::Receiver<Message>,
 ) -> Result<thread::JoinHandle<()>, LedgerError> {
-    catch_up(&*disk, &view)?;
-    let journal = Journal::begin(disk.clone(), view.group()? + 1)?;
-    let shared = Arc::new(Shared { disk, view, log: Mutex::new(Log { journal, failing: None }), closing: AtomicBool::new(false) });
-    let (sender, written) = std_mpsc::sync_channel(GROUPS_AHEAD_MAX);
-    let applier = Applier { shared: shared.clone(), written, rules, dirty_bytes: 0, not_before: None };
+    let (writer, applier) = prepare(disk, view, rules, reserve_bytes)?;
     let applier = spawn("ledger-applier", move || applier.run())?;
-    let writer = Writer { shared, rules, reserve_bytes, sender };
     spawn("ledger-writer", move || {
         writer.run(receiver);
         // One that panicked has dropped its waiters, which tells them.
         let _ = applier.join();
     })
+}
+
+/// Opens the journal and applies what the view does not have; what it returns does nothing until it is given its turns.
+pub(super) fn prepare(disk: Arc<dyn Disk>, view: Arc<View>, rules: Rules, reserve_bytes: u64) -> Result<(Writer, Applier), LedgerError> {
+    catch_up(&*disk, &view)?;
+    let taken = view.group()?;
+    let journal = Journal::begin(disk.clone(), taken + 1)?;
+    let closing = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared { disk, view, log: Mutex::new(Log { journal, failing: None }), closing });
+    let (sender, written) = std_mpsc::sync_channel(GROUPS_AHEAD_MAX);
+    let applier = Applier { shared: shared.clone(), written, taken, rules, dirty_bytes: 0, not_before: None };
+    Ok((Writer { shared, rules, reserve_bytes, sender }, applier))
 }
 
 fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, LedgerError> {
@@ -112,12 +119,12 @@ struct Step {
 
 /// One step of the view: these groups, all or none.
 fn write(view: &View, groups: Vec<(u64, Group)>, durability: Durability) -> Result<Step, LedgerError> {
-    let (txn, step) = prepare(view, groups, durability)?;
+    let (txn, step) = stage(view, groups, durability)?;
     txn.commit().map_err(|e| LedgerError::storage("write the ledger", e.into()))?;
     Ok(step)
 }
 
-fn prepare(view: &View, groups: Vec<(u64, Group)>, durability: Durability) -> Result<(redb::WriteTransaction, Step), LedgerError> {
+fn stage(view: &View, groups: Vec<(u64, Group)>, durability: Durability) -> Result<(redb::WriteTransaction, Step), LedgerError> {
     let txn = view.begin_write(durability)?;
     let mut tables = Tables::open(&txn)?;
     let mut outcomes = Vec::with_capacity(groups.len());
@@ -135,7 +142,7 @@ struct Shared {
     disk: Arc<dyn Disk>,
     view: Arc<View>,
     log: Mutex<Log>,
-    closing: AtomicBool,
+    closing: Arc<AtomicBool>,
 }
 
 struct Log {
@@ -152,7 +159,7 @@ struct Written {
     bytes: usize,
 }
 
-struct Writer {
+pub(super) struct Writer {
     shared: Arc<Shared>,
     rules: Rules,
     /// Appends are refused when less is free: room for commits, which let the node finish what it has, and for trimming.
@@ -162,14 +169,30 @@ struct Writer {
 
 impl Writer {
     fn run(self, mut receiver: mpsc::Receiver<Message>) {
-        while let Some(group) = next_group(&mut receiver) {
-            let group = self.refuse_when_low(group);
-            if !group.is_empty() {
-                self.write(group, &mut receiver);
+        loop {
+            let first = receiver.blocking_recv();
+            if !self.turn(first, &mut receiver) {
+                break;
             }
         }
         self.shared.closing.store(true, Ordering::Release);
         refuse_rest(&mut receiver, &LedgerError::Closed);
+    }
+
+    /// Writes this and what else is queued as one group. False when the ledger is closed.
+    pub(super) fn turn(&self, first: Option<Message>, receiver: &mut mpsc::Receiver<Message>) -> bool {
+        let Some(group) = next_group(first, receiver) else { return false };
+        let group = self.refuse_when_low(group);
+        if !group.is_empty() {
+            self.write(group, receiver);
+        }
+        true
+    }
+
+    /// Set, it ends what would be tried again until it works.
+    #[cfg(test)]
+    pub(super) fn closing(&self) -> Arc<AtomicBool> {
+        self.shared.closing.clone()
     }
 
     fn write(&self, group: Vec<(Op, Waiter)>, receiver: &mut mpsc::Receiver<Message>) {
@@ -213,7 +236,7 @@ impl Writer {
                 receiver.close();
                 return answer_all(waiters, &LedgerError::Unknown);
             }
-            thread::sleep(delay);
+            self.shared.disk.wait(delay);
             delay = RETRY_DELAY_MAX.min(delay * 2);
         }
     }
@@ -232,9 +255,11 @@ impl Writer {
     }
 }
 
-struct Applier {
+pub(super) struct Applier {
     shared: Arc<Shared>,
     written: std_mpsc::Receiver<Written>,
+    /// The last group that it has from the writer.
+    taken: u64,
     rules: Rules,
     /// Of the journal, since the view was last durable.
     dirty_bytes: usize,
@@ -254,8 +279,7 @@ impl Applier {
             };
             match first {
                 Ok(first) => self.apply(first),
-                Err(std_mpsc::RecvTimeoutError::Timeout) if self.may_checkpoint() => self.step(Vec::new(), Durability::Immediate),
-                Err(std_mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std_mpsc::RecvTimeoutError::Timeout) => self.rest(),
                 Err(std_mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -265,6 +289,21 @@ impl Applier {
             tracing::warn!(%error, "the ledger's file is not quite up to date; the journal has the rest");
         }
         self.shared.view.close();
+    }
+
+    /// Applies what is written and waits, if something does.
+    #[cfg(test)]
+    pub(super) fn turn(&mut self) {
+        if let Ok(first) = self.written.try_recv() {
+            self.apply(first);
+        }
+    }
+
+    /// Nothing was written for a while.
+    pub(super) fn rest(&mut self) {
+        if self.dirty_bytes > 0 && self.may_checkpoint() {
+            self.step(Vec::new(), Durability::Immediate);
+        }
     }
 
     /// Takes what else is there, and applies it in one step.
@@ -277,6 +316,7 @@ impl Applier {
             bytes += next.bytes;
             groups.push(next);
         }
+        self.taken = groups.last().map_or(self.taken, |last| last.number);
         self.dirty_bytes += bytes;
         let due = self.dirty_bytes >= CHECKPOINT_BYTES && self.may_checkpoint();
         self.step(groups, if due { Durability::Immediate } else { Durability::None });
@@ -286,7 +326,7 @@ impl Applier {
         let rules = self.rules;
         let (waiting, groups): (Vec<Waiting>, Vec<_>) =
             groups.into_iter().map(|w| ((w.number, w.waiters), (w.number, Group { rules, ops: w.ops }))).unzip();
-        let (error, prepared) = match prepare(&self.shared.view, groups, durability) {
+        let (error, prepared) = match stage(&self.shared.view, groups, durability) {
             Ok((txn, step)) => match txn.commit() {
                 Ok(()) => {
                     self.shared.view.publish(&step.changed);
@@ -330,9 +370,10 @@ impl Applier {
             log.journal.next()
         };
         // The writer adds nothing from here on, and sends what it had added.
-        while waiting.last().map_or(0, |(number, _)| *number) + 1 < next
+        while self.taken + 1 < next
             && let Ok(written) = self.written.recv()
         {
+            self.taken = written.number;
             waiting.push((written.number, written.waiters));
         }
         let mut told: Vec<(Waiter, Result<Outcome, LedgerError>)> = Vec::new();
@@ -348,9 +389,12 @@ impl Applier {
             }
             // Not at once: most likely the file can be read again the next time, and whoever is told may want to.
             told.drain(..).for_each(|(waiter, answer)| waiter.answer(answer));
-            if let Some((from, _)) = waiting.first() {
-                match self.shared.log.lock().journal.void(*from) {
+            // As long as nobody knows whether the failed step is in the file, nothing of it can be taken back.
+            if let (Some((from, _)), None) = (waiting.first(), &failed) {
+                let from = *from;
+                match self.shared.log.lock().journal.void(from) {
                     Ok(()) => {
+                        self.taken = from - 1;
                         let refused = waiting.drain(..).flat_map(|(_, waiters)| waiters);
                         told.extend(refused.map(|waiter| (waiter, Err(error.clone()))));
                         continue;
@@ -361,7 +405,7 @@ impl Applier {
             if self.shared.closing.load(Ordering::Acquire) {
                 return waiting.into_iter().for_each(|(_, waiters)| answer_all(waiters, &LedgerError::Unknown));
             }
-            thread::sleep(delay);
+            self.shared.disk.wait(delay);
             delay = RETRY_DELAY_MAX.min(delay * 2);
         }
     }
@@ -407,11 +451,11 @@ fn answer(waiting: Vec<Waiting>, outcomes: Vec<Vec<Outcome>>) {
     told_of(waiting.into_iter(), outcomes).for_each(|(waiter, answer)| waiter.answer(answer));
 }
 
-/// Waits for one operation, then takes what else is there. None when the ledger is closed.
-fn next_group(receiver: &mut mpsc::Receiver<Message>) -> Option<Vec<(Op, Waiter)>> {
+/// The first message and what else is there. None when the ledger is closed.
+fn next_group(first: Option<Message>, receiver: &mut mpsc::Receiver<Message>) -> Option<Vec<(Op, Waiter)>> {
     let mut group = Vec::new();
     let mut bytes = 0;
-    let mut message = receiver.blocking_recv();
+    let mut message = first;
     while let Some(Message::Job(job)) = message {
         bytes += job.bytes;
         group.push(job.split());

@@ -24,7 +24,7 @@ pub use op::*;
 pub use queue::Pending;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::model::{AppId, Event, FunctionId, Micros, Seq, Tenant};
 use bytes::Bytes;
@@ -249,6 +249,30 @@ impl Ledger {
 
     pub fn functions(&self) -> Result<Vec<(FunctionId, Position)>, LedgerError> {
         self.0.view.functions()
+    }
+
+    /// Whether a consumer is paused, and since when.
+    pub fn pause(&self, function: &FunctionId) -> Result<Option<Paused>, LedgerError> {
+        self.0.view.pause(function)
+    }
+
+    pub fn paused(&self) -> Result<Vec<(FunctionId, Paused)>, LedgerError> {
+        self.0.view.paused()
+    }
+
+    /// What functions lost while they were paused and nobody has taken note of, each function's in order.
+    pub fn lost(&self, app: Option<&AppId>) -> Result<Vec<(FunctionId, Lost)>, LedgerError> {
+        self.0.view.lost(app)
+    }
+
+    /// Bytes of the events from `from` on and before `end`, as they lie in the log. Events that an earlier Tawi has logged count nothing.
+    pub fn log_bytes(&self, from: Seq, end: Seq) -> Result<u64, LedgerError> {
+        self.0.view.log_bytes(from, end)
+    }
+
+    /// Where the log would have to begin for its events before `below` to take no more than `bytes_max`.
+    pub fn reaches_back(&self, below: Seq, bytes_max: u64) -> Result<Seq, LedgerError> {
+        self.0.view.reaches_back(below, bytes_max)
     }
 
     /// All that wait for a consumer, ascending by sequence.

@@ -1,19 +1,22 @@
 //! The view: everything that can be asked of a ledger, in one redb file, with the tail of the log in memory.
 
 use super::{
-    DeadLetter, LedgerError, Parked, Position, Version,
+    DeadLetter, LedgerError, Lost, Parked, Paused, Position, Version,
     disk::Disk,
     record,
-    tables::{self, Changed, Tables},
+    tables::{self, Changed, Tables, lag},
     tail::Tail,
 };
 use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
 use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, WriteTransaction};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -28,8 +31,13 @@ pub(super) struct View {
     tail: Tail,
     head: watch::Sender<Seq>,
     first: AtomicU64,
+    /// One for each who follows: a watch wakes those who wait for it in an order of its own, which no seed decides.
+    #[cfg(test)]
+    pub(super) heads: Option<parking_lot::Mutex<Vec<watch::Sender<Seq>>>>,
 }
 
+type Sizes = redb::ReadOnlyTable<u64, u64>;
+type Log = redb::ReadOnlyTable<u64, &'static [u8]>;
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 fn failed<E: Into<redb::Error>>(error: E) -> LedgerError {
@@ -48,6 +56,8 @@ impl View {
             tail: Tail::default(),
             head: watch::channel(changed.next - 1).0,
             first: AtomicU64::new(changed.first),
+            #[cfg(test)]
+            heads: None,
         })
     }
 
@@ -67,6 +77,11 @@ impl View {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         drop(self.database.write().take());
+    }
+
+    /// Passes the time until something that has failed is tried again.
+    pub(super) fn wait(&self, time: Duration) {
+        self.disk.wait(time);
     }
 
     pub(super) fn free_bytes(&self) -> Result<u64, LedgerError> {
@@ -91,6 +106,11 @@ impl View {
             *head = (*head).max(changed.next - 1);
             moved
         });
+        #[cfg(test)]
+        if let Some(heads) = &self.heads {
+            let last = *self.head.borrow();
+            heads.lock().iter().for_each(|head| _ = head.send_if_modified(|head| std::mem::replace(head, last) != last));
+        }
     }
 
     /// Refuses reads while the view is made up to where readers have seen it already.
@@ -99,6 +119,14 @@ impl View {
     }
 
     pub(super) fn head(&self) -> watch::Receiver<Seq> {
+        #[cfg(test)]
+        if let Some(heads) = &self.heads {
+            let (sender, receiver) = watch::channel(*self.head.borrow());
+            let mut heads = heads.lock();
+            heads.retain(|head| !head.is_closed());
+            heads.push(sender);
+            return receiver;
+        }
         self.head.subscribe()
     }
 
@@ -249,6 +277,47 @@ impl View {
         })
     }
 
+    pub(super) fn pause(&self, function: &FunctionId) -> Result<Option<Paused>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(lag::PAUSED).map_err(failed)?;
+            let found = table.get(record::function_key(function).as_slice()).map_err(failed)?;
+            found.map(|bytes| record::decode("a pause", bytes.value())).transpose()
+        })
+    }
+
+    pub(super) fn paused(&self) -> Result<Vec<(FunctionId, Paused)>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(lag::PAUSED).map_err(failed)?;
+            let row = |key: &[u8], value: &[u8]| Ok((record::function_of(key)?, record::decode("a pause", value)?));
+            rows_after(&table, &[], None, usize::MAX, row)
+        })
+    }
+
+    pub(super) fn lost(&self, app: Option<&AppId>) -> Result<Vec<(FunctionId, Lost)>, LedgerError> {
+        let prefix = app.map(record::app_key).unwrap_or_default();
+        self.read(|txn| {
+            let table = txn.open_table(lag::LOST).map_err(failed)?;
+            let row = |key: &[u8], value: &[u8]| Ok((record::function_of(key)?, record::decode("a lost range", value)?));
+            rows_after(&table, &prefix, None, usize::MAX, row)
+        })
+    }
+
+    pub(super) fn log_bytes(&self, from: Seq, end: Seq) -> Result<u64, LedgerError> {
+        self.sizes(|sizes, log| Ok(lag::bytes_before(sizes, log, end)?.saturating_sub(lag::bytes_before(sizes, log, from)?)))
+    }
+
+    pub(super) fn reaches_back(&self, below: Seq, bytes_max: u64) -> Result<Seq, LedgerError> {
+        let first = self.first();
+        self.sizes(|sizes, log| lag::reaches_back(sizes, log, first, below, bytes_max))
+    }
+
+    fn sizes<T>(&self, ask: impl FnOnce(&Sizes, &Log) -> Result<T, redb::StorageError>) -> Result<T, LedgerError> {
+        self.read(|txn| {
+            let (sizes, log) = (txn.open_table(lag::SIZES).map_err(failed)?, txn.open_table(tables::LOG).map_err(failed)?);
+            ask(&sizes, &log).map_err(failed)
+        })
+    }
+
     pub(super) fn parked(&self, function: &FunctionId) -> Result<Vec<Parked>, LedgerError> {
         self.read(|txn| {
             let table = txn.open_table(tables::PARKED).map_err(failed)?;
@@ -342,6 +411,7 @@ fn prepare(database: &Database) -> Result<Changed, LedgerError> {
             return Err(LedgerError::Format(format!("a ledger of format `{other}`: this Tawi knows `{known}`")));
         }
     }
+    tables.prepare_lag()?;
     let changed = tables.finish()?;
     txn.commit().map_err(|e| LedgerError::storage(doing, e.into()))?;
     Ok(changed)

@@ -63,6 +63,18 @@ pub async fn serve(listener: TcpListener, behind: impl Behind, doorway: Doorway,
     }
 }
 
+/// [`serve`], and `drain` after `stop` an end to what is left.
+pub async fn serve_and_drain(listener: TcpListener, behind: impl Behind, doorway: Doorway, stop: CancellationToken, drain: Duration) {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        () = serve(listener, behind, doorway, stop.clone()) => {}
+        () = overdue => tracing::warn!("requests that did not end within {drain:?} are cut off"),
+    }
+}
+
 /// First the place, then the connection: one that was taken is always served.
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     // Nobody closes the places.
@@ -246,5 +258,25 @@ mod tests {
         leave.cancel();
         assert!(answer.await.unwrap().ends_with("done"));
         door.served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_end_is_cut_off_when_the_time_for_it_is_over() {
+        let (entered, mut inside) = tokio::sync::mpsc::unbounded_channel();
+        let endless = Router::new().route(
+            "/",
+            get(move || async move {
+                entered.send(()).unwrap();
+                std::future::pending::<&str>().await
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let served = tokio::spawn(serve_and_drain(listener, endless, Doorway::default(), stop.clone(), Duration::from_millis(20)));
+        let answer = tokio::spawn(rest(say(addr, WHOLE).await));
+        inside.recv().await.unwrap();
+        stop.cancel();
+        served.await.unwrap();
+        assert_eq!(answer.await.unwrap(), "");
     }
 }

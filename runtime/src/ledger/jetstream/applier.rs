@@ -59,12 +59,15 @@ pub(super) struct Start {
 }
 
 pub(super) struct Applier {
-    pub view: Arc<View>,
-    pub flights: Arc<Flights>,
-    pub start: Arc<watch::Sender<Start>>,
-    pub stop: Arc<AtomicBool>,
+    view: Arc<View>,
+    flights: Arc<Flights>,
+    start: Arc<watch::Sender<Start>>,
+    stop: Arc<AtomicBool>,
     /// Reads are refused until the view is here again: they would go back in time.
-    pub hidden_below: u64,
+    hidden_below: u64,
+    /// Operations since the view was last made durable, and when that was.
+    dirty_ops: usize,
+    durable_at: Instant,
 }
 
 /// The end of one batch: whose, and what it came to; none when it was passed over.
@@ -78,42 +81,52 @@ struct Written {
 }
 
 impl Applier {
+    pub(super) fn new(view: Arc<View>, flights: Arc<Flights>, start: Arc<watch::Sender<Start>>, stop: Arc<AtomicBool>) -> Applier {
+        Applier { view, flights, start, stop, hidden_below: 0, dirty_ops: 0, durable_at: Instant::now() }
+    }
+
     pub(super) fn spawn(self, receiver: mpsc::Receiver<Feed>) -> Result<thread::JoinHandle<()>, LedgerError> {
         let named = thread::Builder::new().name("ledger-applier".to_owned());
         named.spawn(move || self.run(receiver)).map_err(|e| LedgerError::file("start the thread", "ledger-applier".as_ref(), e))
     }
 
     fn run(mut self, mut receiver: mpsc::Receiver<Feed>) {
-        let mut dirty_ops = 0;
-        let mut durable_at = Instant::now();
         while let Some((group, tick)) = self.next_group(&mut receiver) {
-            let due = tick || dirty_ops >= DURABLE_OPS || durable_at.elapsed() >= DURABLE_EVERY;
-            if group.is_empty() && dirty_ops == 0 {
-                continue;
-            }
-            let durability = if due { Durability::Immediate } else { Durability::None };
-            match self.write(&group, durability) {
-                Ok(written) => {
-                    dirty_ops = if due { 0 } else { dirty_ops + written.ops.max(1) };
-                    durable_at = if due { Instant::now() } else { durable_at };
-                    self.publish(written);
-                }
-                Err(error @ LedgerError::Format(_)) => {
-                    self.flights.broken(error);
-                    break;
-                }
-                Err(error) => {
-                    self.recover(&error);
-                    dirty_ops = 0;
-                }
+            if !self.turn(&group, tick) {
+                break;
             }
         }
-        if dirty_ops > 0
+        if self.dirty_ops > 0
             && let Err(error) = self.write(&[], Durability::Immediate)
         {
             tracing::warn!(%error, "the view is not quite up to date on disk; the stream has the rest");
         }
         self.view.close();
+    }
+
+    /// Applies what was delivered. False when nothing more can be applied, ever.
+    pub(super) fn turn(&mut self, group: &[Delivered], tick: bool) -> bool {
+        let due = tick || self.dirty_ops >= DURABLE_OPS || self.durable_at.elapsed() >= DURABLE_EVERY;
+        if group.is_empty() && self.dirty_ops == 0 {
+            return true;
+        }
+        let durability = if due { Durability::Immediate } else { Durability::None };
+        match self.write(group, durability) {
+            Ok(written) => {
+                self.dirty_ops = if due { 0 } else { self.dirty_ops + written.ops.max(1) };
+                self.durable_at = if due { Instant::now() } else { self.durable_at };
+                self.publish(written);
+            }
+            Err(error @ LedgerError::Format(_)) => {
+                self.flights.broken(error);
+                return false;
+            }
+            Err(error) => {
+                self.recover(&error);
+                self.dirty_ops = 0;
+            }
+        }
+        true
     }
 
     /// Waits for something, then takes what else is there. None to stop.
@@ -202,7 +215,7 @@ impl Applier {
                 }
                 Err(error) => tracing::warn!(%error, "the view can't be opened yet"),
             }
-            thread::sleep(delay);
+            self.view.wait(delay);
             delay = REOPEN_DELAY_MAX.min(delay * 2);
         }
     }

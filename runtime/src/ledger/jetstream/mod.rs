@@ -14,6 +14,7 @@ mod intake;
 mod names;
 mod publisher;
 mod relay;
+mod wire;
 
 pub(super) use batch::Stamp;
 
@@ -208,7 +209,7 @@ pub(super) async fn open(
     let start = Arc::new(watch::channel(Start { number: 0, sequence: applied + 1 }).0);
     let (feed, fed) = mpsc::channel(FEED_MESSAGES_MAX);
     let stop = Arc::new(AtomicBool::new(false));
-    let applier = Applier { view: view.clone(), flights: flights.clone(), start: start.clone(), stop: stop.clone(), hidden_below: 0 };
+    let applier = Applier::new(view.clone(), flights.clone(), start.clone(), stop.clone());
     let follower = Follower {
         context: context.clone(),
         stream: info.config.name.clone(),
@@ -230,8 +231,7 @@ pub(super) async fn open(
     caught_up(&flights, info.state.last_sequence).await?;
     begin_incarnation(&context, &view, &flights, jetstream, options).await?;
     let parts = Parts {
-        context: context.clone(),
-        stream: info.config.name,
+        wire: Arc::new(wire::Nats { context: context.clone(), stream: info.config.name }),
         tenant: jetstream.tenant.clone(),
         view: view.clone(),
         flights,
@@ -317,3 +317,6 @@ impl Drop for Jetstream {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

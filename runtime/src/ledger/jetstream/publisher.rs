@@ -14,13 +14,12 @@ use super::{
     batch::{self, Stamp},
     flights::{Entry, Flight, Flights, Lane, Note},
     names,
+    wire::Wire,
 };
 use crate::model::Tenant;
 use async_nats::jetstream::{
     ErrorCode,
-    context::{Context, PublishError, PublishErrorKind},
-    message::PublishMessage,
-    stream::LastRawMessageErrorKind,
+    context::{PublishError, PublishErrorKind},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
@@ -66,8 +65,7 @@ enum Link {
 }
 
 pub(super) struct Publisher {
-    context: Context,
-    stream: String,
+    wire: Arc<dyn Wire>,
     tenant: Tenant,
     view: Arc<View>,
     flights: Arc<Flights>,
@@ -83,8 +81,7 @@ pub(super) struct Publisher {
 }
 
 pub(super) struct Parts {
-    pub context: Context,
-    pub stream: String,
+    pub wire: Arc<dyn Wire>,
     pub tenant: Tenant,
     pub view: Arc<View>,
     pub flights: Arc<Flights>,
@@ -97,8 +94,7 @@ pub(super) struct Parts {
 impl Publisher {
     pub(super) fn new(parts: Parts) -> Publisher {
         Publisher {
-            context: parts.context,
-            stream: parts.stream,
+            wire: parts.wire,
             tenant: parts.tenant,
             view: parts.view,
             flights: parts.flights,
@@ -120,16 +116,18 @@ impl Publisher {
             self.pump().await;
             let wake = self.wake(closing);
             tokio::select! {
-                message = jobs.recv(), if closing.is_none() => {
-                    if !self.take(message, &mut jobs) {
-                        closing = Some(Instant::now() + CLOSE_AFTER);
-                    }
-                }
+                // What ends before what begins: there are never more of the first than flights, and they make room.
+                biased;
                 Some(note) = notes.recv() => self.noted(note),
                 Some((number, result)) = self.acks.next() => self.acked(number, result),
                 Some((flight, fence)) = self.asked.next() => self.answered(flight, fence),
                 Ok(()) = connected.changed() => self.connection_changed(*connected.borrow_and_update()),
                 () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.tick().await,
+                message = jobs.recv(), if closing.is_none() => {
+                    if !self.take(message, &mut jobs) {
+                        closing = Some(Instant::now() + CLOSE_AFTER);
+                    }
+                }
             }
             if let Some(deadline) = closing
                 && (self.is_idle() || Instant::now() >= deadline)
@@ -185,7 +183,7 @@ impl Publisher {
     }
 
     async fn publish_from(&mut self, lane: Lane) {
-        let payload_max = self.context.client().max_payload().saturating_sub(OVERHEAD_BYTES);
+        let payload_max = self.wire.payload_max().saturating_sub(OVERHEAD_BYTES);
         let Some(waiting) = self.lanes.get_mut(&lane) else { return };
         let entries = next_batch(&mut waiting.queue, BATCH_BYTES_MAX.min(payload_max / 2));
         let (subject, fence) = match &lane {
@@ -225,17 +223,13 @@ impl Publisher {
     /// Numbers are sent in their order: nothing else sends batches of this node.
     async fn send(&mut self, subject: String, fence: Option<u64>, payload: Vec<u8>, flight: Flight) {
         let number = self.number;
-        let mut message = PublishMessage::build().payload(payload.into()).expected_stream(&self.stream);
-        if let Some(fence) = fence {
-            message = message.expected_last_subject_sequence(fence);
-        }
         self.flights.depart(number, flight);
         let kind = super::fault_point(&subject);
         crate::fault::point(kind);
-        match self.context.send_publish(subject, message).await {
+        match self.wire.publish(subject, payload, fence).await {
             Ok(ack) => {
                 let stored = async move {
-                    let stored = ack.await.map(drop);
+                    let stored = ack.await;
                     // In the server, and nobody here knows it.
                     crate::fault::point(kind);
                     (number, stored)
@@ -355,11 +349,11 @@ impl Publisher {
     fn ask(&mut self, flight: Flight) {
         let Some(Lane::App(app)) = &flight.lane else { return };
         let subject = names::app_subject(&self.tenant, app);
-        let (context, stream, mut progress) = (self.context.clone(), self.stream.clone(), self.flights.progress.subscribe());
+        let (wire, mut progress) = (self.wire.clone(), self.flights.progress.subscribe());
         self.asked.push(
             async move {
                 loop {
-                    if let Some((last, on_subject)) = ask_server(&context, &stream, &subject).await {
+                    if let Some((last, on_subject)) = wire.last(&subject).await {
                         // The publisher outlives the question, so the sender is there.
                         let last = last.max(on_subject.unwrap_or(0));
                         let _ = progress.wait_for(|progress| progress.applied >= last || progress.broken.is_some()).await;
@@ -463,9 +457,13 @@ fn lane_of(op: &Op) -> Lane {
         Op::Append(_) | Op::Trim { .. } => Lane::Append,
         Op::Commit(commit) => Lane::App(commit.app.clone()),
         Op::DeleteApp { app } => Lane::App(app.clone()),
-        Op::Register { function, .. } | Op::Unregister { function } | Op::ReplayDead { function, .. } | Op::DropDead { function, .. } => {
-            Lane::App(function.app.clone())
-        }
+        Op::Register { function, .. }
+        | Op::Unregister { function }
+        | Op::ReplayDead { function, .. }
+        | Op::DropDead { function, .. }
+        | Op::Pause { function, .. }
+        | Op::Resume { function, .. }
+        | Op::ForgetLost { function } => Lane::App(function.app.clone()),
     }
 }
 
@@ -481,17 +479,6 @@ fn next_batch(queue: &mut VecDeque<Entry>, bytes_max: usize) -> Vec<Entry> {
         entries.extend(queue.pop_front());
     }
     entries
-}
-
-/// The last message of the stream, and the last one on the subject; none when the server doesn't say.
-async fn ask_server(context: &Context, stream: &str, subject: &str) -> Option<(u64, Option<u64>)> {
-    let stream = context.get_stream(stream).await.ok()?;
-    let on_subject = match stream.get_last_raw_message_by_subject(subject).await {
-        Ok(message) => Some(message.sequence),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => None,
-        Err(_) => return None,
-    };
-    Some((stream.cached_info().state.last_sequence, on_subject))
 }
 
 fn api_error(error: &PublishError) -> Option<ErrorCode> {

@@ -299,3 +299,51 @@ async fn appends_leave_a_reserve_to_commits() {
     disk.set_room(1_000);
     assert_eq!(seqs(ledger.apply(append([1])).await.unwrap()), [1]);
 }
+
+/// Nothing is under way when the view is made durable after a quiet time, so nobody is there to wake who waits for more.
+#[test]
+fn a_quiet_ledger_whose_file_can_not_be_written_goes_on() {
+    let disk = SimDisk::new(3);
+    let mut floor = super::floor::Embedded::open(&disk).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let first = floor.ledger.submit(append([1]));
+        floor.write();
+        floor.apply();
+        disk.fail_a_sync_after(0);
+        floor.rest();
+        let second = floor.ledger.submit(append([2]));
+        floor.write();
+        floor.apply();
+        let answers = [first, second].map(|pending| futures::FutureExt::now_or_never(pending).unwrap().map(seqs));
+        done.send(answers.map(Result::unwrap)).unwrap();
+    });
+    assert_eq!(ended.recv_timeout(Duration::from_secs(30)).unwrap(), [[1], [2]]);
+}
+
+/// The file could not be synced, and then not be read: only when it is open again it shows whether the step is in it.
+#[test]
+fn what_may_be_in_the_file_is_not_taken_back() {
+    for (sync, reads) in (0..8).flat_map(|sync| (0..8).map(move |reads| (sync, reads))) {
+        let disk = SimDisk::new(sync);
+        let mut floor = super::floor::Embedded::open(&disk).unwrap();
+        let tell = |floor: &mut super::floor::Embedded, n| {
+            let mut event = reading(n);
+            // Long enough for the view to be made durable with it.
+            event.raw = Some(Value::Bytes(vec![0; 7_000].into()));
+            let op = Op::Append(Append { tenant: id("main"), events: vec![event], dedup: None, intake: None });
+            let answer = floor.ledger.submit(op);
+            floor.write();
+            floor.apply();
+            futures::FutureExt::now_or_never(answer).unwrap().is_ok().then_some(n)
+        };
+        disk.fail_a_sync_after(sync);
+        disk.then_fail_reads(reads);
+        let told: Vec<u64> = (1..4).filter_map(|n| tell(&mut floor, n)).collect();
+        assert_eq!(numbers(&floor.ledger), told, "sync {sync} failed, then {reads} reads");
+        disk.process_dies();
+        drop(floor);
+        disk.heal();
+        assert_eq!(numbers(&open_sim(&disk).unwrap()), told, "sync {sync} failed, then {reads} reads; opened again");
+    }
+}

@@ -3,9 +3,11 @@
 
 mod conformance;
 mod embedded;
+pub(crate) mod floor;
 mod jetstream;
+mod lag;
 mod nats;
-mod sim;
+pub(crate) mod sim;
 
 use super::*;
 use crate::model::{Id, Micros, NewEvent, Subject, Value, Write};
@@ -68,7 +70,7 @@ pub(super) fn seqs(outcome: Outcome) -> Vec<Seq> {
 }
 
 /// Everything a ledger answers, to compare one with another.
-pub(super) fn picture(ledger: &Ledger) -> String {
+pub(crate) fn picture(ledger: &Ledger) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     let events = ledger.events(0, usize::MAX, usize::MAX).unwrap();
@@ -78,6 +80,8 @@ pub(super) fn picture(ledger: &Ledger) -> String {
         let version = ledger.version(&function.app).unwrap();
         writeln!(text, "{function} {position:?} {:?} {version} {state:?}", ledger.parked(&function).unwrap()).unwrap();
     }
-    writeln!(text, "{:?}", ledger.dead(None, None, usize::MAX).unwrap()).unwrap();
+    writeln!(text, "paused {:?} lost {:?}", ledger.paused().unwrap(), ledger.lost(None).unwrap()).unwrap();
+    let size = ledger.log_bytes(ledger.first(), *ledger.head().borrow() + 1).unwrap();
+    writeln!(text, "{size} bytes {:?}", ledger.dead(None, None, usize::MAX).unwrap()).unwrap();
     text
 }

@@ -1,6 +1,6 @@
 //! A disk that forgets: what was not synced when the power goes is lost, kept or torn, as the seed decides. It can be full.
 
-use super::super::disk::{Disk, Segment};
+use super::super::disk::{Disk, Segment, pause};
 use super::*;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,14 +13,14 @@ const BLOCK: u64 = 4096;
 
 /// Numbers that a seed decides (xorshift); tests need no better ones.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -62,12 +62,29 @@ struct State {
     sync_fails_in: Option<u64>,
     /// Reads of the database that fail once a sync has.
     then_reads_fail: u64,
+    /// Waits after which there is room again, in a simulation that passes no time while somebody waits.
+    room_after: Option<u64>,
+    waits: u64,
+    when_gone: Hook,
 }
+
+/// What is done at the moment at which the power goes.
+#[derive(Default)]
+struct Hook(Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+/// Waits in a row without a change on the disk that would be for ever.
+const WAITS_MAX: u64 = 10_000;
 
 const DATABASE: u64 = 0;
 
 #[derive(Debug, Clone)]
-pub(super) struct SimDisk(Arc<Mutex<State>>, watch::Sender<bool>);
+pub(crate) struct SimDisk(Arc<Mutex<State>>, watch::Sender<bool>);
 
 #[derive(Debug)]
 struct Handle {
@@ -119,7 +136,7 @@ impl Bytes {
 
 impl SimDisk {
     /// With an empty database on it: that one appears whole or not at all is the doing of `FileDisk::create`.
-    pub(super) fn new(seed: u64) -> SimDisk {
+    pub(crate) fn new(seed: u64) -> SimDisk {
         let state = State {
             files: BTreeMap::from([(DATABASE, Bytes::default())]),
             removed: BTreeMap::new(),
@@ -131,6 +148,9 @@ impl SimDisk {
             locked: false,
             sync_fails_in: None,
             then_reads_fail: 0,
+            room_after: None,
+            waits: 0,
+            when_gone: Hook::default(),
         };
         let disk = SimDisk(Arc::new(Mutex::new(state)), watch::channel(false).0);
         drop(disk.open().unwrap());
@@ -142,16 +162,17 @@ impl SimDisk {
         let _ = self.1.subscribe().wait_for(|gone| *gone).await;
     }
 
-    pub(super) fn cut_power_after(&self, operations: u64) {
+    pub(crate) fn cut_power_after(&self, operations: u64) {
         self.0.lock().countdown = Some(operations);
     }
 
     /// The power is back, on what has survived.
-    pub(super) fn power_up(&self) {
+    pub(crate) fn power_up(&self) {
         let mut state = self.0.lock();
         state.boot += 1;
         state.countdown = None;
         state.locked = false;
+        state.when_gone = Hook::default();
         self.1.send_replace(false);
         let State { files, removed, dice, .. } = &mut *state;
         for (name, file) in std::mem::take(removed) {
@@ -164,16 +185,44 @@ impl SimDisk {
         }
     }
 
-    pub(super) fn fail_a_sync_after(&self, syncs: u64) {
+    /// A process that has the disk is killed: what it wrote stays in the kernel, nothing more comes from it.
+    pub(crate) fn process_dies(&self) {
+        let mut state = self.0.lock();
+        state.boot += 1;
+        state.locked = false;
+        state.when_gone = Hook::default();
+    }
+
+    pub(crate) fn has_power(&self) -> bool {
+        self.0.lock().countdown != Some(0)
+    }
+
+    pub(crate) fn when_power_goes(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.0.lock().when_gone = Hook(Some(Arc::new(hook)));
+    }
+
+    /// Full but for so many blocks, until somebody has waited so often.
+    pub(crate) fn set_room_until(&self, blocks: u64, waits: u64) {
+        self.set_room(blocks);
+        self.0.lock().room_after = Some(waits);
+    }
+
+    /// Nothing fails any more.
+    pub(crate) fn heal(&self) {
+        let mut state = self.0.lock();
+        (state.blocks_max, state.room_after, state.sync_fails_in, state.then_reads_fail) = (u64::MAX, None, None, 0);
+    }
+
+    pub(crate) fn fail_a_sync_after(&self, syncs: u64) {
         self.0.lock().sync_fails_in = Some(syncs);
     }
 
     /// And so many reads of the database when it has.
-    pub(super) fn then_fail_reads(&self, reads: u64) {
+    pub(crate) fn then_fail_reads(&self, reads: u64) {
         self.0.lock().then_reads_fail = reads;
     }
 
-    pub(super) fn set_room(&self, blocks: u64) {
+    pub(crate) fn set_room(&self, blocks: u64) {
         let mut state = self.0.lock();
         state.blocks_max = state.blocks.len() as u64 + blocks;
     }
@@ -184,11 +233,20 @@ impl SimDisk {
         if state.boot != boot || state.countdown == Some(0) {
             return Err(Error::other("no power"));
         }
+        let mut gone = false;
         if let Some(left) = &mut state.countdown {
             *left -= 1;
-            self.1.send_replace(*left == 0);
+            gone = *left == 0;
+            self.1.send_replace(gone);
         }
-        act(&mut state)
+        state.waits = 0;
+        let done = act(&mut state);
+        let hook = if gone { state.when_gone.0.take() } else { None };
+        drop(state);
+        if let Some(hook) = hook {
+            hook();
+        }
+        done
     }
 }
 
@@ -267,6 +325,26 @@ impl Disk for SimDisk {
             Ok(())
         });
         removed.map_err(failed)
+    }
+
+    /// No time passes; but who waits for room may see it come.
+    fn wait(&self, time: Duration) {
+        let mut state = self.0.lock();
+        state.waits += 1;
+        let Some(left) = &mut state.room_after else {
+            let (waits, simulated) = (state.waits, state.when_gone.0.is_some() || state.countdown == Some(0));
+            drop(state);
+            assert!(waits < WAITS_MAX, "the disk is waited for without end");
+            // Threads of a real ledger, in another test.
+            return if !simulated {
+                pause(time)
+            };
+        };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            state.blocks_max = u64::MAX;
+            state.room_after = None;
+        }
     }
 }
 

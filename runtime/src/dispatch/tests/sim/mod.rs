@@ -1,0 +1,95 @@
+//! Histories that a seed decides: devices, clients, operators and faults on the real dispatch, engine and ledger, with a disk that
+//! fails, a clock that is told, and one thread that gives each part its turn.
+//!
+//! `TAWI_SIM_HISTORIES` is how many histories a test runs, `TAWI_SIM_SEED` runs the one of that seed and prints what happened in it.
+
+mod calls;
+mod disks;
+mod history;
+mod model;
+mod node;
+mod releases;
+
+use crate::ledger::{
+    ErrorKind, LedgerError,
+    tests::{floor::Stream, sim::Dice},
+};
+use disks::Ground;
+use history::History;
+use releases::Releases;
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+};
+
+thread_local! {
+    static PARTS: RefCell<Option<Dice>> = const { RefCell::new(None) };
+}
+
+/// What is random elsewhere, in a history follows from its seed.
+pub(in crate::dispatch) fn part() -> Option<f64> {
+    PARTS.with_borrow_mut(|dice| dice.as_mut().map(|dice| dice.below(1 << 20) as f64 / f64::from(1 << 20)))
+}
+
+/// Whether an error says that nothing was done.
+fn told_by(error: &LedgerError) -> Option<()> {
+    (!matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Closed)).then_some(())
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+}
+
+fn histories(test: &str, count: u64, history: impl Fn(u64, bool) -> History) {
+    let run = |seed: u64, trace: bool| {
+        PARTS.set(Some(Dice::new(seed)));
+        let mut history = history(seed, trace);
+        let ended = catch_unwind(AssertUnwindSafe(|| history.run()));
+        PARTS.set(None);
+        crate::clock::set(None);
+        ended.map_err(|panic| (history.told(), panic))
+    };
+    if let Some(seed) = number("TAWI_SIM_SEED") {
+        let (trace, failed) = match run(seed, true) {
+            Ok(trace) => (trace, None),
+            Err((trace, panic)) => (trace, Some(panic)),
+        };
+        eprintln!("{}", trace.join("\n"));
+        return failed.map_or((), |panic| resume_unwind(panic));
+    }
+    for seed in 1..=number("TAWI_SIM_HISTORIES").unwrap_or(count) {
+        if let Err((_, panic)) = run(seed, false) {
+            eprintln!("history {seed} failed; again, and told: TAWI_SIM_SEED={seed} cargo test --workspace --lib {test} -- --nocapture");
+            resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn whatever_fails_under_a_node_each_event_has_its_effects_once() {
+    let releases = Arc::new(Releases::open());
+    histories("whatever_fails_under_a_node", 1_000, |seed, trace| History::new(seed, &releases, Ground::Disk, trace));
+}
+
+#[test]
+fn whatever_fails_between_nodes_on_one_log_each_event_has_its_effects_once() {
+    let releases = Arc::new(Releases::open());
+    let history = |seed, trace| History::new(seed, &releases, Ground::Server(Stream::default()), trace);
+    histories("whatever_fails_between_nodes", 600, history);
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    let releases = Arc::new(Releases::open());
+    for seed in 1..=10 {
+        let told = || {
+            PARTS.set(Some(Dice::new(seed)));
+            let ground = if seed % 2 == 0 { Ground::Disk } else { Ground::Server(Stream::default()) };
+            History::new(seed, &releases, ground, true).run()
+        };
+        let (one, two) = (told(), told());
+        let differ = one.iter().zip(&two).position(|(one, two)| one != two);
+        assert_eq!(differ, None, "seed {seed}: {:?} and {:?}", differ.map(|at| &one[at]), differ.map(|at| &two[at]));
+    }
+}
