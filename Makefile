@@ -2,6 +2,7 @@
 #
 #   make demo     a platform, a device and two apps, on this machine, explained as it goes
 #   make test     every test, on both ledgers
+#   make torture  hundreds of deaths of nodes and servers, and the accounts after each (some 15 minutes; TAWI_SEED plays one again)
 #   make lint     format, clippy, the rules of the house, documentation
 #   make bench    the figures, also as target/bench.json
 #   make ci       what has to pass before a change lands: lint, test, demo
@@ -11,7 +12,7 @@ CARGO ?= cargo
 BUILD = $(CARGO) build --workspace --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tidy bench ci setup guests tawi clean
+.PHONY: help demo test torture lint tidy bench ci setup guests tawi clean
 
 help:
 	@sed -n 's/^#  *make/make/p' Makefile
@@ -36,6 +37,10 @@ test: setup guests tawi
 	$(CARGO) test --locked --manifest-path functions/Cargo.toml
 	$(CARGO) test --locked --manifest-path sdk/Cargo.toml --workspace
 
+# 200 ends of a node, 50 rounds of a NATS server, of both, of the line between them and of the clock. A few of each are part of `make test`.
+torture: setup guests tawi
+	TAWI_TORTURE_ROUNDS=200 $(CARGO) test --workspace --locked --test it -- torture:: --nocapture --test-threads 1
+
 # Rules that a machine can check: docs/STYLE.md, docs/ARCHITECTURE.md, docs/LIMITS.md.
 tidy:
 	$(CARGO) test --locked -p tawi-platform-tests --test tidy
@@ -50,6 +55,7 @@ lint:
 
 # With the optimiser's whole attention, as a release is built.
 bench: setup guests
+	@tools/setup bench
 	$(BUILD) --release --bins
 	target/release/bench
 	$(CARGO) bench --workspace --locked --bench floor

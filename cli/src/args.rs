@@ -56,6 +56,16 @@ pub enum Command {
     Redeploy { app: String },
     /// The functions of an app, how far behind they are, what waits and what died
     Functions { app: String },
+    /// Let a paused function go on with the oldest event that is there
+    Resume { app: String, function: String },
+    /// What functions lost while they were paused, being too far behind
+    Lost {
+        app: String,
+        function: Option<String>,
+        /// You have taken note of what it lost
+        #[arg(long, requires = "function")]
+        forget: bool,
+    },
     /// What an app's functions logged
     Logs(Logs),
     /// Watch events as they happen: `alerts.>`, `reading.fridge1.*`

@@ -35,7 +35,7 @@ pub async fn run(config: NodeConfig, announce: impl FnOnce(Started) -> Done + Se
     let options = options(&node).map_err(|e| failed("the builder can't start", &e))?;
     let builder = Builder::open(options, node.store.clone(), checks(&node)).await.map_err(|e| failed("the builder can't start", &e))?;
     let rooms = node.rooms(redeploy(builder.clone()), forget_source(builder.clone()));
-    let router = node.doors(rooms, builder.router(access(&node)));
+    let doors = node.doors(rooms, builder.router(access(&node)));
     let stop = stop_on_signal().map_err(|e| failed("can't listen for signals", &e))?;
     let hooks = tokio::spawn({
         let (builder, stop) = (builder, stop.clone());
@@ -49,7 +49,7 @@ pub async fn run(config: NodeConfig, announce: impl FnOnce(Started) -> Done + Se
             abandon.cancel();
         }
     };
-    node.run(router, ready, stop.clone()).await;
+    node.run(doors, ready, stop.clone()).await;
     stop.cancel();
     match hooks.await {
         Ok(Ok(())) => {}

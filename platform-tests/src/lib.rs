@@ -5,13 +5,16 @@
 // A harness that can't do its work ends the test; there is nobody to hand an error to.
 #![allow(clippy::unwrap_used)]
 
+pub mod account;
 pub mod app;
 pub mod command;
+pub mod flood;
 pub mod http;
 pub mod load;
 pub mod nats;
 pub mod node;
 pub mod operator;
+pub mod peer;
 pub mod proxy;
 pub mod repo;
 pub mod results;

@@ -51,6 +51,15 @@ impl Nats {
         self.proxy.cut();
     }
 
+    /// [`Nats::cut`] after so many more bytes.
+    pub fn cut_after(&self, bytes: usize) {
+        self.proxy.cut_after(bytes);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.proxy.is_cut()
+    }
+
     pub fn mend(&self) {
         if let Some(server) = &self.server {
             self.proxy.mend(wait_for_port(self.dir.path(), server.id()));

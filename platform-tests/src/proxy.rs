@@ -16,6 +16,26 @@ struct Line {
     target: Option<SocketAddr>,
     open: Vec<TcpStream>,
     closed: bool,
+    /// Bytes that still pass, in both directions together, before it is cut.
+    left: Option<usize>,
+}
+
+impl Line {
+    fn cut(&mut self) {
+        self.target = None;
+        self.left = None;
+        for stream in self.open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How many of these bytes may pass.
+    fn passes(&mut self, bytes: usize) -> usize {
+        let Some(left) = &mut self.left else { return bytes };
+        let passes = bytes.min(*left);
+        *left -= passes;
+        passes
+    }
 }
 
 /// Passes bytes between `addr()` and its target, until it is told not to.
@@ -56,11 +76,16 @@ impl Proxy {
 
     /// Ends every connection and takes no new one, as a pulled cable or a dead server does.
     pub fn cut(&self) {
-        let mut line = self.line.lock().unwrap();
-        line.target = None;
-        for stream in line.open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        self.line.lock().unwrap().cut();
+    }
+
+    /// [`Proxy::cut`] when so many more bytes have passed: in the middle of whatever is said then.
+    pub fn cut_after(&self, bytes: usize) {
+        self.line.lock().unwrap().left = Some(bytes);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.line.lock().unwrap().target.is_none()
     }
 
     pub fn mend(&self, target: SocketAddr) {
@@ -77,7 +102,7 @@ impl Drop for Proxy {
     }
 }
 
-fn join(client: TcpStream, line: &Mutex<Line>) -> io::Result<()> {
+fn join(client: TcpStream, line: &Arc<Mutex<Line>>) -> io::Result<()> {
     let target = line.lock().unwrap().target.ok_or(io::ErrorKind::ConnectionRefused)?;
     let server = TcpStream::connect_timeout(&target, CONNECT_WAIT)?;
     client.set_nodelay(true)?;
@@ -92,15 +117,21 @@ fn join(client: TcpStream, line: &Mutex<Line>) -> io::Result<()> {
         line.open.extend([client, server]);
     }
     for (from, to) in pairs {
-        thread::spawn(move || pump(from, to));
+        let line = line.clone();
+        thread::spawn(move || pump(from, to, &line));
     }
     Ok(())
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+fn pump(mut from: TcpStream, mut to: TcpStream, line: &Mutex<Line>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..n]).is_err() {
+        let passes = line.lock().unwrap().passes(n);
+        if to.write_all(&buffer[..passes]).is_err() {
+            break;
+        }
+        if passes < n {
+            line.lock().unwrap().cut();
             break;
         }
     }
@@ -125,6 +156,19 @@ mod tests {
             }
         });
         addr
+    }
+
+    #[test]
+    fn a_line_is_cut_in_the_middle_of_a_word() {
+        let proxy = Proxy::to(echo());
+        let mut stream = TcpStream::connect(proxy.addr()).unwrap();
+        // Half of the word comes back as well.
+        proxy.cut_after(6);
+        stream.write_all(b"hello").unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert_eq!(answer, b"h");
+        assert!(proxy.is_cut());
     }
 
     #[test]

@@ -52,13 +52,17 @@ fn build_tawi() -> PathBuf {
     dir.join("tawi")
 }
 
+/// Where the scripts of tools/ put the programs of others.
+pub fn tools_dir() -> PathBuf {
+    env::var_os("TAWI_TOOLS_DIR").map_or_else(|| root().join("target/tools"), PathBuf::from)
+}
+
 /// The nats-server to test with: `TAWI_NATS_SERVER`, else what tools/setup-nats put in place, else the one on the PATH.
 pub fn nats_server() -> PathBuf {
     if let Some(path) = env::var_os("TAWI_NATS_SERVER") {
         return path.into();
     }
-    let tools = env::var_os("TAWI_TOOLS_DIR").map_or_else(|| root().join("target/tools"), PathBuf::from);
-    let ours = tools.join("nats-server");
+    let ours = tools_dir().join("nats-server");
     if ours.exists() { ours } else { "nats-server".into() }
 }
 

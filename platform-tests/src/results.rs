@@ -71,6 +71,20 @@ impl Figure {
     }
 }
 
+/// Of what was measured in turn with a peer, the pair whose ratio is the median: the machine is shared.
+pub fn median_pair<T>(mut pairs: Vec<(T, T)>, of: impl Fn(&T) -> f64) -> Option<(T, T)> {
+    pairs.sort_by(|a, b| (of(&a.0) / of(&a.1)).total_cmp(&(of(&b.0) / of(&b.1))));
+    let middle = pairs.len() / 2;
+    pairs.into_iter().nth(middle)
+}
+
+/// How many pairs there were, and how far apart their ratios.
+pub fn spread<T>(pairs: &[(T, T)], of: impl Fn(&T) -> f64) -> String {
+    let ratios = pairs.iter().map(|(ours, theirs)| of(ours) / of(theirs));
+    let (low, high) = ratios.fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(ratio), high.max(ratio)));
+    format!("median of {} pairs in turn, ratios {low:.2} to {high:.2}", pairs.len())
+}
+
 /// All figures of one run; written after each, so that a bench that breaks off leaves what it has.
 #[derive(Debug)]
 pub struct Results {
@@ -123,6 +137,13 @@ impl Default for Results {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_pair_is_one_that_was_measured() {
+        let pairs = vec![(9.0, 3.0), (1.0, 1.0), (4.0, 2.0)];
+        assert_eq!(spread(&pairs, |rate| *rate), "median of 3 pairs in turn, ratios 1.00 to 3.00");
+        assert_eq!(median_pair(pairs, |rate| *rate), Some((4.0, 2.0)));
+    }
 
     #[test]
     fn with_a_peer_the_goal_is_for_the_ratio() {

@@ -97,6 +97,12 @@ async fn rate(mut run: impl AsyncFnMut() -> usize) -> f64 {
     count as f64 / begin.elapsed().as_secs_f64()
 }
 
+/// Processor time of this process so far.
+fn processor_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// The pair whose ratio is the median.
 fn median(mut pairs: Vec<(f64, f64)>) -> (f64, f64) {
     pairs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
@@ -169,8 +175,8 @@ fn call(results: &mut Results) {
     results.add(figure.beside("a bare wasmtime loop", theirs).note(note));
 }
 
-/// Calls of the bare loop on two threads.
-fn bare_on_two_cores(name: &str) -> f64 {
+/// Calls of the bare loop on two threads, each in an instance of its own or all of a thread in one.
+fn bare_on_two_cores(name: &str, reused: bool) -> f64 {
     let floor = one_core().block_on(Floor::open());
     let bare = Arc::new(Bare::new(&floor.engine.wasm(), &guest(name)));
     let event = Event { seq: 7, body: reading("device1", "temp", "21.5") };
@@ -178,12 +184,19 @@ fn bare_on_two_cores(name: &str) -> f64 {
         .map(|_| {
             let (bare, event) = (bare.clone(), event.clone());
             std::thread::spawn(move || {
-                one_core().block_on(rate(async || {
-                    for _ in 0..200 {
-                        bare.call(&event).await;
-                    }
-                    200
-                }))
+                one_core().block_on(async {
+                    let mut one = bare.instance().await;
+                    let run = rate(async || {
+                        for _ in 0..200 {
+                            match reused {
+                                true => one.call(&event).await,
+                                false => bare.call(&event).await,
+                            }
+                        }
+                        200
+                    });
+                    run.await
+                })
             })
         })
         .collect();
@@ -231,7 +244,7 @@ fn through(ledger: impl FnOnce(&Path) -> LedgerConfig, manifest: &str, names: &[
 
 /// One state write and one message for each event, everything durable.
 fn event(results: &mut Results) {
-    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores(GUEST))).collect();
+    let pairs: Vec<(f64, f64)> = (0..3).map(|_| (through(embedded, MANIFEST, &["own"]), bare_on_two_cores(GUEST, false))).collect();
     let note = spread(&pairs);
     let (ours, theirs) = median(pairs);
     let figure = Figure::at_least("event through the embedded ledger, two cores", ours, "1/s", 0.4);

@@ -1,7 +1,16 @@
 //! The node's clock, read in one place: rooms are told the time, except where a wait begins here.
+//!
+//! For tests of a clock that is set: `TAWI_CLOCK=FILE` in the environment names a file with the microseconds by which this clock is
+//! ahead of the system's. Without it that costs one load.
 
 use crate::model::Micros;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+static AHEAD: OnceLock<Option<PathBuf>> = OnceLock::new();
 
 pub fn now() -> Micros {
     #[cfg(test)]
@@ -9,7 +18,15 @@ pub fn now() -> Micros {
         return time;
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    let now = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    Micros(now.saturating_add(ahead()))
+}
+
+/// A file that is not there, or is being written, says nothing.
+fn ahead() -> i64 {
+    let file = AHEAD.get_or_init(|| std::env::var_os("TAWI_CLOCK").map(PathBuf::from));
+    let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

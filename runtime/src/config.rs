@@ -51,7 +51,15 @@ pub struct NodeLimits {
     pub guest_memory_bytes_max: Option<usize>,
     /// Below this much free disk, readings are refused before the disk is full.
     pub disk_free_bytes_min: u64,
+    /// So much of the log is kept for a function that is behind, on top of what `log_retention` keeps for everybody; then it is paused.
+    pub lag_bytes_max: u64,
 }
+
+/// A function that is behind may take so much of the disk from the others: at a hundred sensors that send once a minute, more than
+/// three months on top of `log-retention`; at a thousand readings a second, four hours.
+pub const LAG_BYTES_MAX_DEFAULT: u64 = 4 << 30;
+/// A function that is well is never so far behind, however short `log-retention` is: some thousand readings.
+pub const LAG_BYTES_MAX_MIN: u64 = 1 << 20;
 
 /// One source of config: every value may be missing. Names are those of the file.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -77,6 +85,7 @@ pub struct DraftLimits {
     pub calls_max: Option<usize>,
     pub guest_memory_bytes_max: Option<usize>,
     pub disk_free_bytes_min: Option<u64>,
+    pub lag_bytes_max: Option<u64>,
 }
 
 /// One mistake: where, and what about it.
@@ -122,6 +131,7 @@ impl Draft {
                 calls_max: self.limits.calls_max.or(other.limits.calls_max),
                 guest_memory_bytes_max: self.limits.guest_memory_bytes_max.or(other.limits.guest_memory_bytes_max),
                 disk_free_bytes_min: self.limits.disk_free_bytes_min.or(other.limits.disk_free_bytes_min),
+                lag_bytes_max: self.limits.lag_bytes_max.or(other.limits.lag_bytes_max),
             },
             new_admin_token: self.new_admin_token || other.new_admin_token,
         }
@@ -196,12 +206,16 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         calls_max: draft.limits.calls_max.unwrap_or(256),
         guest_memory_bytes_max: draft.limits.guest_memory_bytes_max,
         disk_free_bytes_min: draft.limits.disk_free_bytes_min.unwrap_or(64 << 20),
+        lag_bytes_max: draft.limits.lag_bytes_max.unwrap_or(LAG_BYTES_MAX_DEFAULT),
     };
     if !(1..=1_000).contains(&limits.calls_max) {
         found("limits.calls-max", format!("{} is not within 1 and 1,000", limits.calls_max));
     }
     if limits.guest_memory_bytes_max.is_some_and(|bytes| bytes < MEMORY_BYTES_DEFAULT) {
         found("limits.guest-memory-bytes-max", format!("is less than one call may have by default, {MEMORY_BYTES_DEFAULT}"));
+    }
+    if limits.lag_bytes_max < LAG_BYTES_MAX_MIN {
+        found("limits.lag-bytes-max", format!("is less than {LAG_BYTES_MAX_MIN}: functions that are well would be paused"));
     }
     if !mistakes.is_empty() {
         return Err(ConfigErrors(mistakes));
@@ -277,10 +291,11 @@ mod tests {
             [limits]
             calls-max = 0
             guest-memory-bytes-max = 1024
+            lag-bytes-max = 1024
         "#;
         let errors = check(Draft::from_toml(file).unwrap()).unwrap_err();
         let keys: Vec<_> = errors.0.iter().map(|e| e.key).collect();
-        let limits = ["limits.calls-max", "limits.guest-memory-bytes-max"];
+        let limits = ["limits.calls-max", "limits.guest-memory-bytes-max", "limits.lag-bytes-max"];
         let others = ["data", "listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
         assert_eq!(keys, others.into_iter().chain(limits).collect::<Vec<_>>());
         assert!(errors.to_string().contains("`kafka://x` is neither `embedded` nor"), "{errors}");

@@ -12,8 +12,12 @@ use crate::{
     identity::{IdentityError, Tokens, node_secret},
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
-    model::{AppId, Event, Micros, NewEvent, Seq, Subject, Tenant},
-    server::{self, ForgetSource, Redeploy, Rooms, listen::Doorway, run::Runs},
+    model::{AppId, Event, NewEvent, Subject, Tenant},
+    server::{
+        self, ForgetSource, Redeploy, Rooms,
+        listen::Doorway,
+        run::{Doors, Runs},
+    },
     shutdown::Tasks,
     telemetry::Metrics,
 };
@@ -26,6 +30,9 @@ use std::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+mod upkeep;
+use upkeep::Upkeep;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -72,8 +79,6 @@ pub struct Node {
 
 /// How long requests that run may take to end when the node stops.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often events that nobody needs any more are dropped from the log, and old partitions from the history.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Binds the port and opens every room of the config. Nothing runs yet.
@@ -171,14 +176,14 @@ impl Node {
     }
 
     /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
-    pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Router {
+    pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Doors {
         let runs = Runs { dispatch: self.dispatch.clone(), tokens: self.tokens.clone(), tenant: self.config.tenant.clone() };
         let api = server::observed(server::router(rooms).merge(more), self.metrics.clone());
-        server::run::before(api, Arc::new(runs))
+        Doors { api, runs: Arc::new(runs) }
     }
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
-    pub async fn run(self, router: Router, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
+    pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
         let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
@@ -201,9 +206,16 @@ impl Node {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());
             async move { reconciler.run(stop).await }
         });
-        control.start("trim", trim(ledger.clone(), history.clone(), devices.clone(), config.clone(), deploys));
+        let upkeep = Upkeep {
+            ledger: ledger.clone(),
+            dispatch: dispatch.clone(),
+            history: history.clone(),
+            devices: devices.clone(),
+            config: config.clone(),
+        };
+        control.start("trim", upkeep.run(deploys));
         ready();
-        serve(listener, router, stop, stopping).await;
+        serve(listener, doors, stop, stopping).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {
@@ -308,61 +320,16 @@ async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
 }
 
 /// Until the requests under way when `stop` came have ended, for [`DRAIN`] at most.
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, stopping: CancellationToken) {
-    let overdue = async {
+async fn serve(listener: TcpListener, doors: Doors, stop: CancellationToken, stopping: CancellationToken) {
+    let long = async {
         stop.cancelled().await;
         stopping.cancel();
-        tokio::time::sleep(DRAIN).await;
+        std::future::pending().await
     };
     tokio::select! {
-        () = server::listen::serve(listener, router, Doorway::default(), stop.clone()) => {}
-        () = overdue => tracing::warn!("requests that did not end within {DRAIN:?} are cut off"),
+        () = server::listen::serve_and_drain(listener, doors, Doorway::default(), stop.clone(), DRAIN) => {}
+        () = long => {}
     }
-}
-
-async fn trim(ledger: Ledger, history: History, devices: Devices, config: NodeConfig, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(TRIM_EVERY) => {}
-        }
-        let now = clock::now();
-        let keep = Micros(now.0 - i64::try_from(config.log_retention.as_micros()).unwrap_or(i64::MAX));
-        let followed = history.position().min(devices.position());
-        match oldest_since(&ledger, keep) {
-            Ok(below) if below.min(followed) > ledger.first() => {
-                if let Err(error) = ledger.trim(below.min(followed)).await {
-                    tracing::warn!(error = crate::telemetry::chain(&error), "old events stay in the log for now");
-                }
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(error = crate::telemetry::chain(&error), "can't read the log's beginning"),
-        }
-        retain(&history, &config, now).await;
-    }
-}
-
-async fn retain(history: &History, config: &NodeConfig, now: Micros) {
-    let Some(kept) = config.history_retention else { return };
-    let before = Micros(now.0 - i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-    let history = history.clone();
-    match tokio::task::spawn_blocking(move || history.retain(before)).await {
-        Ok(Ok(0)) => {}
-        Ok(Ok(dropped)) => tracing::info!(dropped, "old partitions of the history are gone"),
-        Ok(Err(error)) => tracing::warn!(error = crate::telemetry::chain(&error), "old history stays for now"),
-        Err(error) => tracing::error!(%error, "dropping old history panicked"),
-    }
-}
-
-/// The first sequence received at or after `time`, found by halving: the log is in the order of receipt.
-fn oldest_since(ledger: &Ledger, time: Micros) -> Result<Seq, LedgerError> {
-    let (mut low, mut high) = (ledger.first(), *ledger.head().borrow() + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let old = ledger.event(middle)?.is_none_or(|event| event.received < time);
-        (low, high) = if old { (middle + 1, high) } else { (low, middle) };
-    }
-    Ok(low)
 }
 
 #[cfg(test)]

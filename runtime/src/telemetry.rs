@@ -72,6 +72,12 @@ pub struct Metrics {
     pub function_lag: Family<FunctionLabels, Gauge>,
     /// Of those, the ones that wait for a retry, or behind one.
     pub function_parked: Family<FunctionLabels, Gauge>,
+    /// Bytes of the log behind what a function has settled without a gap.
+    pub function_behind: Family<FunctionLabels, Gauge>,
+    /// 1 for a function that is paused, absent for the others.
+    pub function_paused: Family<FunctionLabels, Gauge>,
+    /// Events that were dropped from the log while it was paused, until somebody has taken note.
+    pub function_lost: Family<FunctionLabels, Gauge>,
     pub dead_letters: Gauge,
     pub history_lag_events: Gauge,
     pub ledger_head: Gauge,
@@ -172,6 +178,13 @@ impl Metrics {
             ),
             function_lag: series!("function_lag_events", "Events a function has yet to settle, parked ones included", Family::default()),
             function_parked: series!("function_parked_events", "Events that wait for a retry, or behind one", Family::default()),
+            function_behind: series!("function_behind_bytes", "Bytes of the log that a function has yet to settle", Family::default()),
+            function_paused: series!("function_paused", "Functions that are paused, being too far behind", Family::default()),
+            function_lost: series!(
+                "function_lost_events",
+                "Events dropped while a function was paused, not taken note of",
+                Family::default()
+            ),
             dead_letters: series!("dead_letters", "Dead letters of all apps", Gauge::default()),
             history_lag_events: series!("history_lag_events", "Events not searchable yet", Gauge::default()),
             ledger_head: series!("ledger_head_sequence", "The newest event", Gauge::default()),

@@ -1,6 +1,8 @@
 //! From an event in the log to its effects in the log: real engine, real guests, real embedded ledger.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "dispatch/lag.rs"]
+mod lag;
 mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -205,6 +207,27 @@ async fn a_retry_parks_only_its_own_key() {
     assert_eq!(slow.iter().map(|(_, seq, attempt)| (*seq, *attempt)).collect::<Vec<_>>(), [(1, 3), (2, 1), (3, 1)]);
     assert_eq!(seen[0].0, "quick", "the other device did not wait: {seen:?}");
     assert!(floor.ledger.parked(&function("probe-event", "readings")).unwrap().is_empty());
+}
+
+/// What waits behind a retry is through as soon as that is, often before it was durable that it waited: it is done all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_parked_and_done_within_one_commit_is_not_done_again_after_a_restart() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-event", ECHO).await;
+    let (id, again) = (function("probe-event", "readings"), r#"{"then":"retry","until":2,"after_ms":0}"#);
+    for round in 0..10 {
+        let values = std::iter::once(again).chain(std::iter::repeat_n("1", 19));
+        floor.append(values.map(|value| reading("d", "event", value)).collect()).await;
+        floor.events(Kind::Message, (round + 1) * 20).await;
+    }
+    floor.settled(&id).await;
+    assert_eq!(floor.ledger.parked(&id).unwrap().iter().map(|parked| parked.seq).collect::<Vec<u64>>(), Vec::<u64>::new());
+    let floor = Floor::open_in(floor.crash().await).await;
+    floor.reconciler.round().await;
+    floor.append(vec![reading("d", "event", "1")]).await;
+    floor.events(Kind::Message, 201).await;
+    floor.settled(&id).await;
+    assert_eq!(floor.all(Kind::Message).len(), 201);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

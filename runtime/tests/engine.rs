@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use tawi_runtime::{
-    engine::{Engine, EngineError, EngineOptions, Loaded},
+    engine::{Engine, EngineError, EngineOptions, Loaded, Wasi},
     model::{AppId, Digest, Manifest, Micros, Release, id::default_tenant},
 };
 
@@ -37,7 +37,7 @@ fn load(engine: &Engine, component: &[u8]) -> Result<Loaded, EngineError> {
     let app = AppId::new(default_tenant(), manifest.app.clone());
     let (artifact, created) = (Digest::of(component), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
-    engine.load(&path, app, Arc::new(release))
+    engine.load(Wasi::of(component), &path, app, Arc::new(release))
 }
 
 /// Why no instance of a component of these modules can be made.
@@ -125,13 +125,13 @@ async fn an_engine_that_falls_back_loads_the_same_code_into_another_pool() {
     let (artifact, created) = (Digest::of(&component), Micros(0));
     let release = Release { number: 1, artifact, manifest, commit: String::new(), summary: String::new(), created, rollback_of: None };
     let app = AppId::new(default_tenant(), release.manifest.app.clone());
-    let load = |release: &Release| engine.load(&path, app.clone(), Arc::new(release.clone())).unwrap();
-    let (before, compatibility, pool) = (load(&release), engine.compatibility(), engine.wasm());
+    let load = |release: &Release| engine.load(Wasi::P2, &path, app.clone(), Arc::new(release.clone())).unwrap();
+    let (before, compatibility, pool) = (load(&release), engine.compatibility(Wasi::P2).unwrap(), engine.wasm());
     let fell = engine.fall_back().unwrap();
     assert!(!engine.fall_back().unwrap(), "once is enough");
     let after = load(&release);
     assert_eq!(wasmtime::Engine::same(&pool, &engine.wasm()), !fell);
-    assert_eq!(engine.compatibility(), compatibility, "nothing has to be compiled again");
+    assert_eq!(engine.compatibility(Wasi::P2).unwrap(), compatibility, "nothing has to be compiled again");
     for loaded in [&before, &after] {
         engine.probe(loaded).await.unwrap();
     }

@@ -4,7 +4,9 @@
 mod support;
 
 use bytes::Bytes;
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use std::sync::Arc;
 use support::{Floor, app, function, reading};
 use tawi_runtime::{
     dispatch::{HttpFailure, HttpResponse},
@@ -24,6 +26,24 @@ auth = "public"
 timeout = "5s"
 [grant]
 publish = ["probe.>"]
+"#;
+
+const PLAIN: &str = r#"
+[app]
+name = "plain-http"
+[[on]]
+name = "page"
+http = "/"
+"#;
+
+const HISTORY: &str = r#"
+[app]
+name = "history-page"
+[[on]]
+name = "page"
+http = "/"
+[grant]
+history = true
 "#;
 
 const STATE: &str = r#"
@@ -95,6 +115,32 @@ async fn a_trap_is_a_failure_with_an_id_that_finds_its_log_line() {
     assert!(subjects(&floor).is_empty(), "its effects are dropped");
     let lines = floor.all(Kind::Log);
     assert!(lines.iter().any(|line| line.cause.as_ref().unwrap().call == id), "{id}: {lines:?}");
+}
+
+/// What the handler has done by the time of its head leaves as one piece, which a client can be told the length of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whose_handler_has_returned_has_its_length_and_one_that_streams_has_none() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-http", PROBE).await;
+    floor.deploy("plain-http", PLAIN).await;
+    let whole = ask(&floor, "plain-http", "GET", "/hello", b"", None).await.unwrap();
+    assert_eq!(whole.body().size_hint().exact(), Some("/hello from elsewhere\n".len() as u64));
+    assert_eq!(text(whole).await.unwrap(), "/hello from elsewhere\n");
+    let streams = ask(&floor, "probe-http", "GET", "/stream?pieces=3&bytes=10&wait_ms=50", b"", None).await.unwrap();
+    assert_eq!(streams.body().size_hint().exact(), None);
+    assert_eq!(text(streams).await.unwrap().len(), 30);
+}
+
+/// The handler runs on the task of its client's connection: a panic of the host in it must not end more than the call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_the_host_is_the_failure_of_its_call() {
+    let floor = Floor::open_with_history(Arc::new(|_, _| panic!("the history is in a bad way"))).await;
+    floor.deploy("history-page", HISTORY).await;
+    let Err(HttpFailure::Call { failure, .. }) = ask(&floor, "history-page", "GET", "/", b"", None).await else {
+        panic!("an answer all the same");
+    };
+    assert!(failure.to_string().contains("the host panicked: the history is in a bad way"), "{failure}");
+    assert_eq!(floor.engine.permits_free(), floor.engine.instances_max as usize);
 }
 
 /// Many clients add one to the same key at once: every answer is a different number, and the last one is the count.

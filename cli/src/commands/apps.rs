@@ -1,6 +1,6 @@
 //! Apps, releases, functions.
 
-use super::{Context, ask, text};
+use super::{Context, ask, lag::Lost, text};
 use crate::{
     args::Apps,
     client::segment,
@@ -42,6 +42,9 @@ struct Function {
     lag: Option<u64>,
     parked: Option<u64>,
     dead: Option<u64>,
+    paused: Option<Value>,
+    #[serde(default)]
+    lost: Vec<Lost>,
 }
 
 /// A line of a redeploy: something the build said, or how it ended.
@@ -152,6 +155,13 @@ pub fn functions(context: &Context, app: &str) -> Done {
         let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
         let mut table = Table::new(["FUNCTION", "BEHIND", "PARKED", "DEAD", "BLOCKS AT MOST", "TRIGGER"]).right(&[1, 2, 3, 4]);
         for f in functions {
+            if f.paused.is_some() {
+                eprintln!("{}: paused, being too far behind; `tawi resume {app} {}` lets it go on", f.function, f.function);
+            }
+            let lost: u64 = f.lost.iter().map(|lost| lost.events).sum();
+            if lost > 0 {
+                eprintln!("{}: {lost} events were dropped without it; `tawi lost {app}` has which", f.function);
+            }
             table.row([
                 f.function,
                 number(f.lag),

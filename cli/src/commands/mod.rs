@@ -6,6 +6,7 @@ mod credential;
 mod data;
 mod dead;
 mod devices;
+mod lag;
 mod live;
 mod new;
 mod replay;
@@ -60,6 +61,9 @@ pub fn run(args: Args) -> Done {
         Command::Rollback { app, to } => apps::rollback(&context, &app, to),
         Command::Redeploy { app } => apps::redeploy(&context, &app),
         Command::Functions { app } => apps::functions(&context, &app),
+        Command::Resume { app, function } => lag::resume(&context, &app, &function),
+        Command::Lost { app, function: Some(function), forget: true } => lag::forget(&context, &app, &function),
+        Command::Lost { app, function, .. } => lag::lost(&context, &app, function.as_deref()),
         Command::Logs(logs) => live::logs(&context, logs),
         Command::Subscribe(subscribe) => live::subscribe(&context, subscribe),
         Command::History(history) => data::history(&context, history),

@@ -112,6 +112,29 @@ fn effects_of_a_request_are_committed_with_its_answer() {
     assert_eq!(seen.next()["subject"], "probe.body");
 }
 
+/// WASI 0.3: pushed like any other, beside one of 0.2, and there again after a restart.
+#[test]
+fn a_handler_of_wasi_0_3_is_pushed_and_answers_beside_one_of_0_2() {
+    let (mut node, other) = node_with("probe-http");
+    let app = App::prebuilt("probe-http-p3");
+    app.push(&node);
+    let seen = node.subscribe("probe.>");
+    let client = node.client().with_token(None);
+    let large: Vec<u8> = (0..8 << 20).map(|i: u32| b'a' + (i % 26) as u8).collect();
+    let reply = client.send("POST", &app.run_path("/upper"), &[], &large).expect(200);
+    assert!(reply.body == large.to_ascii_uppercase(), "8 MiB came back as {} other bytes", reply.body.len());
+
+    client.get(&app.run_path("/trap")).problem(500);
+    assert!(client.try_send("GET", &app.run_path("/late-trap"), &[], b"").is_err(), "it was to break off");
+    assert_eq!(client.get(&app.run_path("/late")).expect(200).text(), "some");
+    let subjects: Vec<_> = seen.take(3).iter().map(|e| e["subject"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(subjects, ["probe.head", "probe.head", "probe.body"], "of the one that broke off, what came with its head");
+    client.get(&other.run_path("/request")).expect(200);
+    drop(seen);
+    node.restart();
+    assert_eq!(node.client().get(&app.run_path("/status?code=203")).expect(203).text(), "as told\n");
+}
+
 #[test]
 fn a_repeat_with_its_key_does_nothing_twice() {
     let (node, app) = node_with("probe-state");

@@ -25,3 +25,4 @@ mod retry;
 mod secrets;
 mod state;
 mod tokens;
+mod torture;

@@ -93,11 +93,29 @@ impl Bare {
     }
 
     pub async fn call(&self, event: &Event) {
+        self.instance().await.call(event).await;
+    }
+
+    pub async fn instance(&self) -> Instance {
         let mut store = Store::new(&self.engine, Data::default());
         store.limiter(|data| &mut data.limit);
         store.set_epoch_deadline(1_000);
         let instance = self.pre.instantiate_async(&mut store).await.unwrap();
         let guest = self.indices.load(&mut store, &instance).unwrap();
+        Instance { store, guest }
+    }
+}
+
+/// One that can be called again and again.
+pub struct Instance {
+    store: Store<Data>,
+    guest: event_handler::Guest,
+}
+
+impl Instance {
+    pub async fn call(&mut self, event: &Event) {
+        let Instance { store, guest } = self;
+        store.set_epoch_deadline(1_000);
         let event = event_handler::Event {
             function: "own".to_owned(),
             id: "main-7".to_owned(),
@@ -110,7 +128,8 @@ impl Bare {
             sequence: event.seq,
             attempt: 1,
         };
-        guest.call_handle(&mut store, &event).await.unwrap().unwrap();
-        drop(store.into_data());
+        guest.call_handle(&mut *store, &event).await.unwrap().unwrap();
+        let data = store.data_mut();
+        drop((std::mem::take(&mut data.writes), std::mem::take(&mut data.messages)));
     }
 }

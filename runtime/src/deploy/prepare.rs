@@ -2,7 +2,7 @@
 
 use super::{DeployError, Store, StoreError};
 use crate::{
-    engine::Engine,
+    engine::{Engine, Wasi},
     model::{Digest, Manifest, Micros, Release, Tenant},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -17,7 +17,7 @@ pub fn try_out(
     component: &[u8],
     manifest: &Manifest,
 ) -> Result<(), DeployError> {
-    let path = prepare(store, engine, artifact, || Ok(component.to_vec()))?;
+    let code = prepare(store, engine, artifact, || Ok(component.to_vec()))?;
     let release = Release {
         number: 0,
         artifact: *artifact,
@@ -28,23 +28,39 @@ pub fn try_out(
         rollback_of: None,
     };
     let failed = |source| DeployError::Start { source };
-    let loaded = engine.load(&path, manifest.app_id(tenant), Arc::new(release)).map_err(failed)?;
+    let loaded = engine.load(code.wasi, &code.path, manifest.app_id(tenant), Arc::new(release)).map_err(failed)?;
     tokio::runtime::Handle::current().block_on(engine.probe(&loaded)).map_err(failed)
 }
 
-/// The path of an artifact's precompiled code for this engine; made from `component` when there is none.
+/// Code of an artifact that is ready for an engine.
+pub(super) struct Code {
+    pub wasi: Wasi,
+    pub path: PathBuf,
+}
+
+/// The precompiled code of an artifact, for that of this node's engines which runs it; made from `component` when there is none.
 pub(super) fn prepare(
     store: &Store,
     engine: &Engine,
     artifact: &Digest,
     component: impl FnOnce() -> Result<Vec<u8>, StoreError>,
-) -> Result<PathBuf, DeployError> {
-    let compatibility = engine.compatibility();
-    let path = store.cache_path(artifact, &compatibility);
-    if path.exists() {
-        return Ok(path);
+) -> Result<Code, DeployError> {
+    let compiled = |wasi| -> Result<_, DeployError> {
+        let compatibility = engine.compatibility(wasi).map_err(|source| DeployError::Compile { artifact: *artifact, source })?;
+        let path = store.cache_path(artifact, &compatibility);
+        Ok((compatibility, path.exists().then_some(Code { wasi, path })))
+    };
+    // Asked first, without a look at the component: most are of this kind.
+    if let (_, Some(code)) = compiled(Wasi::P2)? {
+        return Ok(code);
     }
     let component = component().map_err(|source| DeployError::Artifact { artifact: *artifact, source })?;
+    let wasi = Wasi::of(&component);
+    let (compatibility, code) = compiled(wasi)?;
+    if let Some(code) = code {
+        return Ok(code);
+    }
     let code = engine.precompile(&component).map_err(|source| DeployError::Compile { artifact: *artifact, source })?;
-    store.put_cache(artifact, &compatibility, &code).map_err(|source| DeployError::Artifact { artifact: *artifact, source })
+    let path = store.put_cache(artifact, &compatibility, &code).map_err(|source| DeployError::Artifact { artifact: *artifact, source })?;
+    Ok(Code { wasi, path })
 }

@@ -264,9 +264,9 @@ impl Reconciler {
     async fn load(&self, app: AppId, release: Arc<Release>) -> Result<Loaded, DeployError> {
         let (store, engine) = (self.store.clone(), self.engine.clone());
         tokio::task::spawn_blocking(move || {
-            let path = prepare(&store, &engine, &release.artifact, || store.artifact(&release.artifact))?;
+            let code = prepare(&store, &engine, &release.artifact, || store.artifact(&release.artifact))?;
             let failed = |source| DeployError::Load { app: app.clone(), release: release.number, source };
-            engine.load(&path, app.clone(), release.clone()).map_err(failed)
+            engine.load(code.wasi, &code.path, app.clone(), release.clone()).map_err(failed)
         })
         .await?
     }

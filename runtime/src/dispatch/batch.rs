@@ -30,8 +30,7 @@ pub struct Fold {
 pub struct Batch {
     pub writes: Vec<Write>,
     pub events: Vec<NewEvent>,
-    pub settled: Vec<(Arc<Shared>, Seq)>,
-    pub received: Vec<(Arc<Shared>, Micros)>,
+    pub settled: Vec<Settled>,
     pub park: Vec<Parked>,
     pub unpark: Vec<(FunctionId, Seq)>,
     pub dead: Vec<DeadLetter>,
@@ -40,6 +39,28 @@ pub struct Batch {
     pub bytes: usize,
     pub calls: usize,
     pub last: u64,
+}
+
+/// What a batch settles of one consumer. Nothing: its position alone.
+pub struct Settled {
+    pub shared: Arc<Shared>,
+    pub seqs: Vec<Seq>,
+    /// When the events were received that a call has settled.
+    pub received: Vec<Micros>,
+}
+
+impl Batch {
+    pub fn settle(&mut self, (shared, seq): (Arc<Shared>, Seq), received: Option<Micros>) {
+        // Of one consumer mostly, and of some thirty at most.
+        let known = self.settled.iter().rposition(|settled| Arc::ptr_eq(&settled.shared, &shared));
+        let at = known.unwrap_or_else(|| {
+            self.settled.push(Settled { shared, seqs: Vec::new(), received: Vec::new() });
+            self.settled.len() - 1
+        });
+        // 0 stands for "wherever the scan is": a position without an event.
+        self.settled[at].seqs.extend((seq > 0).then_some(seq));
+        self.settled[at].received.extend(received);
+    }
 }
 
 /// A commit that holds the call is durable.

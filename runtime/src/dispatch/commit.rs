@@ -1,26 +1,20 @@
 //! Makes an app's folded calls durable, batch after batch, in the order in which they count.
 
 use super::{
-    batch::{Batch, Durable, Lost},
+    batch::{Batch, Durable, Lost, Settled},
     lane::Lane,
     shared::Shared,
 };
 use crate::{
     clock,
     ledger::{Commit, Done, LedgerError, Op, Outcome, Version},
-    model::{FunctionId, Seq},
+    model::FunctionId,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The first wait before a refused commit is tried again; doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(2);
-
-type Settled = BTreeMap<FunctionId, (Arc<Shared>, BTreeSet<Seq>)>;
 
 /// Runs while the lane has something to commit.
 pub(super) async fn run(lane: Arc<Lane>) {
@@ -42,40 +36,28 @@ fn next(lane: &Lane) -> Option<Batch> {
 
 async fn commit(lane: &Arc<Lane>, batch: Batch) {
     let mut batch = batch;
-    let settled = settled(&mut batch);
+    batch.settled.iter_mut().for_each(|settled| settled.seqs.sort_unstable());
     let mut wait = WAIT_MIN;
-    let op = op(lane, &mut batch, &settled);
+    let op = op(lane, &mut batch);
     loop {
         match lane.ledger.apply(op.clone()).await {
-            Ok(Outcome::Applied { version, .. }) => return durable(lane, batch, settled, version),
-            Ok(Outcome::Duplicate { .. }) => return duplicate(lane, batch, settled, &op).await,
-            Ok(Outcome::Conflict { .. } | Outcome::Missing) => return lost(lane, batch, settled, Lost::Conflict).await,
+            Ok(Outcome::Applied { version, .. }) => return durable(lane, batch, version),
+            Ok(Outcome::Duplicate { .. }) => return duplicate(lane, batch, &op).await,
+            Ok(Outcome::Conflict { .. } | Outcome::Missing) => return lost(lane, batch, Lost::Conflict).await,
             // Nobody outside waits for these calls, and nothing was applied: the same commit again is all there is to do.
             Err(error) if batch.waiters.is_empty() && !matches!(error, LedgerError::Closed) => {
                 tracing::warn!(app = %lane.app, %error, "a commit is tried again");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(WAIT_MAX);
             }
-            Err(error) => return lost(lane, batch, settled, Lost::Ledger(Arc::new(error))).await,
+            Err(error) => return lost(lane, batch, Lost::Ledger(Arc::new(error))).await,
         }
     }
 }
 
-/// The batch's settled events by consumer.
-fn settled(batch: &mut Batch) -> Settled {
-    let mut by_function = Settled::new();
-    for (shared, seq) in batch.settled.drain(..) {
-        let entry = by_function.entry(shared.id.clone()).or_insert_with(|| (shared, BTreeSet::new()));
-        // 0 stands for "wherever the scan is": a position without an event.
-        if seq > 0 {
-            entry.1.insert(seq);
-        }
-    }
-    by_function
-}
-
-fn op(lane: &Lane, batch: &mut Batch, settled: &Settled) -> Op {
-    let done: Vec<Done> = settled.values().map(|(shared, seqs)| shared.tracker.lock().position(&shared.id, seqs)).collect();
+fn op(lane: &Lane, batch: &mut Batch) -> Op {
+    let position = |Settled { shared, seqs, .. }: &Settled| shared.tracker.lock().position(&shared.id, seqs);
+    let done: Vec<Done> = batch.settled.iter().map(position).collect();
     Op::Commit(Commit {
         app: lane.app.clone(),
         // Always: a second node on the same log that settled these events first has moved the version on.
@@ -105,17 +87,17 @@ async fn base(lane: &Lane) -> Version {
     }
 }
 
-fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
+fn durable(lane: &Lane, batch: Batch, version: u64) {
     {
         let mut inner = lane.inner.lock();
         inner.base = version;
         inner.applied(&batch);
     }
     let now = clock::now();
-    for (shared, received) in &batch.received {
-        shared.stats.effects.observe(u64::try_from(now.0.saturating_sub(received.0)).unwrap_or(0));
-    }
-    for (shared, seqs) in settled.into_values() {
+    for Settled { shared, seqs, received } in batch.settled {
+        for received in received {
+            shared.stats.effects.observe(u64::try_from(now.0.saturating_sub(received.0)).unwrap_or(0));
+        }
         shared.tracker.lock().settle(&seqs);
         shared.committed();
     }
@@ -126,7 +108,7 @@ fn durable(lane: &Lane, batch: Batch, settled: Settled, version: u64) {
 }
 
 /// The one call of the batch is a repeat, of a call on another node: who comes again to this one is known before.
-async fn duplicate(lane: &Lane, batch: Batch, settled: Settled, op: &Op) {
+async fn duplicate(lane: &Lane, batch: Batch, op: &Op) {
     let writes = if let Op::Commit(commit) = op { commit.writes.as_slice() } else { &[] };
     let alone = lane.inner.lock().take_back(&batch, writes);
     for waiter in batch.waiters {
@@ -134,26 +116,27 @@ async fn duplicate(lane: &Lane, batch: Batch, settled: Settled, op: &Op) {
     }
     if !alone {
         // What was folded behind it may have read what never was.
-        reset(lane, Vec::new(), settled, &Lost::Conflict).await;
+        reset(lane, Vec::new(), batch.settled, &Lost::Conflict).await;
     }
 }
 
-async fn lost(lane: &Lane, batch: Batch, settled: Settled, why: Lost) {
+async fn lost(lane: &Lane, batch: Batch, why: Lost) {
     if !matches!(why, Lost::Conflict) {
         tracing::warn!(app = %lane.app, error = %why, "calls were not committed and run again");
     }
-    reset(lane, batch.waiters, settled, &why).await;
+    reset(lane, batch.waiters, batch.settled, &why).await;
 }
 
-async fn reset(lane: &Lane, waiters: Vec<tokio::sync::oneshot::Sender<Result<Durable, Lost>>>, settled: Settled, why: &Lost) {
+async fn reset(lane: &Lane, waiters: Vec<tokio::sync::oneshot::Sender<Result<Durable, Lost>>>, settled: Vec<Settled>, why: &Lost) {
     let base = base(lane).await;
     let (others, epoch) = {
         let mut inner = lane.inner.lock();
         (inner.reset(base), inner.epoch)
     };
-    let mut consumers: BTreeMap<FunctionId, Arc<Shared>> = settled.into_iter().map(|(id, (shared, _))| (id, shared)).collect();
+    let mut consumers: BTreeMap<FunctionId, Arc<Shared>> =
+        settled.into_iter().map(|Settled { shared, .. }| (shared.id.clone(), shared)).collect();
     for batch in others {
-        consumers.extend(batch.settled.into_iter().map(|(shared, _)| (shared.id.clone(), shared)));
+        consumers.extend(batch.settled.into_iter().map(|Settled { shared, .. }| (shared.id.clone(), shared)));
         for waiter in batch.waiters {
             let _ = waiter.send(Err(why.clone()));
         }

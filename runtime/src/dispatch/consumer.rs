@@ -4,7 +4,7 @@ use super::{
     App, Context,
     batch::Fold,
     parking::{Parking, Waiting},
-    queues::{Line, Queues},
+    queues::{Line, LineSet, Queues},
     run::{Ended, Item, ParkedItem, Ran, Runner},
     shared::Shared,
     tracker::Tracker,
@@ -16,7 +16,7 @@ use crate::{
     model::{Event, Kind, Micros, Pattern, Seq, manifest::Order},
 };
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -54,7 +54,7 @@ pub(super) struct Consumer {
     pub order: Order,
     pub stop: CancellationToken,
     queues: Queues,
-    busy: HashSet<Line>,
+    busy: LineSet,
     parking: Parking,
     /// Whether a parked event goes before one from the log: they take turns.
     parked_first: bool,
@@ -65,6 +65,8 @@ pub(super) struct Consumer {
     epoch: u64,
     /// The queues no longer match the ledger.
     reset: bool,
+    /// The log is not kept for it: it tries what is parked, and takes nothing from the log.
+    paused: bool,
     /// Times it began since something of it was committed.
     begun: u32,
     flushed: Seq,
@@ -87,13 +89,14 @@ impl Consumer {
             order,
             stop,
             queues: Queues::default(),
-            busy: HashSet::new(),
+            busy: LineSet::default(),
             parking: Parking::default(),
             parked_first: false,
             replays: BTreeSet::new(),
             unparked: HashMap::new(),
             epoch: 0,
             reset: true,
+            paused: false,
             begun: 0,
             flushed: 0,
         }
@@ -181,12 +184,19 @@ impl Consumer {
             _ = head.changed(), if room && !more => {}
             () = freed, if full => {}
             () = self.stop.cancelled(), if !stopping => {}
-            () = tokio::time::sleep(due), if !stopping => self.flush(),
+            () = tokio::time::sleep(due), if !stopping => if self.paused { self.look_up() } else { self.flush() },
         }
     }
 
+    /// Another node may have let it go on.
+    fn look_up(&mut self) {
+        // Not knowing, it stays as it is.
+        self.reset |= self.context.ledger.pause(&self.shared.id).is_ok_and(|pause| pause.is_none());
+    }
+
     fn has_room(&self) -> bool {
-        self.shared.open() < OPEN_MAX
+        !self.paused
+            && self.shared.open() < OPEN_MAX
             && self.queues.bytes() < QUEUED_BYTES_MAX
             && self.parking.count() < PARKED_MAX
             && self.app.lane.has_room()
@@ -201,6 +211,7 @@ impl Consumer {
         // The epoch first: whatever is lost after this makes every fold of the new queues fail.
         let epoch = self.app.lane.inner.lock().epoch;
         let Some(position) = self.context.ledger.position(&self.shared.id)? else { return Ok(false) };
+        self.paused = self.context.ledger.pause(&self.shared.id)?.is_some();
         self.parking = self.read_parking()?;
         *self.shared.tracker.lock() = Tracker::resume(&position);
         self.queues = Queues::default();
@@ -230,7 +241,7 @@ impl Consumer {
 
     fn take_reports(&mut self) {
         let reports = self.shared.reports();
-        self.reset |= reports.lost > self.epoch;
+        self.reset |= reports.lost > self.epoch || reports.moved;
         if reports.committed {
             self.begun = 0;
         }

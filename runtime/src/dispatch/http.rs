@@ -2,7 +2,7 @@
 
 use super::{
     App, Context, Dispatch,
-    answer::{Pace, Whole},
+    answer::{Answer, Pace},
     batch::{Durable, Fold, Lost},
     body::{Kept, Source},
     lane::{Refused, Turn},
@@ -18,15 +18,16 @@ use crate::{
 };
 use bytes::Bytes;
 use http_body::Body;
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::BodyExt;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use wasmtime_wasi_http::WasiBody;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-pub type HttpResponse = http::Response<UnsyncBoxBody<Bytes, BoxError>>;
+pub type HttpResponse = http::Response<Answer>;
 
 /// How long a request waits for a free instance, and before that for one of those that its app may have.
 const PERMIT_WAIT: Duration = Duration::from_secs(10);
@@ -78,7 +79,7 @@ struct Place {
 }
 
 enum Step {
-    Answer(Box<HttpResponse>),
+    Answer(HttpResponse),
     Again,
 }
 
@@ -116,7 +117,7 @@ impl Request {
         let of_app = Arc::new(place(&self.app.http_calls).await?);
         for run in 0..RERUNS_MAX {
             match self.attempt(of_app.clone(), run > 0).await? {
-                Step::Answer(response) => return Ok(*response),
+                Step::Answer(response) => return Ok(response),
                 Step::Again if !self.body.is_whole() => return Err(HttpFailure::Conflict),
                 Step::Again => {}
             }
@@ -128,19 +129,22 @@ impl Request {
         let turn = self.app.lane.begin(alone).await;
         // Only now: a call that waits for its turn holds no instance, which others could use.
         let place = Place { _app: of_app, _node: place(&self.context.http_calls).await? };
-        let permit = in_time(self.context.engine.permit()).await?;
+        let permit = match self.context.engine.try_permit() {
+            Some(permit) => permit,
+            None => in_time(self.context.engine.permit()).await?,
+        };
         let now = clock::now();
         let this = Try { now, repeat: self.is_repeat(now)?, spent: false };
         let loaded = self.app.loaded.load_full();
         let mut responded = self.call(permit, loaded, now);
-        match (&mut responded.head).await {
-            Ok(Head { response: Ok(head), taken }) => self.head(turn, place, responded, head, taken, this).await,
-            Ok(Head { response: Err(code), taken }) => {
-                let error = Failure::Trap(format!("the handler answered with the error {code:?}"));
+        match responded.head().await {
+            Some(Head { response: Ok(head), taken }) => self.head(turn, place, responded, head, taken, this).await,
+            Some(Head { response: Err(code), taken }) => {
+                let error = Failure::Trap(format!("the handler answered with the error {code}"));
                 self.failed(turn, taken, error, this).await
             }
-            Err(_) => {
-                let ended = responded.end.wait().await;
+            None => {
+                let ended = responded.end().await;
                 let taken = responded.collected.lock().take();
                 let none = || Failure::Trap("the handler returned without an answer".into());
                 self.failed(turn, taken, ended.err().unwrap_or_else(none), this).await
@@ -164,11 +168,12 @@ impl Request {
         self: &Arc<Self>,
         mut turn: Turn<'_>,
         place: Place,
-        responded: Responded,
-        head: http::Response<wasmtime_wasi_http::p2::body::HyperOutgoingBody>,
+        mut responded: Responded,
+        head: http::Response<WasiBody>,
         taken: Taken,
         this: Try,
     ) -> Result<Step, HttpFailure> {
+        responded.go_on();
         let fold = self.fold(taken, None, this);
         let spent = fold.dedup.is_some();
         let folded = match self.app.lane.fold_or_check(turn.epoch, fold) {
@@ -189,21 +194,29 @@ impl Request {
             Err(Lost::Ledger(error)) => return Err(HttpFailure::Ledger(error)),
             Err(Lost::Stopped) => return Err(HttpFailure::Stopped),
         };
-        let (ended, end) = oneshot::channel();
-        let (epoch, mark) = (turn.epoch, turn.mark());
-        drop(turn);
-        let pace = Pace::new();
-        let finish = self.clone().finish(place, responded, epoch, Try { repeat, spent, ..this }, pace.clone(), ended);
-        tokio::spawn(async move {
-            let _mark = mark;
-            finish.await;
-        });
         let (mut parts, body) = head.into_parts();
         if repeat {
             parts.headers.insert(DUPLICATE_HEADER, http::HeaderValue::from_static("true"));
         }
-        let body = Whole { body: body.map_err(|error| Box::new(error) as BoxError).boxed_unsync(), end: Some(end), pace };
-        Ok(Step::Answer(Box::new(http::Response::from_parts(parts, body.boxed_unsync()))))
+        let body = match responded.is_done() {
+            true => Answer::of_ended(body),
+            false => self.rest(turn, place, responded, body, Try { repeat, spent, ..this }),
+        };
+        Ok(Step::Answer(http::Response::from_parts(parts, body)))
+    }
+
+    /// Lets the body go while a task sees to the rest of the call.
+    fn rest(self: &Arc<Self>, turn: Turn<'_>, place: Place, responded: Responded, body: WasiBody, this: Try) -> Answer {
+        let (ended, end) = oneshot::channel();
+        let (epoch, mark) = (turn.epoch, turn.mark());
+        drop(turn);
+        let pace = Pace::new();
+        let finish = self.clone().finish(place, responded, epoch, this, pace.clone(), ended);
+        tokio::spawn(async move {
+            let _mark = mark;
+            finish.await;
+        });
+        Answer::of_running(body, end, pace)
     }
 
     /// After the head: waits for the handler, commits the rest. The client learns of a failure by a connection that breaks off.
@@ -217,7 +230,7 @@ impl Request {
         ended: oneshot::Sender<Result<(), String>>,
     ) {
         let failure = tokio::select! {
-            result = responded.end.wait() => result.err().map(|failure| failure.to_string()),
+            result = responded.end() => result.err().map(|failure| failure.to_string()),
             () = pace.stalled(BODY_IDLE) => Some(format!("the client took nothing of it for {BODY_IDLE:?}")),
         };
         let failure = failure.map(|failure| format!("after the answer's head: {failure}"));
@@ -283,6 +296,9 @@ impl Request {
 }
 
 async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, HttpFailure> {
+    if let Ok(place) = places.clone().try_acquire_owned() {
+        return Ok(place);
+    }
     // The semaphores are never closed.
     in_time(places.clone().acquire_owned()).await?.map_err(|_| HttpFailure::Stopped)
 }

@@ -18,7 +18,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
-use tokio::sync::{Notify, RwLock, oneshot};
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, oneshot};
 
 use super::batch::{Batch, Durable, Fold, Lost};
 
@@ -97,8 +97,8 @@ pub struct Mark {
 pub struct Turn<'a> {
     mark: Arc<Mark>,
     pub epoch: u64,
-    _shared: Option<tokio::sync::RwLockReadGuard<'a, ()>>,
-    _alone: Option<tokio::sync::RwLockWriteGuard<'a, ()>>,
+    _shared: Option<RwLockReadGuard<'a, ()>>,
+    _alone: Option<RwLockWriteGuard<'a, ()>>,
 }
 
 impl Lane {
@@ -109,23 +109,39 @@ impl Lane {
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
     pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn<'_> {
+        let alone = alone || self.heat.load(Ordering::Relaxed) > 0;
+        if !alone
+            && let Ok(shared) = self.turns.try_read()
+            && let Some(turn) = self.turn(Some(shared), None)
+        {
+            return turn;
+        }
         loop {
             let room = self.room.notified();
             if self.has_room() {
-                break;
+                let (shared, whole) = match alone {
+                    true => (None, Some(self.turns.write().await)),
+                    false => (Some(self.turns.read().await), None),
+                };
+                if let Some(turn) = self.turn(shared, whole) {
+                    return turn;
+                }
             }
             room.await;
         }
-        let alone = alone || self.heat.load(Ordering::Relaxed) > 0;
-        let (shared, whole) = match alone {
-            true => (None, Some(self.turns.write().await)),
-            false => (Some(self.turns.read().await), None),
-        };
+    }
+
+    /// None while too much is not durable yet.
+    fn turn<'a>(self: &Arc<Lane>, shared: Option<RwLockReadGuard<'a, ()>>, alone: Option<RwLockWriteGuard<'a, ()>>) -> Option<Turn<'a>> {
         let mut inner = self.inner.lock();
+        if inner.pending_bytes >= PENDING_BYTES_MAX {
+            return None;
+        }
         let (epoch, began) = (inner.epoch, inner.clock);
         *inner.running.entry(began).or_default() += 1;
+        drop(inner);
         let mark = Arc::new(Mark { lane: self.clone(), began });
-        Turn { mark, epoch, _shared: shared, _alone: whole }
+        Some(Turn { mark, epoch, _shared: shared, _alone: alone })
     }
 
     /// False while too much is not durable yet.
@@ -294,10 +310,9 @@ impl Inner {
         batch.last = now;
         batch.writes.extend(fold.writes);
         batch.events.extend(fold.events);
-        if let (Some((shared, _)), Some(received)) = (&fold.settled, fold.received) {
-            batch.received.push((shared.clone(), received));
+        if let Some(settled) = fold.settled {
+            batch.settle(settled, fold.received);
         }
-        batch.settled.extend(fold.settled);
         batch.park.extend(fold.park);
         batch.unpark.extend(fold.unpark);
         batch.dead.extend(fold.dead);

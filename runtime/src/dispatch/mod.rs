@@ -9,6 +9,7 @@ mod body;
 mod commit;
 mod consumer;
 mod http;
+mod lag;
 mod lane;
 mod outgoing;
 mod parking;
@@ -112,7 +113,11 @@ impl App {
     }
 
     pub fn http_stats(&self, function: &str) -> Arc<stats::Stats> {
-        self.http_stats.lock().entry(function.to_owned()).or_default().clone()
+        let mut all = self.http_stats.lock();
+        match all.get(function) {
+            Some(stats) => stats.clone(),
+            None => all.entry(function.to_owned()).or_default().clone(),
+        }
     }
 }
 

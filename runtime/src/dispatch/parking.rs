@@ -1,10 +1,10 @@
 //! Events of one consumer that wait: for another try, or behind one of their line that does. Pure; the ledger holds the
 //! truth, and the events themselves: here is what it takes to know whose turn it is, some tens of bytes for each.
 
-use super::queues::Line;
+use super::queues::{Line, LineMap, LineSet};
 use crate::model::{Micros, Seq};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -20,13 +20,13 @@ pub struct Waiting {
 
 #[derive(Debug, Default)]
 pub struct Parking {
-    firsts: HashMap<Line, Waiting>,
+    firsts: LineMap<Waiting>,
     /// The others of lines that have more than one, ascending.
-    behind: HashMap<Line, VecDeque<Waiting>>,
+    behind: LineMap<VecDeque<Waiting>>,
     /// The first of each line that is not out.
     due: BTreeSet<(Micros, Line)>,
     /// Lines whose first was taken and is at work.
-    out: HashSet<Line>,
+    out: LineSet,
     count: usize,
 }
 
@@ -88,7 +88,7 @@ impl Parking {
     /// for longer than `wait_max`: a time behind that is of a clock that was ahead, and has come.
     pub fn take_due(&mut self, now: Micros, wait_max: Duration) -> Option<(Line, Waiting)> {
         let latest = now.plus_millis(u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX));
-        let (due, line) = self.due.first().filter(|(due, _)| *due <= now || *due > latest)?.clone();
+        let (due, line) = *self.due.first().filter(|(due, _)| *due <= now || *due > latest)?;
         self.due.remove(&(due, line));
         let first = *self.firsts.get(&line)?;
         self.out.insert(line);

@@ -165,7 +165,7 @@ impl Runner {
         let Taken { mut effects, logs, logs_dropped, reads } = collected.take();
         // Trying again would come to the same: the event stays as far away from its beginning as it is.
         let result = outcome.result.and_then(|()| origin.refusal(&effects).map_or(Ok(()), |reason| Err(Failure::Reject(reason))));
-        let verdict = verdict(&result, &call, attempts, &function.delivery, now);
+        let verdict = verdict(&result, call, attempts, &function.delivery, now);
         let error = result.as_ref().err().map(ToString::to_string);
         let tail = log_tail(&logs, &verdict);
         let mut fold = Fold { reads, ..Fold::default() };

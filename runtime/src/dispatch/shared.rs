@@ -30,6 +30,8 @@ pub(super) struct Reports {
     pub replayed: Vec<Seq>,
     /// Something of it was committed.
     pub committed: bool,
+    /// It was paused, or is to go on.
+    pub moved: bool,
 }
 
 impl Shared {
@@ -53,6 +55,12 @@ impl Shared {
     /// A dead letter was made a parked event again, durably.
     pub fn replayed(&self, seq: Seq) {
         self.reports.lock().replayed.push(seq);
+        self.wake.notify_one();
+    }
+
+    /// It was paused, or is to go on: durably.
+    pub(super) fn moved(&self) {
+        self.reports.lock().moved = true;
         self.wake.notify_one();
     }
 

@@ -4,7 +4,7 @@ use crate::{
     ledger::{Done, Position},
     model::{FunctionId, Seq},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Everything up to `scanned` was looked at; of that, what is not `done` concerns the consumer and is not durably settled.
 #[derive(Debug, Default)]
@@ -27,6 +27,11 @@ struct Ranges {
 impl Ranges {
     fn holds(&self, seq: Seq) -> bool {
         seq <= self.through || self.above.range(..=seq).next_back().is_some_and(|(_, last)| seq <= *last)
+    }
+
+    /// Whether it holds any of these.
+    fn touches(&self, first: Seq, last: Seq) -> bool {
+        first <= self.through || self.above.range(..=last).next_back().is_some_and(|(_, end)| first <= *end)
     }
 
     fn add(&mut self, first: Seq, last: Seq) {
@@ -82,29 +87,37 @@ impl Tracker {
         self.scanned = self.scanned.max(seq);
     }
 
-    /// The position to commit with these settled.
-    pub fn position(&self, function: &FunctionId, settled: &BTreeSet<Seq>) -> Done {
+    /// The position to commit with these settled, which ascend.
+    pub fn position(&self, function: &FunctionId, settled: &[Seq]) -> Done {
         let mut done = self.done.clone();
-        settled.iter().for_each(|seq| done.add(*seq, *seq));
+        runs(settled).for_each(|(first, last)| done.add(first, last));
         let above = done.above.iter().flat_map(|(first, last)| [*first, *last]).collect();
         Done { function: function.clone(), through: done.through, above }
     }
 
     /// A commit has made these durable.
-    pub fn settle(&mut self, settled: &BTreeSet<Seq>) {
-        for seq in settled.iter().filter(|seq| **seq > 0) {
-            if !self.done.holds(*seq) {
-                self.done.add(*seq, *seq);
-                self.open = self.open.saturating_sub(1);
-            }
+    pub fn settle(&mut self, settled: &[Seq]) {
+        for (first, last) in runs(settled) {
+            let new = match self.done.touches(first, last) {
+                true => (first..=last).filter(|seq| !self.done.holds(*seq)).count(),
+                false => usize::try_from(last - first + 1).unwrap_or(usize::MAX),
+            };
+            self.done.add(first, last);
+            self.open = self.open.saturating_sub(new);
         }
     }
+}
+
+/// First and last of each run of numbers that follow one another.
+fn runs(ascending: &[Seq]) -> impl Iterator<Item = (Seq, Seq)> {
+    ascending.chunk_by(|one, next| one + 1 >= *next).map(|run| (run[0], run[run.len() - 1]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{AppId, Id, id::default_tenant};
+    use std::collections::BTreeSet;
 
     fn function() -> FunctionId {
         let name = |text| Id::new(text).unwrap_or_else(|e| unreachable!("{e}"));
@@ -112,7 +125,7 @@ mod tests {
     }
 
     fn position(tracker: &Tracker, settled: &[Seq]) -> (Seq, Vec<Seq>) {
-        let done = tracker.position(&function(), &settled.iter().copied().collect());
+        let done = tracker.position(&function(), settled);
         (done.through, done.above)
     }
 
@@ -124,7 +137,7 @@ mod tests {
         }
         assert_eq!(position(&tracker, &[]), (1, vec![3, 3, 5, 5, 7, 7, 9, 9]));
         assert_eq!(position(&tracker, &[2, 6]), (3, vec![5, 7, 9, 9]));
-        tracker.settle(&BTreeSet::from([2, 4, 6, 8, 10]));
+        tracker.settle(&[2, 4, 6, 8, 10]);
         assert_eq!(position(&tracker, &[]), (10, vec![]));
     }
 
@@ -157,7 +170,7 @@ mod tests {
                 let (through, above) = position(&tracker, &[*seq]);
                 let holds = |seq: Seq| seq <= through || above.chunks(2).any(|range| (range[0]..=range[1]).contains(&seq));
                 assert!((1..=96).all(|other| holds(other) == (other == *seq || !left.contains(&other))), "{through} {above:?}");
-                tracker.settle(&BTreeSet::from([*seq]));
+                tracker.settle(&[*seq]);
             }
             assert_eq!((position(&tracker, &[]), tracker.open()), ((96, vec![]), 0));
         }

@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineError, Loaded, Permit, TICK, warm::Warm};
 use crate::{
-    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, World, event_handler, value_out},
+    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, World, event_handler, value_out},
     model::{Event, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
 };
 use parking_lot::Mutex;
@@ -165,6 +165,10 @@ impl Loaded {
 /// A store that is looked at each tick: it lets others run, and ends when its time is over or used up.
 fn store(loaded: &Loaded, call: Call) -> Store<Call> {
     let mut store = Store::new(&loaded.core.wasm, call);
+    // Tasks, streams and futures of a guest of WASI 0.3 are in a table of wasmtime's own.
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(RESOURCES_MAX);
+    }
     store.limiter(|call| &mut call.memory);
     // Bounds what is lifted out of the guest, arguments and results alike, each call anew; more is a trap.
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);

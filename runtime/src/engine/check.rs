@@ -1,5 +1,6 @@
 //! Whether a component fits its manifest: imports against grants, exports against triggers. By name, before anything runs.
 
+use super::wasi::HANDLER_P3;
 use crate::model::{
     Manifest,
     manifest::{Grant, Trigger},
@@ -19,7 +20,7 @@ const HTTP: &str = "wasi:http/incoming-handler@0.2.";
 pub(super) fn exports(engine: &Engine, component: &Component) -> Exports {
     let ty = component.component_type();
     let has = |prefix: &str| ty.exports(engine).any(|(name, _)| name.starts_with(prefix));
-    Exports { event: has(EVENT), http: has(HTTP) }
+    Exports { event: has(EVENT), http: has(HTTP) || has(HANDLER_P3) }
 }
 
 /// Every complaint, one a line.
@@ -31,7 +32,9 @@ pub(super) fn fits(engine: &Engine, component: &Component, manifest: &Manifest) 
     for function in &manifest.functions {
         let missing = match function.trigger {
             Trigger::Event { .. } if !exports.event => "tawi:app/event-handler (in Rust: a function with `#[tawi::event]`)",
-            Trigger::Http { .. } if !exports.http => "wasi:http/incoming-handler@0.2 (in Rust: a function with `#[tawi::http]`)",
+            Trigger::Http { .. } if !exports.http => {
+                "wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3 (in Rust: a function with `#[tawi::http]`)"
+            }
             _ => continue,
         };
         complaints.push(format!("[[on]] `{}` needs the component to export {missing}", function.name));

@@ -1,6 +1,6 @@
 //! A wasmtime engine and what every component is linked with.
 
-use super::pool;
+use super::{Wasi, pool};
 use crate::host::{self, Call};
 use wasmtime::{Engine, Result, component::Linker};
 
@@ -12,10 +12,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn open(instances_max: u32, keeps_pages: bool) -> Result<Core> {
-        let wasm = pool::engine(instances_max, keeps_pages)?;
+    pub fn open(wasi: Wasi, instances_max: u32, keeps_pages: bool) -> Result<Core> {
+        let wasm = pool::engine(wasi, instances_max, keeps_pages)?;
         let mut linker = Linker::new(&wasm);
         host::add_to_linker(&mut linker)?;
+        if wasi == Wasi::P3 {
+            host::add_p3_to_linker(&mut linker)?;
+        }
         Ok(Core { wasm, linker, keeps_pages })
     }
 }

@@ -1,26 +1,31 @@
 //! In: components, and messages for them. Out: loaded functions, and what each call asked for, or how it failed.
 //! Never: reads or writes the ledger, retries, knows a route.
 
+mod answer;
 mod call;
 mod check;
+mod concurrent;
 mod core;
 mod http;
 mod machine;
 mod pool;
 mod ticker;
 mod warm;
+mod wasi;
 
 pub use call::{Attempt, Failure, Outcome};
 pub use check::Exports;
 pub use http::{Head, HttpCall, Responded};
 pub use ticker::TICK;
 pub use warm::WARM_MAX;
+pub use wasi::Wasi;
 
 use crate::{
     host::{self, Call, MemoryBudget, NodeSecret, event_handler},
     model::{AppId, Manifest, Release},
 };
 use arc_swap::ArcSwap;
+use concurrent::Second;
 use core::Core;
 use std::{
     path::{Path, PathBuf},
@@ -29,8 +34,9 @@ use std::{
 use ticker::Ticker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use warm::{AllWarms, Warms};
+use wasi::Names;
 use wasmtime::component::{Component, InstancePre};
-use wasmtime_wasi_http::p2::bindings::ProxyIndices;
+use wasmtime_wasi_http::{p2::bindings::ProxyIndices, p3::bindings::ServiceIndices};
 
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -68,6 +74,8 @@ pub enum EngineError {
 #[derive(Clone)]
 pub struct Engine {
     core: Arc<ArcSwap<Core>>,
+    /// For components with a handler of WASI 0.3. Permits and memory are one for both.
+    second: Arc<Second>,
     permits: Arc<Semaphore>,
     ticker: Arc<Ticker>,
     shared: host::Shared,
@@ -88,12 +96,14 @@ pub struct Loaded {
     initial_bytes: usize,
     event: Option<event_handler::GuestIndices>,
     http: Option<ProxyIndices>,
+    /// The HTTP handler, where it is one of WASI 0.3.
+    service: Option<ServiceIndices>,
     warms: Arc<Warms>,
 }
 
 impl Engine {
     pub fn open(options: &EngineOptions) -> Result<Engine, EngineError> {
-        let core = Arc::new(Core::open(options.instances_max, machine::pages_stay()).map_err(EngineError::Setup)?);
+        let core = Arc::new(Core::open(Wasi::P2, options.instances_max, machine::pages_stay()).map_err(EngineError::Setup)?);
         let warms = Arc::new(AllWarms::default());
         let bytes_max = options.guest_memory_bytes_max.unwrap_or_else(machine::guest_memory_bytes_max);
         let idle = warms.clone();
@@ -103,6 +113,7 @@ impl Engine {
         ticker.tick(&core.wasm);
         Ok(Engine {
             core: Arc::new(ArcSwap::new(core)),
+            second: Arc::default(),
             permits: Arc::new(Semaphore::new(options.instances_max as usize)),
             ticker: Arc::new(ticker),
             shared: host::Shared { memory, secret: options.secret.clone() },
@@ -125,15 +136,39 @@ impl Engine {
         if !self.core.load().keeps_pages {
             return Ok(false);
         }
-        let core = Arc::new(Core::open(self.instances_max, false).map_err(EngineError::Setup)?);
-        self.ticker.tick(&core.wasm);
+        let core = self.open_core(Wasi::P2, false)?;
+        self.second.renew(|| self.open_core(Wasi::P3, false))?;
         self.core.store(core);
         Ok(true)
     }
 
+    fn open_core(&self, wasi: Wasi, keeps_pages: bool) -> Result<Arc<Core>, EngineError> {
+        let core = Arc::new(Core::open(wasi, self.instances_max, keeps_pages).map_err(EngineError::Setup)?);
+        self.ticker.tick(&core.wasm);
+        Ok(core)
+    }
+
+    /// The engine that components of this kind run on; the second one is opened here.
+    fn core(&self, wasi: Wasi) -> Result<Arc<Core>, EngineError> {
+        match wasi {
+            Wasi::P2 => Ok(self.core.load_full()),
+            Wasi::P3 => self.second.get(|| self.open_core(Wasi::P3, self.core.load().keeps_pages)),
+        }
+    }
+
+    /// Whether the engine for handlers of WASI 0.3 was opened: not before a component that has one comes.
+    pub fn has_second(&self) -> bool {
+        self.second.is_open()
+    }
+
     /// Whether the component imports only what exists and is granted, and exports what the manifest's entries need.
     pub fn verify(&self, component: &[u8], manifest: &Manifest) -> Result<Exports, EngineError> {
-        let core = self.core.load();
+        let wasi = Wasi::of(component);
+        let early = Names::of(component).complaints(wasi, manifest);
+        if !early.is_empty() {
+            return Err(EngineError::Refused(early));
+        }
+        let core = self.core(wasi)?;
         let component = Component::new(&core.wasm, component).map_err(EngineError::Compile)?;
         let exports = check::fits(&core.wasm, &component, manifest).map_err(EngineError::Refused)?;
         check::share(&component).map_err(EngineError::Refused)?;
@@ -142,25 +177,25 @@ impl Engine {
         Ok(exports)
     }
 
-    /// Machine code for this very engine: its version, its settings, this processor.
+    /// Machine code for the very engine that runs it: its version, its settings, this processor.
     pub fn precompile(&self, component: &[u8]) -> Result<Vec<u8>, EngineError> {
-        self.core.load().wasm.precompile_component(component).map_err(EngineError::Compile)
+        self.core(Wasi::of(component))?.wasm.precompile_component(component).map_err(EngineError::Compile)
     }
 
-    /// Changes whenever precompiled code of another engine can't be used by this one.
-    pub fn compatibility(&self) -> String {
+    /// Changes whenever precompiled code of another engine can't be used by that for components of this kind.
+    pub fn compatibility(&self, wasi: Wasi) -> Result<String, EngineError> {
         use std::hash::{Hash, Hasher};
         // The hash wasmtime offers is of its own hashing scheme; the hasher only has to be the same for each process.
         let mut hasher = std::hash::DefaultHasher::new();
-        self.core.load().wasm.precompile_compatibility_hash().hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        self.core(wasi)?.wasm.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(format!("{:016x}", hasher.finish()))
     }
 
-    /// Loads a release from its precompiled code, which [`Engine::precompile`] of an engine with the same
+    /// Loads a release of this kind from its precompiled code, which [`Engine::precompile`] of an engine with the same
     /// [`Engine::compatibility`] must have written.
-    pub fn load(&self, path: &Path, app: AppId, release: Arc<Release>) -> Result<Loaded, EngineError> {
+    pub fn load(&self, wasi: Wasi, path: &Path, app: AppId, release: Arc<Release>) -> Result<Loaded, EngineError> {
         let failed = |source| EngineError::Load { path: path.to_owned(), source };
-        let core = self.core.load_full();
+        let core = self.core(wasi)?;
         // SAFETY: the file is our own output, in a directory only the node's user can write to, written to a temporary
         // name, synced and renamed, so it is whole; wasmtime itself refuses one of another version or other settings.
         #[allow(unsafe_code)]
@@ -168,7 +203,8 @@ impl Engine {
         let pre = core.linker.instantiate_pre(&component).map_err(failed)?;
         let exports = check::exports(&core.wasm, &component);
         let event = exports.event.then(|| event_handler::GuestIndices::new(&pre)).transpose().map_err(failed)?;
-        let http = exports.http.then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
+        let http = (exports.http && wasi == Wasi::P2).then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
+        let service = (wasi == Wasi::P3).then(|| ServiceIndices::new(&pre)).transpose().map_err(failed)?;
         let initial_bytes = check::share(&component).map_err(EngineError::Refused)?;
         let (most, key) = (self.shared.memory.bytes_max(), "`guest-memory-bytes-max` under [limits] of the node's configuration");
         if initial_bytes > most {
@@ -177,7 +213,7 @@ impl Engine {
             return Err(EngineError::Refused(vec![text]));
         }
         let warms = Warms::of(&self.warms);
-        Ok(Loaded { app, release, core, pre, initial_bytes, event, http, warms })
+        Ok(Loaded { app, release, core, pre, initial_bytes, event, http, service, warms })
     }
 
     /// Waits for room for one more call.
@@ -186,6 +222,11 @@ impl Engine {
             Ok(permit) => permit,
             Err(_) => unreachable!("the engine's semaphore is never closed"),
         }
+    }
+
+    /// Room for one more call, if there is some at once.
+    pub fn try_permit(&self) -> Option<Permit> {
+        self.permits.clone().try_acquire_owned().ok()
     }
 
     pub fn permits_free(&self) -> usize {
@@ -215,7 +256,12 @@ impl Engine {
 }
 
 impl Loaded {
+    /// Whether it is in slots that keep pages from one call to the next.
+    pub fn keeps_pages(&self) -> bool {
+        self.core.keeps_pages
+    }
+
     pub fn exports(&self) -> Exports {
-        Exports { event: self.event.is_some(), http: self.http.is_some() }
+        Exports { event: self.event.is_some(), http: self.http.is_some() || self.service.is_some() }
     }
 }

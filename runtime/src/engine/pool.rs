@@ -1,6 +1,7 @@
 //! The engine's settings: a pool of instances sized for the node, or instances on demand where there is no address space.
 
 use super::{
+    Wasi,
     check::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX},
     warm::WARM_MAX,
 };
@@ -10,22 +11,28 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 /// Memory of a slot that stays mapped between calls. Only worth it where the kernel can tell which pages are dirty.
 const KEEP_BYTES: usize = 1 << 20;
 
-pub(super) fn engine(instances_max: u32, keeps_pages: bool) -> Result<Engine> {
-    match Engine::new(&config(Some(pooling(instances_max, keeps_pages)))) {
+/// One call in the engine for WASI 0.3 runs on one stack at a time, and leaves one behind for each component instance in it that waits;
+/// each of those has at least one core instance.
+const STACKS_PER_CALL: u32 = CORE_INSTANCES_MAX;
+/// Stacks in all, whatever the number of permits: each takes two of the 65,530 mappings that the kernel grants a process.
+const STACKS_MAX: u32 = 8_192;
+
+pub(super) fn engine(wasi: Wasi, instances_max: u32, keeps_pages: bool) -> Result<Engine> {
+    match Engine::new(&config(wasi, Some(pooling(wasi, instances_max, keeps_pages)))) {
         Ok(engine) => Ok(engine),
         // Each slot reserves 4 GiB of addresses; a small board's kernel has not enough of them.
         Err(error) => {
             tracing::warn!(%error, "no address space for a pool of instances, they are made on demand");
-            Engine::new(&config(None))
+            Engine::new(&config(wasi, None))
         }
     }
 }
 
-fn config(pool: Option<PoolingAllocationConfig>) -> Config {
+fn config(wasi: Wasi, pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
-    // Handlers of WASI 0.3 would need it; it costs every call some microseconds (issue of the engine).
-    config.concurrency_support(false);
+    // Only handlers of WASI 0.3 need it, and it costs every call some microseconds.
+    config.concurrency_support(wasi == Wasi::P3);
     config.epoch_interruption(true);
     config.memory_init_cow(true);
     config.max_wasm_stack(512 << 10);
@@ -36,9 +43,12 @@ fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     config
 }
 
-fn pooling(instances_max: u32, keeps_pages: bool) -> PoolingAllocationConfig {
-    // Those that wait for another call hold no permit, and need a place of their own.
-    let instances = instances_max + WARM_MAX;
+fn pooling(wasi: Wasi, instances_max: u32, keeps_pages: bool) -> PoolingAllocationConfig {
+    let (instances, stacks) = match wasi {
+        // Those that wait for another call hold no permit, and need a place of their own.
+        Wasi::P2 => (instances_max + WARM_MAX, instances_max + WARM_MAX),
+        Wasi::P3 => (instances_max, instances_max.saturating_mul(STACKS_PER_CALL).min(STACKS_MAX).max(instances_max)),
+    };
     let mut pool = PoolingAllocationConfig::new();
     // As much for every permit as one component may have: who holds a permit finds room, whatever the others are made of. A core
     // instance costs nothing until it is made; a memory reserves addresses, so there are few.
@@ -46,7 +56,7 @@ fn pooling(instances_max: u32, keeps_pages: bool) -> PoolingAllocationConfig {
         .total_core_instances(instances * CORE_INSTANCES_MAX)
         .total_memories(instances * MEMORIES_MAX)
         .total_tables(instances * TABLES_MAX)
-        .total_stacks(instances)
+        .total_stacks(stacks)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)

@@ -9,9 +9,11 @@ mod config;
 pub mod fetch;
 mod history;
 mod keyvalue;
+mod link;
 mod log;
 mod memory;
 mod meter;
+mod p3;
 mod publish;
 mod secrets;
 mod state;
@@ -30,7 +32,7 @@ use std::{
     sync::{Arc, LazyLock},
     time::Instant,
 };
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -64,9 +66,11 @@ pub mod bindings {
 pub use bindings::exports::tawi::app::event_handler;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub use clock::NodeSecret;
+pub use link::add_to_linker;
 pub(crate) use log::cut;
 pub use memory::{CallMemory, MemoryBudget, MemoryRefusal, TABLE_ELEMENTS_MAX};
 pub use meter::{Meter, Metered};
+pub use p3::add_p3_to_linker;
 
 /// What a call may look at. Dispatch gives the ledger's state with pending writes over it; a health check gives nothing.
 pub trait World: Send + Sync {
@@ -224,6 +228,11 @@ impl Collected {
         }
     }
 
+    /// Whether there is something to commit since the last [`Collected::take`].
+    pub fn has_more(&self) -> bool {
+        !self.effects.is_empty() || !self.logs.is_empty() || self.logs_dropped > 0
+    }
+
     /// Takes what there is to commit now. Reads stay, for what comes later may rest on them too.
     pub fn take(&mut self) -> Taken {
         self.log_bytes = 0;
@@ -360,54 +369,6 @@ impl WasiHttpView for Call {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
     }
-}
-
-/// Names the type of the host's data to the generated bindings.
-struct Tawi;
-
-impl HasData for Tawi {
-    type Data<'a> = &'a mut Call;
-}
-
-/// Everything a guest can ever be linked with. What it was granted is checked at push (`engine::check`) and, for patterns, at each call.
-pub fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-    use bindings::{tawi::app, wasi};
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    add_cli_and_filesystem(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    app::types::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    app::publish::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    app::command::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    app::state::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    app::history::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    app::secrets::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    wasi::config::store::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    wasi::logging::logging::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    wasi::keyvalue::store::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    wasi::keyvalue::atomics::add_to_linker::<_, Tawi>(linker, |call| call)?;
-    wasi::keyvalue::batch::add_to_linker::<_, Tawi>(linker, |call| call)
-}
-
-/// What the proxy world leaves out and the standard libraries of every language import all the same: an empty environment, an
-/// empty filesystem, an exit that ends the call.
-fn add_cli_and_filesystem(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
-    use wasmtime_wasi::{
-        cli::{WasiCli, WasiCliView},
-        filesystem::{WasiFilesystem, WasiFilesystemView},
-        random::WasiRandom,
-    };
-    cli::environment::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    cli::exit::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    cli::terminal_input::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    cli::terminal_output::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    cli::terminal_stdin::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    cli::terminal_stdout::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    cli::terminal_stderr::add_to_linker::<Call, WasiCli>(linker, Call::cli)?;
-    random::insecure::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<Call, WasiRandom>(linker, |call| call.ctx().ctx.random())?;
-    filesystem::types::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)?;
-    filesystem::preopens::add_to_linker::<Call, WasiFilesystem>(linker, Call::filesystem)
 }
 
 /// A value of the contract as one of the model, checked.

@@ -38,6 +38,9 @@ pub(super) fn backup(view: &View, to: &Path) -> Result<(), LedgerError> {
         copy_table(txn, &copy, tables::INTAKE)?;
         copy_table(txn, &copy, tables::BATCHES)?;
         copy_table(txn, &copy, tables::FENCES)?;
+        copy_table(txn, &copy, tables::lag::SIZES)?;
+        copy_table(txn, &copy, tables::lag::PAUSED)?;
+        copy_table(txn, &copy, tables::lag::LOST)?;
         copy_table(txn, &copy, tables::META)
     })?;
     drop(copy);

@@ -251,6 +251,30 @@ impl Ledger {
         self.0.view.functions()
     }
 
+    /// Whether a consumer is paused, and since when.
+    pub fn pause(&self, function: &FunctionId) -> Result<Option<Paused>, LedgerError> {
+        self.0.view.pause(function)
+    }
+
+    pub fn paused(&self) -> Result<Vec<(FunctionId, Paused)>, LedgerError> {
+        self.0.view.paused()
+    }
+
+    /// What functions lost while they were paused and nobody has taken note of, each function's in order.
+    pub fn lost(&self, app: Option<&AppId>) -> Result<Vec<(FunctionId, Lost)>, LedgerError> {
+        self.0.view.lost(app)
+    }
+
+    /// Bytes of the events from `from` on and before `end`, as they lie in the log. Events that an earlier Tawi has logged count nothing.
+    pub fn log_bytes(&self, from: Seq, end: Seq) -> Result<u64, LedgerError> {
+        self.0.view.log_bytes(from, end)
+    }
+
+    /// Where the log would have to begin for its events before `below` to take no more than `bytes_max`.
+    pub fn reaches_back(&self, below: Seq, bytes_max: u64) -> Result<Seq, LedgerError> {
+        self.0.view.reaches_back(below, bytes_max)
+    }
+
     /// All that wait for a consumer, ascending by sequence.
     pub fn parked(&self, function: &FunctionId) -> Result<Vec<Parked>, LedgerError> {
         self.0.view.parked(function)

@@ -37,9 +37,28 @@ pub enum Op {
         function: FunctionId,
         seq: Seq,
     },
-    /// Drops events below `below` that every consumer has passed, the oldest [`TRIM_EVENTS_MAX`] of them at most.
+    /// Drops events below `below` that every consumer has passed that is not paused, the oldest [`TRIM_EVENTS_MAX`] of them at most.
+    /// What a paused one has not settled of them is noted as [`Lost`].
     Trim {
         below: Seq,
+    },
+    /// The log is not kept for a consumer any more that has not come as far as `behind`. The version of its app moves on, so that
+    /// what it has under way does not count.
+    Pause {
+        function: FunctionId,
+        behind: Seq,
+        now: Micros,
+        /// Goes into the log with it.
+        said: Vec<NewEvent>,
+    },
+    /// A paused consumer goes on, with the oldest event that is there.
+    Resume {
+        function: FunctionId,
+        said: Vec<NewEvent>,
+    },
+    /// Somebody has taken note of all that a function lost.
+    ForgetLost {
+        function: FunctionId,
     },
 }
 
@@ -97,7 +116,7 @@ pub struct Done {
     pub function: FunctionId,
     /// The new watermark: every event up to here is settled. Never goes back.
     pub through: Seq,
-    /// Settled events above the watermark, the whole set, ascending: replaces the stored one.
+    /// Settled events above the watermark, the whole set as first and last of each range, ascending: replaces the stored one.
     pub above: Vec<Seq>,
 }
 
@@ -141,7 +160,7 @@ pub enum Outcome {
     Duplicate { seqs: Vec<Seq> },
     /// The app's state is at `version`, not at the commit's base. Nothing was done.
     Conflict { version: Version },
-    /// No such dead letter, or none to replay it to.
+    /// No such dead letter, or none to replay it to; nothing to pause, to resume or to forget.
     Missing,
 }
 
@@ -149,7 +168,40 @@ pub enum Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     pub through: Seq,
+    /// First and last of each settled range above it.
     pub above: Vec<Seq>,
+}
+
+/// A consumer that the log is not kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Paused {
+    pub since: Micros,
+    /// It had settled everything up to here, and perhaps some above.
+    pub through: Seq,
+}
+
+/// Events that were dropped from the log while a consumer that had not settled them was paused.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lost {
+    pub from: Seq,
+    /// The last of them.
+    pub to: Seq,
+    /// How many of those between were not settled. The ledger does not know which of them concern the function.
+    pub events: u64,
+    pub bytes: u64,
+    /// When the first and the last were received.
+    pub received_from: Micros,
+    pub received_to: Micros,
+    /// When the pause began in which they were dropped.
+    pub paused: Micros,
+}
+
+impl Lost {
+    /// Both as one, `later` behind this.
+    pub(super) fn and(self, later: &Lost) -> Lost {
+        let (events, bytes) = (self.events + later.events, self.bytes + later.bytes);
+        Lost { to: later.to, events, bytes, received_to: later.received_to, paused: later.paused, ..self }
+    }
 }
 
 impl Op {
@@ -172,6 +224,7 @@ impl Op {
                         + SMALL * commit.unpark.len()
                         + commit.dedup.as_ref().map_or(0, |d| d.key.len())
                 }
+                Op::Pause { said, .. } | Op::Resume { said, .. } => events(said),
                 _ => SMALL,
             }
     }

@@ -4,7 +4,7 @@
 //! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
 
 use super::{
-    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, TRIM_EVENTS_MAX, Version,
+    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, Version,
     jetstream::Stamp,
     record::{self, Repeat},
 };
@@ -12,6 +12,8 @@ use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+pub(super) mod lag;
 
 type Bytes = &'static [u8];
 
@@ -74,6 +76,8 @@ pub(super) struct Changed {
 }
 
 pub(super) struct Tables<'t> {
+    /// For tables that few operations touch: opening one takes time.
+    txn: &'t WriteTransaction,
     meta: Table<'t, &'static str, u64>,
     log: Table<'t, u64, Bytes>,
     state: Table<'t, Bytes, Bytes>,
@@ -88,6 +92,7 @@ pub(super) struct Tables<'t> {
     fences: Table<'t, &'static str, u64>,
     next: Seq,
     first: Seq,
+    logged_bytes: u64,
     events: Vec<Arc<Event>>,
     buffer: Vec<u8>,
 }
@@ -103,7 +108,9 @@ impl<'t> Tables<'t> {
         let meta = txn.open_table(META).map_err(failed)?;
         let number = |key: &str| Ok::<_, LedgerError>(meta.get(key).map_err(failed)?.map(|n| n.value()));
         let (next, first) = (number(NEXT)?.unwrap_or(1), number(FIRST)?.unwrap_or(1));
+        let logged_bytes = number(lag::LOGGED_BYTES)?.unwrap_or(0);
         Ok(Tables {
+            txn,
             meta,
             log: txn.open_table(LOG).map_err(failed)?,
             state: txn.open_table(STATE).map_err(failed)?,
@@ -118,6 +125,7 @@ impl<'t> Tables<'t> {
             fences: txn.open_table(FENCES).map_err(failed)?,
             next,
             first,
+            logged_bytes,
             events: Vec::new(),
             buffer: Vec::new(),
         })
@@ -125,7 +133,7 @@ impl<'t> Tables<'t> {
 
     /// Writes the counters; what it returns holds once the transaction is committed.
     pub(super) fn finish(mut self) -> Result<Changed, LedgerError> {
-        for (key, value) in [(NEXT, self.next), (FIRST, self.first)] {
+        for (key, value) in [(NEXT, self.next), (FIRST, self.first), (lag::LOGGED_BYTES, self.logged_bytes)] {
             self.meta.insert(key, value).map_err(failed)?;
         }
         Ok(Changed { events: self.events, next: self.next, first: self.first })
@@ -167,6 +175,9 @@ impl<'t> Tables<'t> {
             Op::ReplayDead { function, seq, now } => self.replay_dead(function, seq, now),
             Op::DropDead { function, seq } => self.drop_dead(&function, seq),
             Op::Trim { below } => self.trim(below),
+            Op::Pause { function, behind, now, said } => self.pause(&function, behind, now, said),
+            Op::Resume { function, said } => self.resume(&function, said),
+            Op::ForgetLost { function } => self.forget_lost(&function),
         }
     }
 
@@ -289,7 +300,9 @@ impl<'t> Tables<'t> {
         for body in events {
             let seq = self.next;
             let bytes = record::encode(&mut self.buffer, &body)?;
+            let size = bytes.len();
             self.log.insert(seq, bytes).map_err(failed)?;
+            self.count(seq, size)?;
             self.events.push(Arc::new(Event { seq, body }));
             seqs.push(seq);
             self.next += 1;
@@ -348,6 +361,7 @@ impl<'t> Tables<'t> {
     fn unregister(&mut self, function: &FunctionId) -> Result<Outcome, LedgerError> {
         let key = record::function_key(function);
         self.consumers.remove(key.as_slice()).map_err(failed)?;
+        self.forget_pauses(&key, false)?;
         let end = record::prefix_end(&key).unwrap_or_default();
         let waiting = self.parked.extract_from_if::<&[u8], _>(key.as_slice()..end.as_slice(), |_, _| true).map_err(failed)?;
         for row in waiting {
@@ -369,6 +383,7 @@ impl<'t> Tables<'t> {
         for table in [&mut self.state, &mut self.consumers, &mut self.parked, &mut self.dead] {
             remove_prefix(table, &key)?;
         }
+        self.forget_pauses(&key, true)?;
         let version = self.versions.get(key.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
         self.versions.insert(key.as_slice(), version).map_err(failed)?;
         Ok(Outcome::Applied { seqs: Vec::new(), version })
@@ -388,20 +403,6 @@ impl<'t> Tables<'t> {
     fn drop_dead(&mut self, function: &FunctionId, seq: Seq) -> Result<Outcome, LedgerError> {
         let gone = self.dead.remove(record::function_seq_key(function, seq).as_slice()).map_err(failed)?;
         Ok(if gone.is_some() { done() } else { Outcome::Missing })
-    }
-
-    fn trim(&mut self, below: Seq) -> Result<Outcome, LedgerError> {
-        let mut end = below.min(self.next);
-        for entry in self.consumers.iter().map_err(failed)? {
-            let position: Position = record::decode("a consumer's position", entry.map_err(failed)?.1.value())?;
-            end = end.min(position.through + 1);
-        }
-        end = end.min(self.first + TRIM_EVENTS_MAX);
-        if end > self.first {
-            self.log.retain_in(self.first..end, |_, _| false).map_err(failed)?;
-            self.first = end;
-        }
-        Ok(done())
     }
 }
 

@@ -1,10 +1,10 @@
 //! The view: everything that can be asked of a ledger, in one redb file, with the tail of the log in memory.
 
 use super::{
-    DeadLetter, LedgerError, Parked, Position, Version,
+    DeadLetter, LedgerError, Lost, Parked, Paused, Position, Version,
     disk::Disk,
     record,
-    tables::{self, Changed, Tables},
+    tables::{self, Changed, Tables, lag},
     tail::Tail,
 };
 use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
@@ -36,6 +36,8 @@ pub(super) struct View {
     pub(super) heads: Option<parking_lot::Mutex<Vec<watch::Sender<Seq>>>>,
 }
 
+type Sizes = redb::ReadOnlyTable<u64, u64>;
+type Log = redb::ReadOnlyTable<u64, &'static [u8]>;
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 fn failed<E: Into<redb::Error>>(error: E) -> LedgerError {
@@ -275,6 +277,47 @@ impl View {
         })
     }
 
+    pub(super) fn pause(&self, function: &FunctionId) -> Result<Option<Paused>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(lag::PAUSED).map_err(failed)?;
+            let found = table.get(record::function_key(function).as_slice()).map_err(failed)?;
+            found.map(|bytes| record::decode("a pause", bytes.value())).transpose()
+        })
+    }
+
+    pub(super) fn paused(&self) -> Result<Vec<(FunctionId, Paused)>, LedgerError> {
+        self.read(|txn| {
+            let table = txn.open_table(lag::PAUSED).map_err(failed)?;
+            let row = |key: &[u8], value: &[u8]| Ok((record::function_of(key)?, record::decode("a pause", value)?));
+            rows_after(&table, &[], None, usize::MAX, row)
+        })
+    }
+
+    pub(super) fn lost(&self, app: Option<&AppId>) -> Result<Vec<(FunctionId, Lost)>, LedgerError> {
+        let prefix = app.map(record::app_key).unwrap_or_default();
+        self.read(|txn| {
+            let table = txn.open_table(lag::LOST).map_err(failed)?;
+            let row = |key: &[u8], value: &[u8]| Ok((record::function_of(key)?, record::decode("a lost range", value)?));
+            rows_after(&table, &prefix, None, usize::MAX, row)
+        })
+    }
+
+    pub(super) fn log_bytes(&self, from: Seq, end: Seq) -> Result<u64, LedgerError> {
+        self.sizes(|sizes, log| Ok(lag::bytes_before(sizes, log, end)?.saturating_sub(lag::bytes_before(sizes, log, from)?)))
+    }
+
+    pub(super) fn reaches_back(&self, below: Seq, bytes_max: u64) -> Result<Seq, LedgerError> {
+        let first = self.first();
+        self.sizes(|sizes, log| lag::reaches_back(sizes, log, first, below, bytes_max))
+    }
+
+    fn sizes<T>(&self, ask: impl FnOnce(&Sizes, &Log) -> Result<T, redb::StorageError>) -> Result<T, LedgerError> {
+        self.read(|txn| {
+            let (sizes, log) = (txn.open_table(lag::SIZES).map_err(failed)?, txn.open_table(tables::LOG).map_err(failed)?);
+            ask(&sizes, &log).map_err(failed)
+        })
+    }
+
     pub(super) fn parked(&self, function: &FunctionId) -> Result<Vec<Parked>, LedgerError> {
         self.read(|txn| {
             let table = txn.open_table(tables::PARKED).map_err(failed)?;
@@ -368,6 +411,7 @@ fn prepare(database: &Database) -> Result<Changed, LedgerError> {
             return Err(LedgerError::Format(format!("a ledger of format `{other}`: this Tawi knows `{known}`")));
         }
     }
+    tables.prepare_lag()?;
     let changed = tables.finish()?;
     txn.commit().map_err(|e| LedgerError::storage(doing, e.into()))?;
     Ok(changed)

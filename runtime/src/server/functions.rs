@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     identity::Action,
+    ledger::Lost,
     model::{
         AppId, FunctionId,
         manifest::{Auth, Function, Order, Trigger},
@@ -31,6 +32,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> 
 fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
     let app = known(state, app)?;
     let Some(release) = state.store.current(&app) else { return Ok(json!([])) };
+    let lost = state.ledger.lost(Some(&app))?;
     let dead = state.ledger.dead(Some(&app), None, DEAD_COUNTED_MAX)?;
     let show = |function: &Function| -> Result<Value, Problem> {
         let mut shown = json!({ "function": function.name, "trigger": words(&function.trigger) });
@@ -45,11 +47,30 @@ fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
             };
             shown["parked"] = parked.into();
             shown["lag"] = lag(state, &id).map_or(Value::Null, |behind| (behind + parked as u64).into());
+            shown["behind_bytes"] = behind_bytes(state, &id)?.into();
+            shown["paused"] = state.ledger.pause(&id)?.map_or(Value::Null, |pause| super::lag::paused(&pause));
+            shown["lost"] = lost_to(&lost, &id);
             shown["dead"] = dead.iter().filter(|letter| letter.function == id).count().into();
         }
         Ok(shown)
     };
-    release.manifest.functions.iter().map(show).collect()
+    let mut all = release.manifest.functions.iter().map(show).collect::<Result<Vec<Value>, Problem>>()?;
+    // What a function lost does not go with it.
+    let mut gone: Vec<&FunctionId> = lost.iter().map(|(id, _)| id).collect();
+    gone.retain(|id| release.manifest.function(id.function.as_str()).is_none());
+    gone.dedup();
+    all.extend(gone.iter().map(|id| json!({ "function": id.function, "trigger": "not in the app any more", "lost": lost_to(&lost, id) })));
+    Ok(all.into())
+}
+
+fn lost_to(lost: &[(FunctionId, Lost)], id: &FunctionId) -> Value {
+    lost.iter().filter(|(of, _)| of == id).map(|(_, lost)| super::lag::lost(lost)).collect()
+}
+
+/// Bytes of the log behind what it has settled without a gap.
+fn behind_bytes(state: &AppState, id: &FunctionId) -> Result<Option<u64>, Problem> {
+    let Some(position) = state.ledger.position(id)? else { return Ok(None) };
+    Ok(Some(state.ledger.log_bytes(position.through + 1, *state.ledger.head().borrow() + 1)?))
 }
 
 fn words(trigger: &Trigger) -> String {

@@ -37,6 +37,7 @@ pub async fn status(State(state): State<AppState>, caller: Caller) -> Result<Jso
     if caller.may(Action::Read).is_ok() {
         let head = *state.ledger.head().borrow();
         let (reasons, dead) = blocking(&state, |state| Ok(((state.unready)(), state.ledger.dead_count()?))).await?;
+        let (paused, lost) = blocking(&state, |state| Ok((state.ledger.paused()?.len(), state.ledger.lost(None)?))).await?;
         status["ready"] = if reasons.is_empty() { "yes".into() } else { reasons.join("; ").into() };
         status["ledger"] = match &state.config.ledger {
             crate::config::LedgerChoice::Embedded => "embedded".into(),
@@ -48,6 +49,8 @@ pub async fn status(State(state): State<AppState>, caller: Caller) -> Result<Jso
         status["history_behind"] = head.saturating_sub(state.history.position()).into();
         status["apps"] = state.store.apps().iter().filter(|app| app.tenant == caller.0.tenant).count().into();
         status["dead_letters"] = dead.into();
+        status["paused_functions"] = paused.into();
+        status["lost_events"] = lost.iter().map(|(_, lost)| lost.events).sum::<u64>().into();
         status["up_seconds"] = state.started.elapsed().as_secs().into();
     }
     Ok(Json(status))

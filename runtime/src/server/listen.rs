@@ -2,12 +2,11 @@
 
 use crate::model::limit::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_SECONDS_MAX};
 use axum::{Router, body::Body};
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use futures::FutureExt;
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -18,6 +17,17 @@ use tower::ServiceExt;
 
 /// Before the next try when a connection can't be taken, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who answers what comes in by a door.
+pub trait Behind: Clone + Send + Sync + 'static {
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send + 'static;
+}
+
+impl Behind for Router {
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send + 'static {
+        self.clone().oneshot(request).map(|answer| answer.unwrap_or_else(|never| match never {}))
+    }
+}
 
 /// What a door of this node allows.
 #[derive(Debug, Clone, Copy)]
@@ -35,13 +45,13 @@ impl Default for Doorway {
 
 /// Serves until `stop`, then until the requests under way have ended. Dropped, it cuts them off. Who comes when all
 /// connections are taken waits in the system's queue until one ends.
-pub async fn serve(listener: TcpListener, router: Router, doorway: Doorway, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, behind: impl Behind, doorway: Doorway, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(doorway.connections));
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
             (stream, place) = accept(&listener, &places) => {
-                open.spawn(connection(stream, router.clone(), doorway.head, stop.clone(), place));
+                open.spawn(connection(stream, behind.clone(), doorway.head, stop.clone(), place));
             }
             Some(ended) = open.join_next() => note(ended),
             () = stop.cancelled() => break,
@@ -50,6 +60,18 @@ pub async fn serve(listener: TcpListener, router: Router, doorway: Doorway, stop
     drop(listener);
     while let Some(ended) = open.join_next().await {
         note(ended);
+    }
+}
+
+/// [`serve`], and `drain` after `stop` an end to what is left.
+pub async fn serve_and_drain(listener: TcpListener, behind: impl Behind, doorway: Doorway, stop: CancellationToken, drain: Duration) {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        () = serve(listener, behind, doorway, stop.clone()) => {}
+        () = overdue => tracing::warn!("requests that did not end within {drain:?} are cut off"),
     }
 }
 
@@ -75,11 +97,11 @@ fn is_of_the_other_end(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn connection(stream: TcpStream, router: Router, head: Duration, stop: CancellationToken, _place: Option<OwnedSemaphorePermit>) {
+async fn connection(stream: TcpStream, behind: impl Behind, head: Duration, stop: CancellationToken, _place: Option<OwnedSemaphorePermit>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers of a connection may wait");
     }
-    let service = TowerToHyperService::new(router.map_request(|request: http::Request<Incoming>| request.map(Body::new)));
+    let service = service_fn(|request| behind.answer(request).map(Ok::<_, Infallible>));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD_BYTES_MAX);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -236,5 +258,25 @@ mod tests {
         leave.cancel();
         assert!(answer.await.unwrap().ends_with("done"));
         door.served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_end_is_cut_off_when_the_time_for_it_is_over() {
+        let (entered, mut inside) = tokio::sync::mpsc::unbounded_channel();
+        let endless = Router::new().route(
+            "/",
+            get(move || async move {
+                entered.send(()).unwrap();
+                std::future::pending::<&str>().await
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let served = tokio::spawn(serve_and_drain(listener, endless, Doorway::default(), stop.clone(), Duration::from_millis(20)));
+        let answer = tokio::spawn(rest(say(addr, WHOLE).await));
+        inside.recv().await.unwrap();
+        stop.cancel();
+        served.await.unwrap();
+        assert_eq!(answer.await.unwrap(), "");
     }
 }

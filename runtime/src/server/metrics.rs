@@ -38,6 +38,19 @@ fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {
     // An app that was deleted leaves no series behind.
     metrics.function_lag.clear();
     metrics.function_parked.clear();
+    metrics.function_behind.clear();
+    metrics.function_paused.clear();
+    metrics.function_lost.clear();
+    for (function, position) in state.ledger.functions()? {
+        let bytes = state.ledger.log_bytes(position.through + 1, head + 1)?;
+        metrics.function_behind.get_or_create(&labels(&function)).set(signed(bytes));
+    }
+    for (function, _) in state.ledger.paused()? {
+        metrics.function_paused.get_or_create(&labels(&function)).set(1);
+    }
+    for (function, lost) in state.ledger.lost(None)? {
+        metrics.function_lost.get_or_create(&labels(&function)).inc_by(signed(lost.events));
+    }
     let mut figures = Vec::new();
     for consumer in state.dispatch.consumers() {
         let labels = labels(&consumer.id);

@@ -14,6 +14,7 @@ mod event;
 mod functions;
 mod health;
 mod history;
+mod lag;
 pub mod listen;
 mod logs;
 mod metrics;
@@ -148,6 +149,8 @@ fn app() -> Router<AppState> {
         .route("/rollback", post(releases::rollback))
         .route("/redeploy", post(redeploy::redeploy))
         .route("/functions", get(functions::list))
+        .route("/functions/{function}/resume", post(lag::resume))
+        .route("/functions/{function}/lost", delete(lag::forget))
         .route("/logs", get(logs::logs))
         .route("/state", get(state::list))
         .route("/state/{*key}", get(state::get))

@@ -3,6 +3,7 @@
 use super::{
     Problem,
     auth::{Caller, identify},
+    listen::Behind,
     request::idempotency_key,
 };
 use crate::{
@@ -20,9 +21,10 @@ use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header},
-    middleware,
     response::IntoResponse,
 };
+use futures::future::Either;
+use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 
@@ -39,45 +41,48 @@ const CALL_KEY_DIGITS: usize = 32;
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The app a request is for, and the path it gets; none when the request is for the node's own API.
-pub fn target<B>(request: &Request<B>) -> Option<(String, String)> {
+pub fn target<B>(request: &Request<B>) -> Option<(&str, &str)> {
     let path = request.uri().path();
     if let Some(rest) = path.strip_prefix("/run/") {
-        let (app, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        return Some((app.to_owned(), format!("/{rest}")));
+        return Some(rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash)));
     }
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok())?;
     let name = host.split(':').next().unwrap_or(host).strip_suffix(".localhost")?;
-    Some((name.to_owned(), path.to_owned()))
+    Some((name, path))
 }
 
-/// Requests for functions go to them, by path or by host name; all others to `api`.
-pub fn before(api: Router, runs: Arc<Runs>) -> Router {
-    let choose = move |request: Request<Body>, next: middleware::Next| {
-        let runs = runs.clone();
-        async move {
-            match target(&request) {
-                Some((app, path)) => runs.serve(app, path, request).await,
-                None => next.run(request).await,
-            }
+/// What is behind the node's door: functions, by path or by host name, and for all other requests the API. A function's request
+/// passes none of the API's layers.
+#[derive(Clone)]
+pub struct Doors {
+    pub api: Router,
+    pub runs: Arc<Runs>,
+}
+
+impl Behind for Doors {
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Body>> + Send + 'static {
+        if target(&request).is_none() {
+            return Either::Right(self.api.answer(request));
         }
-    };
-    // A router of its own around it: a layer of the inner one would only see requests that the API has a route for.
-    Router::new().fallback_service(api).layer(middleware::from_fn(choose))
+        let runs = self.runs.clone();
+        Either::Left(async move { runs.serve(request).await })
+    }
 }
 
 impl Runs {
     /// Answers a request for a function.
-    pub async fn serve(&self, app: String, path: String, request: Request<Body>) -> Response<Body> {
-        match self.run(app, path, request).await {
+    pub async fn serve(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.run(request).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         }
     }
 
-    async fn run(&self, name: String, path: String, mut request: Request<Body>) -> Result<Response<Body>, Problem> {
-        let app = self.app(&name)?;
+    async fn run(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Problem> {
+        let (name, path) = target(&request).ok_or_else(|| Problem::bad_request("the request names no app".to_owned()))?;
+        let app = self.app(name)?;
         let release = app.loaded.load().release.clone();
-        let plain = plain(&path).ok_or_else(|| {
+        let plain = plain(path).ok_or_else(|| {
             Problem::bad_request(format!("`{path}` has a `.` or `..` in it, which functions may read in different ways")).field("path")
         })?;
         let function = route(&release.manifest, &plain)
@@ -86,15 +91,22 @@ impl Runs {
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
             self.check(request.headers(), &app.id.app)?;
         }
-        let who = identify(request.headers(), &self.tokens).ok();
+        let shows = request.headers().contains_key(header::AUTHORIZATION);
+        let who = shows.then(|| identify(request.headers(), &self.tokens).ok()).flatten();
+        check_length(request.headers())?;
+        let key = idempotency_key(request.headers())?;
+        let key = key.map(|key| call_key(who.as_ref().map(|who| who.token.as_str()), request.method(), path, request.uri().query(), key));
+        let uri = match request.uri().query() {
+            Some(query) => Uri::try_from(format!("{path}?{query}")),
+            None => Uri::try_from(path),
+        };
+        let uri = uri.map_err(|e| Problem::bad_request(format!("the path can't be handed on: {e}")))?;
+        readdress(&mut request, app.id.app.as_str(), uri)?;
         // A token opens the node's door; what is behind it has no business with it, on a public route either.
         if who.is_some() {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
-        check_length(request.headers())?;
-        let key = idempotency_key(request.headers())?;
-        let key = key.map(|key| call_key(who.as_ref().map(|who| who.token.as_str()), request.method(), &path, request.uri().query(), key));
-        readdress(&mut request, &name, &path)?;
+        let live = app.clone();
         match self.dispatch.serve(app, function, key, request).await {
             // 101 would hand the connection over to a function that is done with it.
             Ok(response) if response.status().is_informational() || response.status().as_u16() > 599 => Err(Problem::new(
@@ -104,7 +116,7 @@ impl Runs {
                 format!("the function answered with the status {}, which ends no request", response.status().as_u16()),
             )),
             Ok(response) => Ok(response.map(Body::new)),
-            Err(failure) => Err(problem(&name, &failure)),
+            Err(failure) => Err(problem(live.id.app.as_str(), &failure)),
         }
     }
 
@@ -171,16 +183,16 @@ fn check_length(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Gives the request the path the function knows, and an authority, which HTTP/1.0 clients leave out.
-fn readdress(request: &mut Request<Body>, app: &str, path: &str) -> Result<(), Problem> {
-    let bad = |what: String| Problem::bad_request(what);
+fn readdress<B>(request: &mut Request<B>, app: &str, uri: Uri) -> Result<(), Problem> {
+    let value = |text: String| HeaderValue::try_from(text).map_err(|e| Problem::bad_request(e.to_string()));
     let under = request.uri().path().starts_with("/run/");
-    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let uri: Uri = format!("{path}{query}").parse().map_err(|e| bad(format!("the path can't be handed on: {e}")))?;
     *request.uri_mut() = uri;
-    let host = HeaderValue::from_str(&format!("{app}.localhost")).map_err(|e| bad(e.to_string()))?;
-    request.headers_mut().entry(header::HOST).or_insert(host);
-    let prefix = if under { HeaderValue::from_str(&format!("/run/{app}")) } else { Ok(HeaderValue::from_static("")) };
-    request.headers_mut().insert(FORWARDED_PREFIX, prefix.map_err(|e| bad(e.to_string()))?);
+    let headers = request.headers_mut();
+    if !headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, value(format!("{app}.localhost"))?);
+    }
+    let prefix = if under { value(format!("/run/{app}"))? } else { HeaderValue::from_static("") };
+    headers.insert(FORWARDED_PREFIX, prefix);
     Ok(())
 }
 
@@ -213,7 +225,8 @@ mod tests {
     use super::*;
 
     fn target_of(host: &str, path: &str) -> Option<(String, String)> {
-        target(&Request::builder().uri(path).header("host", host).body(()).unwrap())
+        let request = Request::builder().uri(path).header("host", host).body(()).unwrap();
+        target(&request).map(|(app, path)| (app.to_owned(), path.to_owned()))
     }
 
     #[test]

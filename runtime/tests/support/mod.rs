@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tawi_runtime::{
     clock,
     deploy::{Draft, Reconciler, Store},
-    dispatch::Dispatch,
+    dispatch::{Dispatch, HistorySource},
     engine::{Engine, EngineOptions},
     host::HistoryPage,
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op, Outcome},
@@ -51,6 +51,13 @@ pub fn reading(device: &str, sensor: &str, value: &str) -> NewEvent {
     NewEvent::reading(&default_tenant(), &device, &sensor, now, now, Value::json(value).unwrap())
 }
 
+/// Resident memory of this process in bytes: of a test binary with one test in it, that test's.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 impl Floor {
     pub async fn open() -> Floor {
         Floor::open_in(tempfile::tempdir().unwrap()).await
@@ -62,9 +69,22 @@ impl Floor {
     }
 
     pub async fn open_on(dir: tempfile::TempDir, config: LedgerConfig) -> Floor {
+        Floor::open_with(dir, config, EngineOptions { instances_max: 32, ..EngineOptions::default() }).await
+    }
+
+    pub async fn open_with(dir: tempfile::TempDir, config: LedgerConfig, options: EngineOptions) -> Floor {
+        Floor::open_of(dir, config, options, Arc::new(|_, _| Box::pin(async { Ok(HistoryPage::default()) }))).await
+    }
+
+    pub async fn open_with_history(history: HistorySource) -> Floor {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        Floor::open_of(dir, config, EngineOptions { instances_max: 32, ..EngineOptions::default() }, history).await
+    }
+
+    async fn open_of(dir: tempfile::TempDir, config: LedgerConfig, options: EngineOptions, history: HistorySource) -> Floor {
         let ledger = Ledger::open(&config).await.unwrap();
-        let engine = Engine::open(&EngineOptions { instances_max: 32, ..EngineOptions::default() }).unwrap();
-        let history = Arc::new(|_, _| -> futures::future::BoxFuture<'static, _> { Box::pin(async { Ok(HistoryPage::default()) }) });
+        let engine = Engine::open(&options).unwrap();
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
         let store = Store::open(&dir.path().join("deploy")).unwrap();
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
@@ -158,6 +178,19 @@ impl Floor {
         tokio::time::timeout(Duration::from_secs(60), wait)
             .await
             .unwrap_or_else(|_| panic!("the function never had {count} events parked"));
+    }
+
+    /// Waits until there are so many dead letters.
+    pub async fn counts_dead(&self, count: u64) {
+        let mut head = self.ledger.head();
+        let wait = async {
+            // A commit without events leaves the log's end where it is, so the head alone does not tell.
+            while self.ledger.dead_count().unwrap() < count {
+                let _ = tokio::time::timeout(Duration::from_millis(20), head.changed()).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        waited.unwrap_or_else(|_| panic!("waited for {count} dead letters, saw {:?}", self.ledger.dead_count()));
     }
 
     /// Stops as a crash would: without a word to the ledger. The folder stays.

@@ -457,9 +457,13 @@ fn lane_of(op: &Op) -> Lane {
         Op::Append(_) | Op::Trim { .. } => Lane::Append,
         Op::Commit(commit) => Lane::App(commit.app.clone()),
         Op::DeleteApp { app } => Lane::App(app.clone()),
-        Op::Register { function, .. } | Op::Unregister { function } | Op::ReplayDead { function, .. } | Op::DropDead { function, .. } => {
-            Lane::App(function.app.clone())
-        }
+        Op::Register { function, .. }
+        | Op::Unregister { function }
+        | Op::ReplayDead { function, .. }
+        | Op::DropDead { function, .. }
+        | Op::Pause { function, .. }
+        | Op::Resume { function, .. }
+        | Op::ForgetLost { function } => Lane::App(function.app.clone()),
     }
 }
 

@@ -37,6 +37,12 @@ macro_rules! all_stories {
             a_dead_letter_is_replayed_or_dropped_once
             a_consumer_starts_where_it_was_registered
             trim_drops_nothing_that_a_consumer_has_before_it
+            a_paused_consumer_holds_nothing_and_what_it_loses_is_known
+            what_was_under_way_when_a_consumer_was_paused_does_not_count
+            who_has_caught_up_is_not_paused
+            a_lost_range_stays_until_somebody_takes_note
+            a_range_is_remembered_for_each_pause_up_to_a_number
+            the_size_of_the_log_is_known_from_any_event_on
             a_deleted_app_is_gone_and_its_calls_conflict
             a_ledger_reopened_is_the_same
             a_backup_opens_as_the_ledger
@@ -47,6 +53,8 @@ macro_rules! all_stories {
     };
 }
 pub(super) use {all_stories, conformance};
+
+pub(super) use super::lag::*;
 
 pub async fn an_append_is_numbered_without_gaps(place: &impl Place) {
     let ledger = place.open().await;
@@ -364,6 +372,10 @@ async fn fill(ledger: &Ledger) {
         ledger.apply(Op::Commit(op)).await.unwrap();
     }
     ledger.trim(3).await.unwrap();
+    let g = function("b", "on");
+    ledger.apply(Op::Register { function: g.clone(), start: 2 }).await.unwrap();
+    ledger.apply(Op::Pause { function: g, behind: 20, now: Micros(7), said: vec![] }).await.unwrap();
+    ledger.trim(5).await.unwrap();
 }
 
 pub async fn a_ledger_reopened_is_the_same(place: &impl Place) {

@@ -5,6 +5,7 @@ mod conformance;
 mod embedded;
 pub(crate) mod floor;
 mod jetstream;
+mod lag;
 mod nats;
 pub(crate) mod sim;
 
@@ -79,6 +80,8 @@ pub(crate) fn picture(ledger: &Ledger) -> String {
         let version = ledger.version(&function.app).unwrap();
         writeln!(text, "{function} {position:?} {:?} {version} {state:?}", ledger.parked(&function).unwrap()).unwrap();
     }
-    writeln!(text, "{:?}", ledger.dead(None, None, usize::MAX).unwrap()).unwrap();
+    writeln!(text, "paused {:?} lost {:?}", ledger.paused().unwrap(), ledger.lost(None).unwrap()).unwrap();
+    let size = ledger.log_bytes(ledger.first(), *ledger.head().borrow() + 1).unwrap();
+    writeln!(text, "{size} bytes {:?}", ledger.dead(None, None, usize::MAX).unwrap()).unwrap();
     text
 }

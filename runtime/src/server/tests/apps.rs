@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 const MANIFEST: &str = "[app]\nname = \"fridge\"\n[[on]]\nname = \"warm\"\nsubject = \"reading.*.temp\"\n[config]\nlimit = \"8\"\n";
 
 /// A release that loads, of a component that is never called here.
-fn release(node: &Node, summary: &str) {
+pub fn release(node: &Node, summary: &str) {
     release_of(node, summary, "");
 }
 

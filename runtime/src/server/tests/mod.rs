@@ -3,6 +3,7 @@
 mod apps;
 mod backup;
 mod ingest;
+mod lag;
 mod live;
 mod who;
 

@@ -2,6 +2,8 @@
 //!
 //! `bench [NAME …]` runs those whose name holds one of the words; without words, all.
 
+mod http;
+
 use serde_json::Value;
 use std::{
     fs,
@@ -23,7 +25,15 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 5] = [("idle", idle), ("latency", latency), ("throughput", throughput), ("restart", restart), ("push", push)];
+const ALL: [Bench; 7] = [
+    ("idle", idle),
+    ("latency", latency),
+    ("throughput", throughput),
+    ("restart", restart),
+    ("push", push),
+    ("http", http::fresh),
+    ("http-reused", http::reused),
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
