@@ -19,8 +19,10 @@
 //! | a batch that a later one has passed is answered and not sent again | nothing comes to rest (nodes, 1) |
 //! | a step of the view that may be in its file is taken back | the applier panics (disk, 34) |
 //!
-//! Not found within 400 histories: applying a batch that was given up and comes late all the same, and reads while the view is
-//! being brought up to date again; the ledger's own tests have those.
+//! | a batch that was given up and comes late is applied | twice (nodes, 218) |
+//! | a line is ready while something of it runs | another order (disk, 256) |
+//!
+//! Not found within some hundred histories: reads while a view is being brought up to date again. In a history nobody reads just then.
 //!
 //! `TAWI_SIM_HISTORIES` is how many histories a test runs, `TAWI_SIM_SEED` runs the one of that seed and prints what happened in it.
 
