@@ -31,6 +31,7 @@ impl Answer<WasiBody> {
         (async move { tells.await.unwrap_or(Err(Error::ConnectionTerminated)) }, told)
     }
 
+    #[allow(clippy::new_ret_no_self)]
     pub fn new(body: WasiBody, told: oneshot::Sender<Result<(), Error>>, until: Instant) -> WasiBody {
         Answer { body, told: Some(told), until, late: None, late_frames: 0 }.boxed_unsync()
     }

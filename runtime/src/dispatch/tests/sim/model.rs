@@ -146,7 +146,7 @@ impl Model {
             let what = format!("event {} came to {ended:?} at `{name}`, which began behind {begun}", event.seq);
             assert!(ended.len() <= 1, "more than once: {what}");
             assert!(ended.is_empty() || (may && event.seq > begun), "not at all its own: {what}");
-            assert!(!ended.is_empty() || !(must && sure && event.seq > begun), "lost: {what}");
+            assert!(!(ended.is_empty() && must && sure && event.seq > begun), "lost: {what}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The app of a simulation: one component, and releases of it that differ in what they listen to.
 
 use crate::{
-    engine::{Engine, EngineOptions, Loaded},
+    engine::{Engine, EngineOptions, Loaded, Wasi},
     host::NodeSecret,
     model::{AppId, Digest, FunctionId, Id, Manifest, Micros, Release, id::default_tenant},
 };
@@ -65,7 +65,7 @@ impl Releases {
                 created: Micros(0),
                 rollback_of: None,
             };
-            Arc::new(engine.load(&file, app(), Arc::new(release)).unwrap())
+            Arc::new(engine.load(Wasi::P2, &file, app(), Arc::new(release)).unwrap())
         });
         Releases { loaded: loaded.collect(), engine: engine.clone() }
     }
