@@ -9,7 +9,7 @@ use super::{
     batch::{self, Stamp},
     flights::Flights,
 };
-use redb::Durability;
+use redb::{Durability, WriteTransaction};
 use std::{
     sync::{
         Arc,
@@ -97,7 +97,7 @@ impl Applier {
             }
         }
         if self.dirty_ops > 0
-            && let Err(error) = self.write(&[], Durability::Immediate)
+            && let Err(error) = self.end()
         {
             tracing::warn!(%error, "the view is not quite up to date on disk; the stream has the rest");
         }
@@ -111,21 +111,24 @@ impl Applier {
             return true;
         }
         let durability = if due { Durability::Immediate } else { Durability::None };
-        match self.write(group, durability) {
-            Ok(written) => {
-                self.dirty_ops = if due { 0 } else { self.dirty_ops + written.ops.max(1) };
-                self.durable_at = if due { Instant::now() } else { self.durable_at };
-                self.publish(written);
-            }
+        let (error, written) = match self.stage(group, durability) {
+            Ok((txn, written)) => match txn.commit() {
+                Ok(()) => {
+                    self.dirty_ops = if due { 0 } else { self.dirty_ops + written.ops.max(1) };
+                    self.durable_at = if due { Instant::now() } else { self.durable_at };
+                    self.publish(written);
+                    return true;
+                }
+                Err(error) => (LedgerError::storage("write the view", error.into()), Some(written)),
+            },
             Err(error @ LedgerError::Format(_)) => {
                 self.flights.broken(error);
                 return false;
             }
-            Err(error) => {
-                self.recover(&error);
-                self.dirty_ops = 0;
-            }
-        }
+            Err(error) => (error, None),
+        };
+        self.recover(&error, written);
+        self.dirty_ops = 0;
         true
     }
 
@@ -157,7 +160,12 @@ impl Applier {
         }
     }
 
-    fn write(&self, group: &[Delivered], durability: Durability) -> Result<Written, LedgerError> {
+    fn end(&self) -> Result<(), LedgerError> {
+        let (txn, _) = self.stage(&[], Durability::Immediate)?;
+        txn.commit().map_err(|e| LedgerError::storage("write the view", e.into()))
+    }
+
+    fn stage(&self, group: &[Delivered], durability: Durability) -> Result<(WriteTransaction, Written), LedgerError> {
         let txn = self.view.begin_write(durability)?;
         let mut tables = Tables::open(&txn)?;
         let mut ends = Vec::with_capacity(group.len());
@@ -179,8 +187,7 @@ impl Applier {
         };
         tables.set_meta(tables::STREAM, applied)?;
         let changed = tables.finish()?;
-        txn.commit().map_err(|e| LedgerError::storage("write the view", e.into()))?;
-        Ok(Written { changed, ends, applied, ops })
+        Ok((txn, Written { changed, ends, applied, ops }))
     }
 
     fn publish(&self, written: Written) {
@@ -199,8 +206,9 @@ impl Applier {
         });
     }
 
-    /// Opens the view again, and again, until it works; then reads the stream again from what the view has kept.
-    fn recover(&mut self, error: &LedgerError) {
+    /// Opens the view again, and again, until it works; then reads the stream again from what the view has kept. `failed` is the
+    /// step that could not be committed: it may be in the file all the same, and then whoever waits for it must be told.
+    fn recover(&mut self, error: &LedgerError, failed: Option<Written>) {
         tracing::warn!(%error, "the view could not be written; opening it again");
         self.flights.progress.send_modify(|progress| progress.failed = Some(error.clone()));
         self.hidden_below = self.hidden_below.max(self.flights.progress.borrow().applied);
@@ -211,7 +219,7 @@ impl Applier {
                 Ok(applied) => {
                     self.flights.progress.send_modify(|progress| progress.applied = applied);
                     self.start.send_modify(|start| *start = Start { number: start.number + 1, sequence: applied + 1 });
-                    return;
+                    return failed.filter(|written| written.applied == applied).map_or((), |written| self.publish(written));
                 }
                 Err(error) => tracing::warn!(%error, "the view can't be opened yet"),
             }

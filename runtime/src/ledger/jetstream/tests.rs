@@ -7,7 +7,9 @@ use super::{
         disk::Disk,
         queue,
         tests::{
+            append,
             floor::seeded,
+            number,
             sim::{Dice, SimDisk},
         },
         view::View,
@@ -296,5 +298,37 @@ impl Node {
     /// The server has no room for so many batches.
     pub(crate) fn refuse(&self, batches: u64) {
         self.wire.line.lock().refused = batches;
+    }
+}
+
+/// The view's disk fails in the middle of a step. If the step is in the file after all, it is not published again.
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_step_has_left_in_the_view_is_answered_and_not_doubled() {
+    for sync in 0..10 {
+        let mut told = Vec::new();
+        let (disk, stream) = (SimDisk::new(sync), Stream::default());
+        let mut node = Node::open(&disk, &stream, "node").unwrap();
+        let publisher = tokio::spawn(node.publisher());
+        // Nothing waits to be made durable, and for so long that the next step is.
+        node.applier.turn(&[], true);
+        tokio::time::advance(2 * super::applier::DURABLE_EVERY).await;
+        disk.fail_a_sync_after(sync);
+        for n in 1..4 {
+            let mut answer = node.ledger.submit(append([n]));
+            // Refused when the disk fails before it is published.
+            let mut answered = None;
+            for _ in 0..1_000 {
+                answered = futures::FutureExt::now_or_never(&mut answer);
+                if answered.is_some() {
+                    break;
+                }
+                tokio::time::advance(std::time::Duration::from_millis(10)).await;
+                node.work();
+            }
+            told.extend(answered.is_some_and(|answer| answer.is_ok()).then_some(n));
+        }
+        let numbers: Vec<u64> = node.ledger.events(1, 100, usize::MAX).unwrap().iter().map(|event| number(event)).collect();
+        assert_eq!(numbers, told, "sync {sync} failed");
+        publisher.abort();
     }
 }

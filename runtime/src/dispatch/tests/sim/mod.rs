@@ -1,6 +1,29 @@
 //! Histories that a seed decides: devices, clients, operators and faults on the real dispatch, engine and ledger, with a disk that
 //! fails, a clock that is told, and one thread that gives each part its turn.
 //!
+//! A node is a runtime with paused time; the parts of its ledger that are threads elsewhere (writer, applier) are given turns, the
+//! publisher of jetstream is a task whose wire can be cut, and the stream is a list that all nodes share. What `model.rs` asks at
+//! the end was tried on code broken by hand, one line at a time (`disk`, `nodes`: which test, by which history at the latest):
+//!
+//! | broken | found as |
+//! |---|---|
+//! | the journal is not synced | shown and gone after a restart (disk, 3) |
+//! | a commit's base is not compared with the version | more than once (nodes, 2; one node alone has nobody to conflict with) |
+//! | a fold from before a reset counts | more than once (nodes, 1) |
+//! | a settled event is left out of the position | more than once (disk 13, nodes 1) |
+//! | a call's reads are not checked | the key of all is counted twice (disk, 18) |
+//! | a repeated key is not recognised | in part or twice (disk and nodes, 1) |
+//! | a parked event is not written | lost (disk 3, nodes 1) |
+//! | a settled event stays parked | nothing comes to rest (disk, 1) |
+//! | queued events go before one of their line that is parked | another order (disk 1, nodes 2) |
+//! | a batch that a later one has passed is answered and not sent again | nothing comes to rest (nodes, 1) |
+//! | a step of the view that may be in its file is taken back | the applier panics (disk, 34) |
+//!
+//! | a batch that was given up and comes late is applied | twice (nodes, 218) |
+//! | a line is ready while something of it runs | another order (disk, 256) |
+//!
+//! Not found within some hundred histories: reads while a view is being brought up to date again. In a history nobody reads just then.
+//!
 //! `TAWI_SIM_HISTORIES` is how many histories a test runs, `TAWI_SIM_SEED` runs the one of that seed and prints what happened in it.
 
 mod calls;
@@ -69,14 +92,14 @@ fn histories(test: &str, count: u64, history: impl Fn(u64, bool) -> History) {
 #[test]
 fn whatever_fails_under_a_node_each_event_has_its_effects_once() {
     let releases = Arc::new(Releases::open());
-    histories("whatever_fails_under_a_node", 1_000, |seed, trace| History::new(seed, &releases, Ground::Disk, trace));
+    histories("whatever_fails_under_a_node", 1_200, |seed, trace| History::new(seed, &releases, Ground::Disk, trace));
 }
 
 #[test]
 fn whatever_fails_between_nodes_on_one_log_each_event_has_its_effects_once() {
     let releases = Arc::new(Releases::open());
     let history = |seed, trace| History::new(seed, &releases, Ground::Server(Stream::default()), trace);
-    histories("whatever_fails_between_nodes", 600, history);
+    histories("whatever_fails_between_nodes", 800, history);
 }
 
 #[test]
