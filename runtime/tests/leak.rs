@@ -84,7 +84,7 @@ fn reads(own_from: u32, own_to: u32) -> String {
 /// Every second one begins with an image of its own, which it writes over.
 fn writer(n: usize) -> Vec<u8> {
     let (from, to, step) = SHAPES[n % SHAPES.len()];
-    let image = if n % 2 == 0 { format!("(data (i32.const 0) \"writer {n}\")") } else { String::new() };
+    let image = if n.is_multiple_of(2) { format!("(data (i32.const 0) \"writer {n}\")") } else { String::new() };
     let start = "(func $start (call $grow) (call $write)) (start $start)";
     component(&format!("{} {} {image} {start} (func (export \"writer {n}\"))", memory(from, to), writes(step)))
 }
@@ -92,7 +92,7 @@ fn writer(n: usize) -> Vec<u8> {
 /// Every second one has an image of its own at the third page of the processor.
 fn reader(n: usize) -> Vec<u8> {
     let (from, to) = [(1, 256), (256, 256), (17, 64)][n % 3];
-    let image = if n % 2 == 0 { "(data (i32.const 8192) \"own\")" } else { "" };
+    let image = if n.is_multiple_of(2) { "(data (i32.const 8192) \"own\")" } else { "" };
     let start = "(func $start (call $grow) (call $read)) (start $start)";
     component(&format!("{} {} {image} {start} (func (export \"reader {n}\"))", memory(from, to), reads(8_192, 8_200)))
 }
