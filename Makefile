@@ -37,9 +37,11 @@ test: setup guests tawi
 	$(CARGO) test --locked --manifest-path functions/Cargo.toml
 	$(CARGO) test --locked --manifest-path sdk/Cargo.toml --workspace
 
-# 200 ends of a node, 50 rounds of a NATS server, of both, of the line between them and of the clock. A few of each are part of `make test`.
+# 200 ends of a node, 50 rounds of a NATS server, of both, of the line between them and of the clock. A few of each are part of
+# `make test`. Then 50,000 histories of each simulation.
 torture: setup guests tawi
 	TAWI_TORTURE_ROUNDS=200 $(CARGO) test --workspace --locked --test it -- torture:: --nocapture --test-threads 1
+	TAWI_SIM_HISTORIES=50000 $(CARGO) test --workspace --locked --lib dispatch::tests::sim
 
 # Rules that a machine can check: docs/STYLE.md, docs/ARCHITECTURE.md, docs/LIMITS.md.
 tidy:

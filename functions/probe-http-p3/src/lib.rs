@@ -2,7 +2,7 @@
 #![cfg(target_arch = "wasm32")]
 
 use std::time::Duration;
-use tawi::{http as tools, json, publish};
+use tawi::{Event, http as tools, json, publish, state};
 use wasip3::{
     clocks::{monotonic_clock::wait_for, system_clock},
     exports::http::handler::Guest,
@@ -18,6 +18,13 @@ use wasip3::{
 wasip3::http::service::export!(Probe);
 
 struct Probe;
+
+/// Events come to the same component, on the same engine.
+#[tawi::event]
+fn keep(event: Event) -> tawi::Result {
+    state::set(&format!("seen/{}", event.sequence()), &1)?;
+    publish("probe.event", &event.device())
+}
 
 impl Guest for Probe {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
@@ -84,6 +91,11 @@ impl Guest for Probe {
                 wait_for(millis(2)).await;
                 eprintln!("a line of the log");
                 Ok(plain(200, json!({ "fixed": before == now(), "seconds": before.0, "random": get_random_u64() }).to_string()))
+            }
+            "/seen" => {
+                let seen = state::entries::<u64>("seen/").collect::<tawi::Result<Vec<_>>>();
+                let seen = seen.map_err(|error| ErrorCode::InternalError(Some(error.to_string())))?;
+                Ok(plain(200, seen.len().to_string()))
             }
             _ => Ok(plain(404, "no such probe\n".to_owned())),
         }

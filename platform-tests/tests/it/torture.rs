@@ -105,6 +105,7 @@ impl Torture {
             over: false.into(),
             abandoned: false.into(),
             acknowledged: 0.into(),
+            answered: 0.into(),
             refused: 0.into(),
         };
         let Torture { node, proxy, victim, random, books, clock } = self;

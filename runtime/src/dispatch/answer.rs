@@ -41,16 +41,13 @@ impl Answer {
     /// Of a handler that has returned, with nothing left to wait for.
     pub fn of_ended(mut body: WasiBody) -> Answer {
         let (mut ahead, mut size) = (VecDeque::new(), 0);
-        // Its pieces are in a queue that nobody adds to any more.
-        while let Some(next) = body.frame().now_or_never() {
-            let Some(frame) = next else {
-                return match size > READY_BYTES_MAX {
-                    true => Answer::Streams(Whole { ahead, body, end: None, pace: None }),
-                    false => Answer::Ready(Full::new(one(ahead, size))),
-                };
-            };
+        // Its own pieces lie ready; a body that it passed on may be long, or not be there yet.
+        while size <= READY_BYTES_MAX
+            && let Some(next) = body.frame().now_or_never()
+        {
+            let Some(frame) = next else { return Answer::Ready(Full::new(one(ahead, size))) };
             // What is no bytes, trailers or an error, has no place in one piece of them.
-            size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(READY_BYTES_MAX + 1, Bytes::len);
+            size += frame.as_ref().ok().and_then(Frame::data_ref).map_or(READY_BYTES_MAX + 1, |bytes| bytes.len().max(1));
             ahead.push_back(frame.map_err(|error| Box::new(error) as BoxError));
         }
         Answer::Streams(Whole { ahead, body, end: None, pace: None })
@@ -159,7 +156,11 @@ mod tests {
     use wasmtime_wasi_http::Error;
 
     fn body(pieces: Vec<Result<Frame<Bytes>, Error>>) -> WasiBody {
-        StreamBody::new(futures::stream::iter(pieces)).boxed_unsync()
+        body_of(futures::stream::iter(pieces))
+    }
+
+    fn body_of(pieces: impl futures::Stream<Item = Result<Frame<Bytes>, Error>> + Send + 'static) -> WasiBody {
+        StreamBody::new(pieces).boxed_unsync()
     }
 
     fn some(text: &'static str) -> Result<Frame<Bytes>, Error> {
@@ -198,6 +199,12 @@ mod tests {
         let large = Answer::of_ended(body(vec![half(), half()]));
         assert_eq!(large.size_hint().exact(), None);
         assert_eq!(large.collect().await.unwrap().to_bytes().len(), 2 * (READY_BYTES_MAX / 2 + 1));
+
+        let passed_on = body_of(futures::stream::repeat_with(half));
+        let mut endless = Answer::of_ended(passed_on);
+        for _ in 0..10 {
+            assert_eq!(endless.frame().await.unwrap().unwrap().into_data().unwrap().len(), READY_BYTES_MAX / 2 + 1);
+        }
 
         let trailers = http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("7"))]);
         let with_trailers = Answer::of_ended(body(vec![some("text"), Ok(Frame::trailers(trailers.clone()))]));

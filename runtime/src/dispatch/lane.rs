@@ -28,6 +28,11 @@ const BATCH_BYTES_MAX: usize = 512 * 1024;
 const BATCH_CALLS_MAX: usize = 1_024;
 /// Bytes folded and not durable, over which an app's functions wait.
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Written keys of an app among which nobody looks for old ones.
+const WRITTEN_FEW: usize = 1_024;
+/// Written keys that an app remembers for a call that runs for long, one that streams to a slow client say: some MB. Only a call
+/// during which more were written has to run again without a reason.
+const WRITTEN_MAX: usize = 1 << 16;
 /// How many calls run alone after one conflict, at most.
 const HEAT_MAX: u32 = 256;
 
@@ -57,6 +62,10 @@ pub(super) struct Inner {
     overlay: BTreeMap<String, (Option<Bytes>, u64)>,
     /// When keys were last written, as far back as a running call can have read.
     written: HashMap<String, u64>,
+    /// How many of them there were after the last time that old ones were looked for.
+    written_kept: usize,
+    /// Of what was written up to this moment, some is not known any more.
+    forgotten: u64,
     /// Idempotency keys of calls that are folded and not durable.
     keys: HashSet<String>,
     /// Running calls by the clock they began at.
@@ -172,13 +181,7 @@ impl Lane {
         let repeat = fold.dedup.as_ref().is_some_and(|dedup| self.is_repeat(&inner, dedup));
         // It has its answer when the first one has: batches become durable in their order, or are lost together.
         let fold = if repeat { Fold::default() } else { fold };
-        inner.clock += 1;
-        let now = inner.clock;
-        for write in &fold.writes {
-            inner.overlay.insert(write.key.clone(), (write.value.clone(), now));
-            inner.written.insert(write.key.clone(), now);
-        }
-        inner.forget_old_writes();
+        let now = inner.write(&fold.writes);
         let durable = inner.enqueue(fold, now, wait);
         if !inner.committing {
             inner.committing = true;
@@ -250,22 +253,21 @@ impl Lane {
     }
 
     pub fn state_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Seen<Vec<(String, Bytes)>>, LedgerError> {
-        let (at, over): (u64, BTreeMap<String, Option<Bytes>>) = {
-            let inner = self.inner.lock();
-            let range = inner.overlay.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-            let range = range.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-            (inner.clock, range.map(|(key, (value, _))| (key.clone(), value.clone())).collect())
-        };
-        let stored = self.ledger.state_entries(&self.app, prefix, after, limit + over.len())?;
-        let cut = (stored.len() == limit + over.len()).then(|| stored.last().map(|(key, _)| key.clone())).flatten();
-        let mut merged: BTreeMap<String, Bytes> = stored.into_iter().collect();
-        for (key, value) in over.into_iter().filter(|(key, _)| cut.as_ref().is_none_or(|cut| key <= cut)) {
-            match value {
-                Some(value) => merged.insert(key, value),
-                None => merged.remove(&key),
-            };
+        let (at, over) = self.inner.lock().written_over(prefix, after, limit);
+        let written = over.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        let mut merged: BTreeMap<String, Bytes> = written.collect();
+        let mut cursor = after.map(str::to_owned);
+        loop {
+            let stored = self.ledger.state_entries(&self.app, prefix, cursor.as_deref(), limit)?;
+            let is_last = stored.len() < limit;
+            cursor = stored.last().map(|(key, _)| key.clone()).or(cursor);
+            merged.extend(stored.into_iter().filter(|(key, _)| !over.contains_key(key)));
+            // What is still to come from the ledger is behind the cursor.
+            let complete = cursor.as_ref().is_none_or(|cursor| merged.range(..=cursor.clone()).count() >= limit);
+            if is_last || complete {
+                return Ok(Seen { value: merged.into_iter().take(limit).collect(), at });
+            }
         }
-        Ok(Seen { value: merged.into_iter().take(limit).collect(), at })
     }
 
     /// Nothing folds any more; what is folded still becomes durable. Resolves when it has.
@@ -284,17 +286,53 @@ impl Lane {
 impl Inner {
     fn written_since(&self, read: &Read, at: u64) -> bool {
         match read {
+            // Nobody knows any more.
+            _ if at < self.forgotten => true,
             Read::Key(key) => self.written.get(key).is_some_and(|written| *written > at),
             Read::Prefix(prefix) => self.written.iter().any(|(key, written)| *written > at && key.starts_with(prefix.as_str())),
         }
     }
 
-    /// Writes from before every running call began can't be a conflict for any of them.
-    fn forget_old_writes(&mut self) {
-        if self.written.len() > 1_024 {
-            let oldest = self.running.keys().next().copied().unwrap_or(self.clock);
-            self.written.retain(|_, written| *written > oldest);
+    /// Puts writes over the ledger's state, at a moment of their own.
+    fn write(&mut self, writes: &[Write]) -> u64 {
+        self.clock += 1;
+        for write in writes {
+            self.overlay.insert(write.key.clone(), (write.value.clone(), self.clock));
+            self.written.insert(write.key.clone(), self.clock);
         }
+        self.forget_old_writes();
+        self.clock
+    }
+
+    /// Writes from before every running call began can't be a conflict for any of them. Where that leaves too many, the older half
+    /// is forgotten too: who began before that has to run again.
+    fn forget_old_writes(&mut self) {
+        if self.written.len() <= self.written_kept.max(WRITTEN_FEW / 2).saturating_mul(2).min(WRITTEN_MAX) {
+            return;
+        }
+        let oldest = self.running.keys().next().copied().unwrap_or(self.clock);
+        self.written.retain(|_, written| *written > oldest);
+        if self.written.len() > WRITTEN_MAX / 2 {
+            let mut moments: Vec<u64> = self.written.values().copied().collect();
+            let (_, middle, _) = moments.select_nth_unstable(self.written.len() - WRITTEN_MAX / 2);
+            self.forgotten = *middle;
+            self.written.retain(|_, written| *written > self.forgotten);
+        }
+        self.written_kept = self.written.len();
+    }
+
+    /// What is written under `prefix` and behind `after`, as far as the first `limit` entries of a listing depend on it, and the
+    /// moment at which that is so.
+    fn written_over(&self, prefix: &str, after: Option<&str>, limit: usize) -> (u64, BTreeMap<String, Option<Bytes>>) {
+        use std::ops::Bound;
+        let start = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
+        let mut entries = 0;
+        let range = self.overlay.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, (value, _))| {
+            let needed = entries < limit && key.starts_with(prefix);
+            entries += usize::from(value.is_some());
+            needed
+        });
+        (self.clock, range.map(|(key, (value, _))| (key.clone(), value.clone())).collect())
     }
 
     fn enqueue(&mut self, fold: Fold, now: u64, wait: bool) -> Option<oneshot::Receiver<Result<Durable, Lost>>> {
@@ -394,3 +432,7 @@ impl Drop for Mark {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

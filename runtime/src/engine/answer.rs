@@ -31,8 +31,7 @@ impl Answer<WasiBody> {
         (async move { tells.await.unwrap_or(Err(Error::ConnectionTerminated)) }, told)
     }
 
-    #[allow(clippy::new_ret_no_self)]
-    pub fn new(body: WasiBody, told: oneshot::Sender<Result<(), Error>>, until: Instant) -> WasiBody {
+    pub fn of(body: WasiBody, told: oneshot::Sender<Result<(), Error>>, until: Instant) -> WasiBody {
         Answer { body, told: Some(told), until, late: None, late_frames: 0 }.boxed_unsync()
     }
 }
@@ -99,7 +98,7 @@ mod tests {
     async fn a_body_that_was_passed_on_ends_with_the_time_of_its_call() {
         let now = Instant::now();
         let (_, told) = Answer::<WasiBody>::told();
-        let mut late = Answer::new(endless(), told, now);
+        let mut late = Answer::of(endless(), told, now);
         for _ in 0..LATE_FRAMES_MAX {
             assert!(late.frame().await.unwrap().is_ok(), "what lies ready is sent, however slow the client is");
         }
@@ -107,7 +106,7 @@ mod tests {
 
         let (_, told) = Answer::<WasiBody>::told();
         let silent = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, Error>>()).boxed_unsync();
-        let mut late = Answer::new(silent, told, now + Duration::from_millis(5));
+        let mut late = Answer::of(silent, told, now + Duration::from_millis(5));
         assert!(matches!(late.frame().await, Some(Err(Error::HttpResponseTimeout))));
     }
 
@@ -116,10 +115,10 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(60);
         let none = || StreamBody::new(futures::stream::empty::<Result<Frame<Bytes>, Error>>()).boxed_unsync();
         let (sent, told) = Answer::<WasiBody>::told();
-        Answer::new(none(), told, later).collect().await.unwrap();
+        Answer::of(none(), told, later).collect().await.unwrap();
         assert!(sent.await.is_ok());
         let (sent, told) = Answer::<WasiBody>::told();
-        drop(Answer::new(none(), told, later));
+        drop(Answer::of(none(), told, later));
         assert!(matches!(sent.await, Err(Error::ConnectionTerminated)), "the client has gone");
     }
 }

@@ -66,7 +66,7 @@ where
                 Ok(response) => {
                     let (sent, told) = Answer::<WasiBody>::told();
                     let response = accessor.with(|access| response.into_http(access, sent))?;
-                    answer(Ok(response.map(|body| Answer::new(body, told, until))));
+                    answer(Ok(response.map(|body| Answer::of(body, told, until))));
                 }
                 Err(code) => answer(Err(format!("{code:?}"))),
             }
