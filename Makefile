@@ -1,7 +1,7 @@
 # The words of the house. README.md and .ci/run use the same ones.
 #
 #   make demo     a platform, a device and two apps, on this machine, explained as it goes
-#   make test     every test, on both ledgers
+#   make test     every test, on both ledgers; TAWI_SIM_HISTORIES=N: more simulated histories, TAWI_SIM_SEED=N: that one, told
 #   make torture  hundreds of deaths of nodes and servers, and the accounts after each (some 15 minutes; TAWI_SEED plays one again)
 #   make lint     format, clippy, the rules of the house, documentation
 #   make bench    the figures, also as target/bench.json
