@@ -10,17 +10,35 @@ use crate::{
     ledger::{Commit, Done, LedgerError, Op, Outcome, Version},
     model::FunctionId,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The first wait before a refused commit is tried again; doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// From one commit to the next while calls come in great numbers: what a commit costs (a place in the journal, a position for each
+/// function, everybody woken) is shared by more of them. A reading waits for its effects by this much longer, then and only then.
+const PACE: Duration = Duration::from_millis(4);
+/// Calls of one commit from which on they are a great number.
+const PACE_CALLS: usize = 32;
+
 /// Runs while the lane has something to commit.
 pub(super) async fn run(lane: Arc<Lane>) {
     while let Some(batch) = next(&lane) {
+        let (began, many) = (Instant::now(), batch.calls >= PACE_CALLS);
         commit(&lane, batch).await;
         lane.room.notify_waiters();
+        let rest = PACE.saturating_sub(began.elapsed());
+        if many && !rest.is_zero() && !lane.hurries() {
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = lane.hurry.notified() => {}
+            }
+        }
     }
     lane.room.notify_waiters();
 }

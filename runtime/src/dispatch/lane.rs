@@ -42,6 +42,8 @@ pub struct Lane {
     pub(super) inner: Mutex<Inner>,
     /// Room again, or a reset is over.
     pub(super) room: Notify,
+    /// Somebody waits for the next commit, or it is full.
+    pub(super) hurry: Notify,
     /// Calls share it; a call that keeps losing takes it alone.
     turns: RwLock<()>,
     heat: AtomicU32,
@@ -113,7 +115,15 @@ pub struct Turn<'a> {
 impl Lane {
     pub fn new(app: AppId, ledger: Ledger) -> Result<Arc<Lane>, LedgerError> {
         let inner = Mutex::new(Inner { base: ledger.version(&app)?, ..Inner::default() });
-        Ok(Arc::new(Lane { app, ledger, inner, room: Notify::new(), turns: RwLock::new(()), heat: AtomicU32::new(0) }))
+        Ok(Arc::new(Lane {
+            app,
+            ledger,
+            inner,
+            room: Notify::new(),
+            hurry: Notify::new(),
+            turns: RwLock::new(()),
+            heat: AtomicU32::new(0),
+        }))
     }
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
@@ -186,8 +196,15 @@ impl Lane {
         if !inner.committing {
             inner.committing = true;
             tokio::spawn(super::commit::run(self.clone()));
+        } else if wait || inner.is_urgent() {
+            self.hurry.notify_one();
         }
         Ok(Folded { durable, at: now, repeat })
+    }
+
+    /// Whether the next commit is to be made at once.
+    pub(super) fn hurries(&self) -> bool {
+        self.inner.lock().is_urgent()
     }
 
     /// Whether a call with this key counts already. What is not pending any more is in the ledger, so it is asked second.
@@ -273,6 +290,7 @@ impl Lane {
     /// Nothing folds any more; what is folded still becomes durable. Resolves when it has.
     pub async fn stop(&self) {
         self.inner.lock().stopped = true;
+        self.hurry.notify_one();
         loop {
             let room = self.room.notified();
             if !self.inner.lock().committing {
@@ -333,6 +351,12 @@ impl Inner {
             needed
         });
         (self.clock, range.map(|(key, (value, _))| (key.clone(), value.clone())).collect())
+    }
+
+    /// Somebody waits, there is more than one commit holds, or nothing will be added.
+    fn is_urgent(&self) -> bool {
+        let full = |batch: &Batch| batch.calls >= BATCH_CALLS_MAX || batch.bytes * 2 > BATCH_BYTES_MAX || !batch.waiters.is_empty();
+        self.stopped || self.batches.len() > 1 || self.batches.front().is_some_and(full)
     }
 
     fn enqueue(&mut self, fold: Fold, now: u64, wait: bool) -> Option<oneshot::Receiver<Result<Durable, Lost>>> {
