@@ -99,10 +99,7 @@ impl Engine {
                 Err(_) => Err(Failure::Timeout(timeout)),
                 Ok(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
                 Ok(Ok(())) => {
-                    // A body that the guest still holds would be open for ever, and for the next call to write to.
-                    if room.store.data_mut().holds_nothing() {
-                        loaded.keep(&function, room);
-                    }
+                    loaded.keep(&function, room);
                     Ok(())
                 }
             }

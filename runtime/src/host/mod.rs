@@ -337,9 +337,18 @@ impl Call {
         }
     }
 
-    /// Whether the guest holds no handle.
-    pub fn holds_nothing(&self) -> bool {
-        self.table.is_empty()
+    /// Whether the guest holds a body of HTTP, or what has one. A stream of a body can't be there without it.
+    fn holds_bodies(&mut self) -> bool {
+        use wasmtime_wasi_http::p2::{body, types};
+        self.table.iter_mut().any(|held| {
+            held.is::<body::HostOutgoingBody>()
+                || held.is::<body::HostIncomingBody>()
+                || held.is::<types::HostIncomingRequest>()
+                || held.is::<types::HostOutgoingResponse>()
+                || held.is::<types::HostIncomingResponse>()
+                || held.is::<types::HostOutgoingRequest>()
+                || held.is::<types::HostFutureIncomingResponse>()
+        })
     }
 
     /// The call has ended, and its instance may go on: a last line without an end is a line, and the world is let go. False when it may
@@ -351,7 +360,8 @@ impl Call {
         }
         self.world = NOTHING.clone();
         let held = self.table.iter_mut().count();
-        held <= *self.held_first.get_or_insert(held.min(HANDLES_KEPT_MAX))
+        // A body that the guest still holds would be open for ever, and for the next call to write to.
+        !self.holds_bodies() && held <= *self.held_first.get_or_insert(held.min(HANDLES_KEPT_MAX))
     }
 }
 
