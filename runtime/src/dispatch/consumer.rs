@@ -8,7 +8,7 @@ use super::{
     run::{Ended, Item, ParkedItem, Ran, Runner},
     shared::Shared,
     tracker::Tracker,
-    work::{HANDED_MAX, work},
+    work::{HANDED_MAX, Job, work},
 };
 use crate::{
     clock,
@@ -428,7 +428,7 @@ impl Consumer {
 
     fn hand(&mut self, line: Line, items: Vec<Item>) {
         self.busy.insert(line);
-        self.shared.work.hand_out(line, items);
+        self.shared.work.hand_out(Job { line, items, epoch: self.epoch });
     }
 
     fn runner(&self) -> Runner {

@@ -126,9 +126,10 @@ impl Request {
     }
 
     async fn attempt(self: &Arc<Self>, of_app: Arc<OwnedSemaphorePermit>, alone: bool) -> Result<Step, HttpFailure> {
+        // Before its turn, which others of the app wait for: a place may be long in coming.
+        let place = Place { _app: of_app, _node: place(&self.context.http_calls).await? };
         let turn = self.app.lane.begin(alone).await;
         // Only now: a call that waits for its turn holds no instance, which others could use.
-        let place = Place { _app: of_app, _node: place(&self.context.http_calls).await? };
         let permit = match self.context.engine.try_permit() {
             Some(permit) => permit,
             None => in_time(self.context.engine.permit()).await?,

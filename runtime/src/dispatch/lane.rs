@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -63,7 +63,7 @@ pub(super) struct Inner {
     /// Written and not yet visible in the ledger.
     overlay: BTreeMap<String, (Option<Bytes>, u64)>,
     /// When keys were last written, as far back as a running call can have read.
-    written: HashMap<String, u64>,
+    written: BTreeMap<String, u64>,
     /// How many of them there were after the last time that old ones were looked for.
     written_kept: usize,
     /// Of what was written up to this moment, some is not known any more.
@@ -307,7 +307,10 @@ impl Inner {
             // Nobody knows any more.
             _ if at < self.forgotten => true,
             Read::Key(key) => self.written.get(key).is_some_and(|written| *written > at),
-            Read::Prefix(prefix) => self.written.iter().any(|(key, written)| *written > at && key.starts_with(prefix.as_str())),
+            Read::Prefix(prefix) => {
+                let keys = self.written.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(prefix.as_str()));
+                keys.into_iter().any(|(_, written)| *written > at)
+            }
         }
     }
 

@@ -42,7 +42,7 @@ use consumer::Consumer;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -58,6 +58,8 @@ pub struct Context {
     pub history: HistorySource,
     /// Runs of one function at once: a slow one leaves instances for the others.
     pub calls_per_function_max: usize,
+    /// Workers of event functions that are active, all over the node.
+    workers: Arc<AtomicUsize>,
     /// Room for HTTP calls: the other instances are for events.
     http_calls: Arc<Semaphore>,
     http_calls_per_app_max: usize,
@@ -126,7 +128,8 @@ impl Dispatch {
         let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
         let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
         let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
-        let context = Context { engine, ledger, history, calls_per_function_max, http_calls, http_calls_per_app_max };
+        let workers = Arc::default();
+        let context = Context { engine, ledger, history, calls_per_function_max, workers, http_calls, http_calls_per_app_max };
         Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default() }
     }
 
@@ -243,7 +246,7 @@ impl Dispatch {
         let mut consumers = self.consumers.lock();
         for (id, function, (pattern, order)) in events(loaded) {
             consumers.entry(id.clone()).or_insert_with(|| {
-                let (shared, stop) = (Shared::new(id), CancellationToken::new());
+                let (shared, stop) = (Shared::new(id, self.context.workers.clone()), CancellationToken::new());
                 let consumer = Consumer::new(self.context.clone(), app.clone(), shared.clone(), pattern, order, stop.clone());
                 Running { shared, trigger: function.trigger.clone(), stop, task: tokio::spawn(consumer.run()) }
             });

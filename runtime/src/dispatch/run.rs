@@ -9,7 +9,7 @@ use super::{
     queues::Line,
     shared::Shared,
     verdict::{Verdict, verdict},
-    work::Waits,
+    work::{Job, Waits},
 };
 use crate::{
     clock,
@@ -100,7 +100,9 @@ impl Runner {
         self.last.as_ref()
     }
 
-    pub async fn run(&mut self, line: Line, items: Vec<Item>) -> Ran {
+    pub async fn run(&mut self, Job { line, items, epoch }: Job) -> Ran {
+        // A worker may outlive the queues that it was begun for.
+        self.epoch = epoch;
         let mut ran = Ran { line, ended: Ended::Through, unparked: None, rest: Vec::new() };
         let mut items = items.into_iter();
         for item in items.by_ref() {

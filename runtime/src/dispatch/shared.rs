@@ -35,9 +35,10 @@ pub(super) struct Reports {
 }
 
 impl Shared {
-    pub fn new(id: FunctionId) -> Arc<Shared> {
+    /// `workers`: how many are active on the node.
+    pub fn new(id: FunctionId, workers: Arc<AtomicUsize>) -> Arc<Shared> {
         let (tracker, stats, parked) = (Mutex::default(), Stats::default(), AtomicUsize::new(0));
-        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), work: Work::default(), wake: Notify::new() })
+        Arc::new(Shared { id, tracker, stats, parked, reports: Mutex::default(), work: Work::new(workers), wake: Notify::new() })
     }
 
     /// A commit with some of its events is durable.

@@ -12,7 +12,10 @@ use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
@@ -28,12 +31,23 @@ static PROCESSORS: LazyLock<usize> = LazyLock::new(|| match cfg!(test) {
 });
 
 /// What is handed out, and who works on it.
-#[derive(Default)]
-pub(super) struct Work(Mutex<State>);
+pub(super) struct Work {
+    state: Mutex<State>,
+    /// Active workers of all functions of the node.
+    all: Arc<AtomicUsize>,
+}
+
+/// Some events of one line, to be run one after another.
+pub(super) struct Job {
+    pub line: Line,
+    pub items: Vec<Item>,
+    /// The lane's epoch in which the consumer's queues were made.
+    pub epoch: u64,
+}
 
 #[derive(Default)]
 struct State {
-    ready: VecDeque<(Line, Vec<Item>)>,
+    ready: VecDeque<Job>,
     /// Workers there are.
     workers: usize,
     /// Of them, those whose call does not wait.
@@ -41,28 +55,34 @@ struct State {
 }
 
 impl Work {
-    pub fn hand_out(&self, line: Line, items: Vec<Item>) {
-        self.0.lock().ready.push_back((line, items));
+    pub fn new(all: Arc<AtomicUsize>) -> Work {
+        Work { state: Mutex::default(), all }
+    }
+
+    pub fn hand_out(&self, job: Job) {
+        self.state.lock().ready.push_back(job);
     }
 
     /// Takes back what nobody has begun.
     pub fn take_back(&self) -> Vec<Line> {
-        self.0.lock().ready.drain(..).map(|(line, _)| line).collect()
+        self.state.lock().ready.drain(..).map(|job| job.line).collect()
     }
 
-    /// How many workers to begin now, of which there may be `workers_max` in all. They count from here on.
+    /// How many workers to begin now, of which there may be `workers_max` in all. They count from here on. Where the processors have
+    /// enough to do for others one is enough: two would only take what they share from each other's caches.
     pub fn wanted(&self, workers_max: usize) -> usize {
-        let mut state = self.0.lock();
-        let idle = PROCESSORS.saturating_sub(state.active);
+        let mut state = self.state.lock();
+        let idle = PROCESSORS.saturating_sub(self.all.load(Relaxed)).max(usize::from(state.active == 0));
         let wanted = state.ready.len().min(idle).min(workers_max.saturating_sub(state.workers));
         state.workers += wanted;
         state.active += wanted;
+        self.all.fetch_add(wanted, Relaxed);
         wanted
     }
 
     /// The next line, and how many are left behind it. None: the worker ends, and counts no more.
-    fn next(&self) -> Option<((Line, Vec<Item>), usize)> {
-        let mut state = self.0.lock();
+    fn next(&self) -> Option<(Job, usize)> {
+        let mut state = self.state.lock();
         // Those that took the place of one that waited leave when that one is back.
         let job = if state.active > *PROCESSORS { None } else { state.ready.pop_front() };
         match job {
@@ -77,29 +97,32 @@ impl Work {
 
     /// A worker is no more.
     fn lost(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.workers -= 1;
         state.active -= 1;
+        self.all.fetch_sub(1, Relaxed);
     }
 
     /// True when somebody could take the place of a worker whose call waits now.
     fn waits(&self) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.active -= 1;
+        self.all.fetch_sub(1, Relaxed);
         !state.ready.is_empty() && state.active < *PROCESSORS
     }
 
     fn goes_on(&self) {
-        self.0.lock().active += 1;
+        self.state.lock().active += 1;
+        self.all.fetch_add(1, Relaxed);
     }
 }
 
 /// Goes from line to line until there is none.
 pub(super) async fn work(mut runner: Runner) {
     let mut at_work = AtWork { shared: runner.shared.clone(), line: None };
-    while let Some(((line, items), left)) = at_work.shared.work.next() {
-        at_work.line = Some(line);
-        let ran = runner.run(line, items).await;
+    while let Some((job, left)) = at_work.shared.work.next() {
+        at_work.line = Some(job.line);
+        let ran = runner.run(job).await;
         at_work.line = None;
         let attention = left == READY_LOW || !matches!(ran.ended, Ended::Through);
         at_work.shared.ran(ran);

@@ -34,10 +34,14 @@ impl Second {
         }
     }
 
-    /// Puts another one in its place, where there is one.
+    pub fn keeps_pages(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|core| core.keeps_pages)
+    }
+
+    /// Puts another one in the place of one that keeps pages.
     pub fn renew(&self, open: impl FnOnce() -> Result<Arc<Core>, EngineError>) -> Result<(), EngineError> {
         let mut core = self.0.lock();
-        if core.is_some() {
+        if core.as_ref().is_some_and(|core| core.keeps_pages) {
             *core = Some(open()?);
         }
         Ok(())

@@ -99,7 +99,10 @@ impl Engine {
                 Err(_) => Err(Failure::Timeout(timeout)),
                 Ok(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
                 Ok(Ok(())) => {
-                    loaded.keep(&function, room);
+                    // A body that the guest still holds would be open for ever, and for the next call to write to.
+                    if room.store.data_mut().holds_nothing() {
+                        loaded.keep(&function, room);
+                    }
                     Ok(())
                 }
             }

@@ -124,7 +124,11 @@ impl Engine {
 
     /// Whether slots keep pages that may no longer be told dirty from clean: [`Engine::fall_back`] then.
     pub fn is_unsafe_now(&self) -> bool {
-        self.core.load().keeps_pages && !machine::pages_stay()
+        self.keeps_pages() && !machine::pages_stay()
+    }
+
+    fn keeps_pages(&self) -> bool {
+        self.core.load().keeps_pages || self.second.keeps_pages()
     }
 
     /// From here on releases are loaded into slots that are given back to the kernel whole after each call. Those that are loaded
@@ -133,12 +137,14 @@ impl Engine {
     /// # Errors
     /// When there is no address space for a second pool beside the one in use.
     pub fn fall_back(&self) -> Result<bool, EngineError> {
-        if !self.core.load().keeps_pages {
+        if !self.keeps_pages() {
             return Ok(false);
         }
-        let core = self.open_core(Wasi::P2, false)?;
+        // This one first: the second is opened as the first is.
+        if self.core.load().keeps_pages {
+            self.core.store(self.open_core(Wasi::P2, false)?);
+        }
         self.second.renew(|| self.open_core(Wasi::P3, false))?;
-        self.core.store(core);
         Ok(true)
     }
 

@@ -70,7 +70,12 @@ impl Warms {
             self.all.count.fetch_sub(1, Relaxed);
             return;
         }
-        warm.store.data_mut().ended();
+        // Counts until it is gone: a slot that is not free yet is not promised to another.
+        if !warm.store.data_mut().ended() || warm.store.data().memory.is_wanted() {
+            drop(warm);
+            self.all.count.fetch_sub(1, Relaxed);
+            return;
+        }
         let mut idle = self.idle.lock();
         match idle.get_mut(&function.name) {
             Some(waiting) => waiting.push((Instant::now(), warm)),
@@ -78,15 +83,17 @@ impl Warms {
         }
     }
 
-    /// Takes those that wait since before `since`; dropping them takes longer than a lock should be held.
-    fn older(&self, since: Instant) -> Vec<Warm> {
+    /// Lets go of those that wait since before `since`; the lock is not held for as long as that takes.
+    fn drop_older(&self, since: Instant) {
         let mut found = Vec::new();
         for waiting in self.idle.lock().values_mut() {
             let old = waiting.partition_point(|(kept, _)| *kept <= since);
             found.extend(waiting.drain(..old).map(|(_, warm)| warm));
         }
-        self.all.count.fetch_sub(found.len(), Relaxed);
-        found
+        for warm in found {
+            drop(warm);
+            self.all.count.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -118,6 +125,6 @@ impl AllWarms {
 
     fn drop_older(&self, since: Instant) {
         let releases: Vec<Arc<Warms>> = self.releases.lock().iter().filter_map(Weak::upgrade).collect();
-        releases.iter().for_each(|release| drop(release.older(since)));
+        releases.iter().for_each(|release| release.drop_older(since));
     }
 }

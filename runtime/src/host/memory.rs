@@ -1,7 +1,14 @@
 //! Memory of guests: what one call has, held against its own limit and against what all calls of the node share.
 
-use std::{fmt, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::{
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// What the memory of a guest grows by.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -14,6 +21,10 @@ pub struct MemoryBudget {
     /// A permit is a page.
     free: Arc<Semaphore>,
     bytes_max: usize,
+    /// Something was given back.
+    freed: Arc<Notify>,
+    /// Calls that wait for it. They hold nothing meanwhile: what they can't have yet is there for the growth of others.
+    waiting: Arc<AtomicUsize>,
     /// Lets go of what is held by nobody that runs.
     reclaim: Arc<dyn Fn() + Send + Sync>,
 }
@@ -27,7 +38,13 @@ impl fmt::Debug for MemoryBudget {
 impl MemoryBudget {
     pub fn new(bytes_max: usize) -> MemoryBudget {
         let pages = pages(bytes_max).min(u32::MAX as usize >> 4);
-        MemoryBudget { free: Arc::new(Semaphore::new(pages)), bytes_max, reclaim: Arc::new(|| {}) }
+        MemoryBudget {
+            free: Arc::new(Semaphore::new(pages)),
+            bytes_max,
+            freed: Arc::default(),
+            waiting: Arc::default(),
+            reclaim: Arc::new(|| {}),
+        }
     }
 
     /// `reclaim` is called when there is not enough for somebody, and drops what is kept without need.
@@ -100,10 +117,26 @@ impl CallMemory {
         let wanted = pages(bytes.min(self.bytes_max).min(self.budget.bytes_max));
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         self.held = self.budget.take(wanted);
-        if self.held.is_none() {
-            // The semaphore is never closed, and what did not fit it would wait for ever was cut above.
-            self.held = self.budget.free.clone().acquire_many_owned(wanted).await.ok();
+        if self.held.is_some() {
+            return;
         }
+        let budget = self.budget.clone();
+        let _waits = Waits::one_more(&budget.waiting);
+        loop {
+            let mut freed = pin!(budget.freed.notified());
+            // Before it looks: what is given back in between wakes it.
+            freed.as_mut().enable();
+            self.held = budget.take(wanted);
+            if self.held.is_some() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Whether a call waits for memory: then nobody keeps any for later.
+    pub fn is_wanted(&self) -> bool {
+        self.budget.waiting.load(Ordering::Relaxed) > 0
     }
 
     fn grow(&mut self, delta: usize) -> Result<(), MemoryRefusal> {
@@ -124,6 +157,31 @@ impl CallMemory {
         }
         self.bytes = asked;
         Ok(())
+    }
+}
+
+impl Drop for CallMemory {
+    fn drop(&mut self) {
+        self.held = None;
+        if self.is_wanted() {
+            self.budget.freed.notify_waiters();
+        }
+    }
+}
+
+/// Counts one that waits, for as long as it does.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Waits<'a> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waits(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -221,5 +279,21 @@ mod tests {
         second.reserve(4 * MIB).await;
         assert!(second.memory_growing(0, 4 * MIB, None).unwrap());
         assert_eq!(second.held.as_ref().unwrap().num_permits(), pages(4 * MIB), "what was kept for it is what it takes first");
+    }
+
+    /// Who waits for much leaves what there is to those that run: their growth would fail, and be held against them.
+    #[tokio::test]
+    async fn a_call_that_waits_for_memory_holds_none_meanwhile() {
+        let budget = MemoryBudget::new(10 * MIB);
+        let mut first = CallMemory::new(8 * MIB, budget.clone());
+        assert!(first.memory_growing(0, 5 * MIB, None).unwrap());
+        let mut second = CallMemory::new(8 * MIB, budget.clone());
+        let mut waits = Box::pin(second.reserve(6 * MIB));
+        assert!(futures::poll!(&mut waits).is_pending());
+        assert!(first.is_wanted());
+        assert!(first.memory_growing(5 * MIB, 8 * MIB, None).unwrap());
+        drop(first);
+        waits.await;
+        assert!(!second.is_wanted());
     }
 }

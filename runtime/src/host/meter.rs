@@ -20,6 +20,8 @@ use wasmtime::CallHook;
 #[derive(Debug, Default)]
 pub struct Meter {
     used_nanos: AtomicU64,
+    /// What the host has used for it, once that is told apart.
+    host_nanos: AtomicU64,
     /// The thread's clock when the part began that is under way now.
     since_nanos: AtomicU64,
     /// Host calls are told apart.
@@ -31,6 +33,11 @@ pub struct Meter {
 impl Meter {
     pub fn used(&self) -> Duration {
         Duration::from_nanos(self.used_nanos.load(Relaxed))
+    }
+
+    /// What the host has used for it, from the first look on.
+    pub fn host(&self) -> Duration {
+        Duration::from_nanos(self.host_nanos.load(Relaxed))
     }
 
     /// What was used up to now. To be asked by the thread that runs the guest, while it does; from here on it is exact.
@@ -49,19 +56,18 @@ impl Meter {
         }
         // The host may call the guest back, for room to put an answer in.
         let enters_guest = matches!(hook, CallHook::CallingWasm | CallHook::ReturningFromHost);
-        if !enters_guest {
-            self.count();
-        }
+        self.count_for(if enters_guest { &self.host_nanos } else { &self.used_nanos });
         self.in_guest.store(enters_guest, Relaxed);
-        if enters_guest {
-            self.since_nanos.store(thread_nanos(), Relaxed);
-        }
     }
 
     fn count(&self) {
+        self.count_for(&self.used_nanos);
+    }
+
+    fn count_for(&self, whose: &AtomicU64) {
         let now = thread_nanos();
         let part = now.saturating_sub(self.since_nanos.swap(now, Relaxed));
-        self.used_nanos.fetch_add(part, Relaxed);
+        whose.fetch_add(part, Relaxed);
     }
 
     fn begin(&self) {
@@ -69,9 +75,8 @@ impl Meter {
     }
 
     fn end(&self) {
-        if !self.exact.load(Relaxed) || self.in_guest.load(Relaxed) {
-            self.count();
-        }
+        let guests = !self.exact.load(Relaxed) || self.in_guest.load(Relaxed);
+        self.count_for(if guests { &self.used_nanos } else { &self.host_nanos });
     }
 }
 
@@ -145,5 +150,6 @@ mod tests {
         work(PART);
         meter.end();
         assert_eq!(meter.used(), before);
+        assert!(meter.host() >= PART, "it is counted apart");
     }
 }

@@ -276,6 +276,8 @@ pub struct Call {
     pub end: Instant,
     secret: NodeSecret,
     table: ResourceTable,
+    /// Handles that were left after the first call.
+    held_first: Option<usize>,
     /// The last page of keys that ended early: its cursor and its last key.
     listed: Option<(u64, String)>,
     wasi: Option<WasiCtx>,
@@ -312,6 +314,7 @@ impl Call {
             end: start.end,
             secret: shared.secret.clone(),
             table,
+            held_first: None,
             listed: None,
             wasi: None,
             spoken: None,
@@ -334,17 +337,28 @@ impl Call {
         }
     }
 
-    /// The call has ended, and its instance may go on: a last line without an end is a line, and the world is let go.
-    pub fn ended(&mut self) {
+    /// Whether the guest holds no handle.
+    pub fn holds_nothing(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The call has ended, and its instance may go on: a last line without an end is a line, and the world is let go. False when it may
+    /// not, because the guest holds more than after its first call: what hangs on a handle (a body, a connection) would outlive its
+    /// call, and add up.
+    pub fn ended(&mut self) -> bool {
         if let Some(spoken) = &self.spoken {
             spoken.finish();
         }
         self.world = NOTHING.clone();
+        let held = self.table.iter_mut().count();
+        held <= *self.held_first.get_or_insert(held.min(HANDLES_KEPT_MAX))
     }
 }
 
 /// Handles (streams, requests, buckets, …) a call may hold at once, so that host memory stays bounded.
 pub const RESOURCES_MAX: usize = 4_096;
+/// Handles a guest may keep from one call to the next: its standard streams.
+const HANDLES_KEPT_MAX: usize = 3;
 /// Bytes one call for randomness may ask for.
 const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 
