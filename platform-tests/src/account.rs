@@ -199,21 +199,21 @@ impl Book {
         self.count + self.unknown.iter().map(|(count, _)| count).sum::<u64>()
     }
 
-    /// Finds the batches without an answer that were stored after all. False: what was counted is no sum of them.
-    pub fn settle(&mut self, counted: &Account) -> bool {
-        let unknown = std::mem::take(&mut self.unknown);
-        assert!(unknown.len() <= UNKNOWN_MAX, "{}: {} batches were not answered", self.device, unknown.len());
+    /// What is stored if some of the batches without an answer were: how many, and their sum. None: what was counted is no sum of
+    /// them. While there is something to be counted yet this may be another sum a moment later.
+    pub fn stored(&self, counted: &Account) -> Option<(u64, u64)> {
+        assert!(self.unknown.len() <= UNKNOWN_MAX, "{}: {} batches were not answered", self.device, self.unknown.len());
         let with = |chosen: u32| {
-            let stored = unknown.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1);
+            let stored = self.unknown.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1);
             stored.fold((self.count, self.sum), |(count, sum), (_, more)| (count + more.0, sum + more.1))
         };
-        let found = (0..1 << unknown.len()).map(with).find(|sums| *sums == (counted.count, counted.sum));
-        if let Some((count, sum)) = found {
-            (self.count, self.sum) = (count, sum);
-            return true;
-        }
-        self.unknown = unknown;
-        false
+        (0..1 << self.unknown.len()).map(with).find(|sums| *sums == (counted.count, counted.sum))
+    }
+
+    /// From now on that is what was sent: no batch is without an answer any more.
+    pub fn settle(&mut self, stored: (u64, u64)) {
+        (self.count, self.sum) = stored;
+        self.unknown.clear();
     }
 }
 

@@ -361,14 +361,18 @@ async fn a_request_under_way_ends_in_the_release_it_began_in() {
     }
 }
 
-/// A machine that begins to swap: both engines are replaced, and what runs ends where it is.
+/// A machine that begins to swap: both engines are replaced, and what runs ends where it is. On one that keeps no pages from the start
+/// there is nothing to fall back from, and all goes on as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_falls_back_takes_the_second_with_it() {
     let floor = floor(PROBE).await;
+    let loaded = || floor.dispatch.app(&app(GUEST)).unwrap().loaded.load_full();
     let under_way = ask(&floor, "/stream?pieces=3&bytes=10&wait_ms=20", b"").await.unwrap();
-    floor.engine.fall_back().unwrap();
+    let kept = loaded().keeps_pages();
+    assert_eq!(floor.engine.fall_back().unwrap(), kept, "it falls back where pages were kept, and only there");
+    assert_eq!(loaded().keeps_pages(), kept, "what is loaded stays as it is");
     floor.deploy(GUEST, PROBE).await;
-    assert!(!floor.dispatch.app(&app(GUEST)).unwrap().loaded.load().keeps_pages());
+    assert!(!loaded().keeps_pages());
     assert_eq!(text(ask(&floor, "/status", b"").await.unwrap()).await.unwrap(), "as told\n");
     assert_eq!(text(under_way).await.unwrap().len(), 30);
 }

@@ -107,7 +107,8 @@ impl Deref for AppState {
     }
 }
 
-/// All routes of the API. What is added to it (`/run`, `/git`) is measured too when it is merged before [`observed`].
+/// All routes of the API. What is merged with it before [`observed`] is measured as it is (`/git`). Requests to functions pass neither:
+/// `door` takes them out before, and they are counted and timed as calls, by function (`dispatch::App::http_stats`).
 pub fn router(rooms: Arc<Rooms>) -> Router {
     let state = AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default() };
     Router::new()

@@ -2,9 +2,13 @@
 //! another, in turn.
 
 use crate::addr;
-use std::{net::SocketAddr, thread, time::Duration};
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    unistd::Pid,
+};
+use std::{net::SocketAddr, time::Duration};
 use tawi_platform_tests::{
-    App, Launch, Ledger, Node,
+    App, Launch, Ledger,
     app::set_on,
     flood::{Flood, Flooded},
     node::cpu_seconds,
@@ -14,8 +18,6 @@ use tawi_platform_tests::{
 };
 
 const CONNECTIONS: usize = 64;
-const SERVER_CPU: usize = 0;
-const GENERATOR_CPU: usize = 1;
 /// Many short ones: on a machine that others use as well, neither side should have a bad second alone.
 const ROUNDS: usize = 15;
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -28,36 +30,34 @@ const BODY: &str = "/hello from elsewhere\n";
 
 /// A fresh instance for each request, here and there.
 pub fn fresh(results: &mut Results) {
-    if lacks_processors("hello world over HTTP") {
-        return;
-    }
-    let Some(peer) = Peer::wasmtime_serve(&repo::component(GUEST), SERVER_CPU) else {
+    let Some(processors) = Processors::of_this_machine("hello world over HTTP") else { return };
+    let Some(peer) = Peer::wasmtime_serve(&repo::component(GUEST), processors.server) else {
         return missing("hello world over HTTP", "wasmtime");
     };
-    let node = one_processor();
+    let node = Launch::on(Ledger::Embedded).before(on_cpu(processors.server)).start();
     let app = App::prebuilt(GUEST);
     app.push(&node);
-    let ours = Asked { addr: addr(&node), pid: node.pid(), path: app.run_path(PATH) };
-    let theirs = Asked { addr: peer.addr, pid: peer.pid(), path: PATH.to_owned() };
+    let generator = processors.generator;
+    let ours = Asked { addr: addr(&node), pid: node.pid(), path: app.run_path(PATH), generator };
+    let theirs = Asked { addr: peer.addr, pid: peer.pid(), path: PATH.to_owned(), generator };
     compare(results, "hello world over HTTP", 1.1, &ours, "`wasmtime serve`", &theirs);
 }
 
 /// One instance for many requests, here and there.
 pub fn reused(results: &mut Results) {
     const NAME: &str = "hello world over HTTP, instances reused";
-    if lacks_processors(NAME) {
-        return;
-    }
-    let Some(peer) = Peer::workerd(WORKER, SERVER_CPU) else {
+    let Some(processors) = Processors::of_this_machine(NAME) else { return };
+    let Some(peer) = Peer::workerd(WORKER, processors.server) else {
         return missing(NAME, "workerd");
     };
-    let node = one_processor();
+    let node = Launch::on(Ledger::Embedded).before(on_cpu(processors.server)).start();
     let app = App::prebuilt(GUEST);
     app.manifest(|manifest| set_on(manifest, "reuse", REUSE));
     app.commit("instances serve more than one request");
     app.push(&node);
-    let ours = Asked { addr: addr(&node), pid: node.pid(), path: app.run_path(PATH) };
-    let theirs = Asked { addr: peer.addr, pid: peer.pid(), path: PATH.to_owned() };
+    let generator = processors.generator;
+    let ours = Asked { addr: addr(&node), pid: node.pid(), path: app.run_path(PATH), generator };
+    let theirs = Asked { addr: peer.addr, pid: peer.pid(), path: PATH.to_owned(), generator };
     compare(results, NAME, 2.0, &ours, "workerd", &theirs);
 }
 
@@ -78,6 +78,8 @@ struct Asked {
     addr: SocketAddr,
     pid: u32,
     path: String,
+    /// The processor of who asks.
+    generator: usize,
 }
 
 /// What came of it.
@@ -90,7 +92,7 @@ struct Answered {
 impl Asked {
     fn answered(&self) -> Answered {
         let request = format!("GET {} HTTP/1.1\r\nhost: {}\r\n\r\n", self.path, self.addr).into_bytes();
-        let (connections, body, cpu) = (CONNECTIONS, BODY.as_bytes().to_vec(), GENERATOR_CPU);
+        let (connections, body, cpu) = (CONNECTIONS, BODY.as_bytes().to_vec(), self.generator);
         let flood = Flood { connections, request, body, warm_up: WARM_UP, measured: MEASURED, cpu };
         let before = cpu_seconds(self.pid);
         let flooded = flood.run(self.addr);
@@ -114,16 +116,23 @@ fn compare(results: &mut Results, name: &str, goal: f64, ours: &Asked, peer: &st
     results.add(p99.beside(peer, theirs.percentile_ms(99.0)).note(p50));
 }
 
-fn one_processor() -> Node {
-    Launch::on(Ledger::Embedded).before(on_cpu(SERVER_CPU)).start()
+/// One for the servers, in turn, and one for the generator.
+struct Processors {
+    server: usize,
+    generator: usize,
 }
 
-fn lacks_processors(name: &str) -> bool {
-    let few = thread::available_parallelism().map_or(1, usize::from) <= GENERATOR_CPU;
-    if few {
-        say(&format!("{name}: not measured, it takes a processor for the server and one for the generator"));
+impl Processors {
+    /// The first two that this process may run on: in a container that need not be 0 and 1.
+    fn of_this_machine(name: &str) -> Option<Processors> {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).expect("the kernel says where this process may run");
+        let mut allowed = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).is_ok_and(|is_set| is_set));
+        let processors = allowed.next().zip(allowed.next()).map(|(server, generator)| Processors { server, generator });
+        if processors.is_none() {
+            say(&format!("{name}: not measured, it takes a processor for the server and one for the generator"));
+        }
+        processors
     }
-    few
 }
 
 fn missing(name: &str, program: &str) {

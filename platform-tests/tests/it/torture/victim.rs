@@ -20,6 +20,13 @@ pub enum Victim {
     Clock,
 }
 
+impl Victim {
+    /// Whether the node's process is the same one in all rounds.
+    pub fn leaves_the_process(self) -> bool {
+        matches!(self, Victim::Server | Victim::Line | Victim::Clock)
+    }
+}
+
 /// A linear congruential generator is random enough to choose a line of code.
 pub struct Random(pub u64);
 

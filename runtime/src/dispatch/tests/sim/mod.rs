@@ -18,7 +18,6 @@
 //! | queued events go before one of their line that is parked | another order (disk 1, nodes 2) |
 //! | a batch that a later one has passed is answered and not sent again | nothing comes to rest (nodes, 1) |
 //! | a step of the view that may be in its file is taken back | the applier panics (disk, 34) |
-//!
 //! | a batch that was given up and comes late is applied | twice (nodes, 218) |
 //! | a line is ready while something of it runs | another order (disk, 256) |
 //!
@@ -55,6 +54,16 @@ pub(in crate::dispatch) fn part() -> Option<f64> {
     PARTS.with_borrow_mut(|dice| dice.as_mut().map(|dice| dice.below(1 << 20) as f64 / f64::from(1 << 20)))
 }
 
+/// The thread is as it was before a history, however that ended.
+struct Reset;
+
+impl Drop for Reset {
+    fn drop(&mut self) {
+        PARTS.set(None);
+        crate::clock::set(None);
+    }
+}
+
 /// Whether an error says that nothing was done.
 fn told_by(error: &LedgerError) -> Option<()> {
     (!matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Closed)).then_some(())
@@ -66,11 +75,10 @@ fn number(name: &str) -> Option<u64> {
 
 fn histories(test: &str, count: u64, history: impl Fn(u64, bool) -> History) {
     let run = |seed: u64, trace: bool| {
+        let _reset = Reset;
         PARTS.set(Some(Dice::new(seed)));
         let mut history = history(seed, trace);
         let ended = catch_unwind(AssertUnwindSafe(|| history.run()));
-        PARTS.set(None);
-        crate::clock::set(None);
         ended.map_err(|panic| (history.told(), panic))
     };
     if let Some(seed) = number("TAWI_SIM_SEED") {
@@ -107,6 +115,7 @@ fn a_seed_is_one_history() {
     let releases = Arc::new(Releases::open());
     for seed in 1..=10 {
         let told = || {
+            let _reset = Reset;
             PARTS.set(Some(Dice::new(seed)));
             let ground = if seed % 2 == 0 { Ground::Disk } else { Ground::Server(Stream::default()) };
             History::new(seed, &releases, ground, true).run()
