@@ -83,7 +83,7 @@ async fn a_function_that_does_not_run_holds_the_log_only_for_so_long_and_what_it
     assert!(said(&floor).iter().any(|line| line.starts_with("resumed: 7 events (")), "{:?}", said(&floor));
     assert!(!floor.dispatch.resume(&slow).await.unwrap(), "it goes on already");
     assert_eq!(lost(&floor).len(), 1, "until somebody takes note");
-    let noted = floor.ledger.apply(Op::ForgetLost { function: slow }).await.unwrap();
+    let noted = floor.ledger.apply(Op::ForgetLost { function: slow, through: early[6] }).await.unwrap();
     assert!(matches!(noted, Outcome::Applied { .. }) && lost(&floor).is_empty());
 }
 

@@ -47,8 +47,12 @@ async fn a_paused_function_is_shown_with_what_it_lost_until_somebody_takes_note(
     node.ask("POST", resume, "").await.is(204);
     assert!(shown().await["paused"].is_null());
     let lost = "/api/v1/apps/fridge/functions/warm/lost";
-    node.ask_as(&reader, "DELETE", lost, &[], "").await.problem(403);
-    node.ask("DELETE", lost, "").await.is(204);
-    node.ask("DELETE", lost, "").await.problem(404);
+    let to = paused["lost"][0]["to"].as_u64().unwrap();
+    let (seen, less) = (format!("{lost}?through={to}"), format!("{lost}?through={}", to - 1));
+    node.ask_as(&reader, "DELETE", &seen, &[], "").await.problem(403);
+    node.ask("DELETE", lost, "").await.problem(400);
+    node.ask("DELETE", &less, "").await.problem(404);
+    node.ask("DELETE", &seen, "").await.is(204);
+    node.ask("DELETE", &seen, "").await.problem(404);
     assert_eq!(shown().await["lost"], serde_json::json!([]));
 }
