@@ -29,14 +29,27 @@ pub fn resume(context: &Context, app: &str, function: &str) -> Done {
 }
 
 pub fn forget(context: &Context, app: &str, function: &str) -> Done {
-    context.client()?.tell("DELETE", &format!("{}/lost", place(app, function)), None)?;
-    eprintln!("what {app}/{function} lost is forgotten");
+    let client = context.client()?;
+    let functions: Value = client.get(&format!("/api/v1/apps/{}/functions", segment(app)))?;
+    let rows = rows(&functions, Some(function));
+    // Shown before it is forgotten, and no more of it forgotten than that: more may be lost in this very moment.
+    let Some(through) = through(&rows) else {
+        eprintln!("nothing is noted as lost to {app}/{function}");
+        return Ok(());
+    };
+    show(context, rows)?;
+    client.tell("DELETE", &format!("{}/lost?through={through}", place(app, function)), None)?;
+    eprintln!("what {app}/{function} lost up to event {through} is forgotten");
     Ok(())
 }
 
 pub fn lost(context: &Context, app: &str, function: Option<&str>) -> Done {
     let functions: Value = context.client()?.get(&format!("/api/v1/apps/{}/functions", segment(app)))?;
-    context.show(rows(&functions, function), |rows: Vec<Row>| {
+    show(context, rows(&functions, function))
+}
+
+fn show(context: &Context, rows: Value) -> Done {
+    context.show(rows, |rows: Vec<Row>| {
         let mut table = Table::new(["FUNCTION", "FROM", "TO", "EVENTS", "BYTES", "RECEIVED FROM", "TO"]).right(&[1, 2, 3, 4]);
         for Row { function, lost } in rows {
             let [from, to, events, bytes] = [lost.from, lost.to, lost.events, lost.bytes].map(|n| n.to_string());
@@ -44,6 +57,11 @@ pub fn lost(context: &Context, app: &str, function: Option<&str>) -> Done {
         }
         Ok(table.print("nothing was lost")?)
     })
+}
+
+/// The last event of the rows.
+fn through(rows: &Value) -> Option<u64> {
+    rows.as_array()?.iter().filter_map(|row| row["to"].as_u64()).max()
 }
 
 /// A row for each range, with its function.
@@ -82,5 +100,7 @@ mod tests {
         };
         assert_eq!(told(None), [("a".to_owned(), 1), ("a".to_owned(), 20), ("b".to_owned(), 5)]);
         assert_eq!(told(Some("b")), [("b".to_owned(), 5)]);
+        assert_eq!(through(&rows(&functions, Some("a"))), Some(29), "and forgotten up to the last that was shown");
+        assert_eq!(through(&rows(&functions, Some("http"))), None);
     }
 }

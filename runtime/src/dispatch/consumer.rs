@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Events a function holds that are not durably settled.
@@ -70,6 +70,8 @@ pub(super) struct Consumer {
     /// Times it began since something of it was committed.
     begun: u32,
     flushed: Seq,
+    /// When the position is stored next, whatever happens until then.
+    flush_at: Instant,
 }
 
 impl Consumer {
@@ -99,6 +101,7 @@ impl Consumer {
             paused: false,
             begun: 0,
             flushed: 0,
+            flush_at: Instant::now() + FLUSH_EVERY,
         }
     }
 
@@ -114,6 +117,7 @@ impl Consumer {
             }
             let more = self.go_on(&mut head);
             self.shared.set_parked(self.parking.count());
+            self.flush_in_time();
             self.wait(&mut head, more).await;
         }
     }
@@ -174,7 +178,8 @@ impl Consumer {
         // Who has no room of its own is woken by what it has under way.
         let full = works && !self.app.lane.has_room();
         let due = (works && self.may_start()).then(|| self.parking.next_due()).flatten();
-        let due = due.map_or(FLUSH_EVERY, |due| Duration::from_millis(due.millis_since(clock::now()) + 1).min(FLUSH_EVERY));
+        let due = due.map_or(FLUSH_EVERY, |due| Duration::from_millis(due.millis_since(clock::now()) + 1));
+        let until = self.flush_at.min(Instant::now() + due.min(FLUSH_EVERY));
         let shared = self.shared.clone();
         tokio::select! {
             biased;
@@ -184,7 +189,20 @@ impl Consumer {
             _ = head.changed(), if room && !more => {}
             () = freed, if full => {}
             () = self.stop.cancelled(), if !stopping => {}
-            () = tokio::time::sleep(due), if !stopping => if self.paused { self.look_up() } else { self.flush() },
+            () = tokio::time::sleep_until(until), if !stopping => {}
+        }
+    }
+
+    /// However often it is woken: who judges how far it is behind sees what is stored.
+    fn flush_in_time(&mut self) {
+        let now = Instant::now();
+        if now < self.flush_at {
+            return;
+        }
+        self.flush_at = now + FLUSH_EVERY;
+        match self.paused {
+            true => self.look_up(),
+            false => self.flush(),
         }
     }
 

@@ -11,10 +11,13 @@ impl Dispatch {
     /// Pauses each function for whose sake alone the log keeps more than `bytes_max`: events before `below`, which nobody else needs.
     pub async fn pause_laggards(&self, below: Seq, bytes_max: u64) -> Result<Vec<FunctionId>, LedgerError> {
         let ledger = &self.context.ledger;
+        // What is kept for outsiders is not kept for a function alone.
+        let below = ledger.trimmable(below);
         let behind = ledger.reaches_back(below, bytes_max)?;
         let mut paused = Vec::new();
         for (function, position) in ledger.functions()? {
             if position.through + 1 < behind
+                && self.known_through(&function) + 1 < behind
                 && ledger.pause(&function)?.is_none()
                 && self.pause(&function, &position, behind, below).await?
             {
@@ -22,6 +25,11 @@ impl Dispatch {
             }
         }
         Ok(paused)
+    }
+
+    /// How far a consumer has come that runs here, which it stores now and then; 0 for one that does not run.
+    fn known_through(&self, function: &FunctionId) -> Seq {
+        self.consumer(function).map_or(0, |consumer| consumer.tracker.lock().position(function, &[]).through)
     }
 
     /// False when it has caught up, or another node was first.
@@ -72,4 +80,40 @@ fn lost_words(lost: &Lost) -> String {
 fn said(function: &FunctionId, level: LogLevel, message: String, now: Micros) -> Vec<NewEvent> {
     let origin = Origin { function, event: None, call: "lag", attempt: 0, now };
     origin.logs(vec![LogLine { time: now, level, context: "tawi".into(), message }], 0, None)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        dispatch::HistorySource,
+        engine::{Engine, EngineOptions},
+        host::HistoryPage,
+        ledger::{Append, Ledger, LedgerConfig, LedgerOptions},
+        model::{AppId, Id, Value, id::default_tenant},
+    };
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    #[tokio::test]
+    async fn what_is_kept_for_outsiders_pauses_no_function() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig::Embedded { dir: dir.path().into(), options: LedgerOptions::default() };
+        let relayed = Arc::new(AtomicU64::new(0));
+        let ledger = Ledger::open(&config).await.unwrap().with_relayed(relayed.clone());
+        let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
+        let no_history: HistorySource = Arc::new(|_, _| Box::pin(async { Ok(HistoryPage::default()) }));
+        let dispatch = Dispatch::new(engine, ledger.clone(), no_history);
+        let (tenant, id) = (default_tenant(), |text| Id::new(text).unwrap());
+        let reading = NewEvent::reading(&tenant, &id("d"), &id("s"), Micros(1), Micros(1), Value::Json("9".into()));
+        let function = FunctionId { app: AppId::new(tenant.clone(), id("a")), function: id("slow") };
+        ledger.apply(Op::Register { function: function.clone(), start: 0 }).await.unwrap();
+        ledger.apply(Op::Append(Append { tenant, events: vec![reading; 9], dedup: None, intake: None })).await.unwrap();
+        assert_eq!(dispatch.pause_laggards(10, 0).await.unwrap(), [], "the log would be as long without it");
+        relayed.store(9, Ordering::Release);
+        assert_eq!(dispatch.pause_laggards(10, 0).await.unwrap(), [function]);
+    }
 }

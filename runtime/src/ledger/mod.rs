@@ -182,12 +182,25 @@ impl Ledger {
         self.0.queue.submit_when_room(self.bounded(op)).await.await
     }
 
-    /// A trim takes nothing that outsiders have before them.
     fn bounded(&self, op: Op) -> Op {
-        match (op, &self.0.relayed) {
-            (Op::Trim { below }, Some(relayed)) => Op::Trim { below: below.min(relayed.load(Ordering::Acquire).saturating_add(1)) },
-            (op, _) => op,
+        match op {
+            Op::Trim { below } => Op::Trim { below: self.trimmable(below) },
+            op => op,
         }
+    }
+
+    /// How far a trim below `below` may go at most: it takes nothing that outsiders have before them.
+    pub fn trimmable(&self, below: Seq) -> Seq {
+        self.0.relayed.as_ref().map_or(below, |relayed| below.min(relayed.load(Ordering::Acquire).saturating_add(1)))
+    }
+
+    /// One whose outsiders are told as `relayed` says.
+    #[cfg(test)]
+    pub(crate) fn with_relayed(mut self, relayed: Arc<AtomicU64>) -> Ledger {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.relayed = Some(relayed);
+        }
+        self
     }
 
     /// Trims until nothing is left to trim below `below`; says what the oldest event is then.

@@ -51,14 +51,15 @@ pub enum Op {
         /// Goes into the log with it.
         said: Vec<NewEvent>,
     },
-    /// A paused consumer goes on, with the oldest event that is there.
+    /// A paused consumer goes on, with the oldest event that is there. The version of its app moves on, as at [`Op::Pause`].
     Resume {
         function: FunctionId,
         said: Vec<NewEvent>,
     },
-    /// Somebody has taken note of all that a function lost.
+    /// Somebody has taken note of the ranges that a function lost and that end at `through` or before it.
     ForgetLost {
         function: FunctionId,
+        through: Seq,
     },
 }
 

@@ -177,7 +177,7 @@ impl<'t> Tables<'t> {
             Op::Trim { below } => self.trim(below),
             Op::Pause { function, behind, now, said } => self.pause(&function, behind, now, said),
             Op::Resume { function, said } => self.resume(&function, said),
-            Op::ForgetLost { function } => self.forget_lost(&function),
+            Op::ForgetLost { function, through } => self.forget_lost(&function, through),
         }
     }
 
@@ -267,9 +267,10 @@ impl<'t> Tables<'t> {
     fn advance(&mut self, done: &Done) -> Result<(), LedgerError> {
         let key = record::function_key(&done.function);
         let Some(stored) = self.position(&key)? else { return Ok(()) };
-        let through = stored.through.max(done.through);
-        let above = done.above.iter().copied().filter(|seq| *seq > through).collect();
-        let bytes = record::encode(&mut self.buffer, &Position { through, above })?;
+        let told = Position { through: done.through, above: done.above.clone() };
+        // What is stored may be ahead: it was resumed meanwhile. Never may a range lose one of its ends.
+        let position = lag::begin_at(told, stored.through + 1);
+        let bytes = record::encode(&mut self.buffer, &position)?;
         self.consumers.insert(key.as_slice(), bytes).map_err(failed)?;
         Ok(())
     }

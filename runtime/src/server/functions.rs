@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// Dead letters that are counted per function; an operator with more has another problem.
 const DEAD_COUNTED_MAX: usize = 10_000;
 
-/// `GET /api/v1/apps/{app}/functions`: those of the current release.
+/// `GET /api/v1/apps/{app}/functions`: those of the current release, and those that lost something.
 pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
     let app = path.id("app")?;
     caller.may(Action::Inspect(&app))?;
@@ -31,7 +31,8 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> 
 
 fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
     let app = known(state, app)?;
-    let Some(release) = state.store.current(&app) else { return Ok(json!([])) };
+    let release = state.store.current(&app);
+    let functions = release.as_ref().map_or(&[][..], |release| &release.manifest.functions);
     let lost = state.ledger.lost(Some(&app))?;
     let dead = state.ledger.dead(Some(&app), None, DEAD_COUNTED_MAX)?;
     let show = |function: &Function| -> Result<Value, Problem> {
@@ -54,10 +55,10 @@ fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
         }
         Ok(shown)
     };
-    let mut all = release.manifest.functions.iter().map(show).collect::<Result<Vec<Value>, Problem>>()?;
+    let mut all = functions.iter().map(show).collect::<Result<Vec<Value>, Problem>>()?;
     // What a function lost does not go with it.
     let mut gone: Vec<&FunctionId> = lost.iter().map(|(id, _)| id).collect();
-    gone.retain(|id| release.manifest.function(id.function.as_str()).is_none());
+    gone.retain(|id| functions.iter().all(|function| function.name != id.function));
     gone.dedup();
     all.extend(gone.iter().map(|id| json!({ "function": id.function, "trigger": "not in the app any more", "lost": lost_to(&lost, id) })));
     Ok(all.into())

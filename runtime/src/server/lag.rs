@@ -4,7 +4,7 @@ use super::{
     AppState, Problem,
     auth::Caller,
     event::time,
-    request::{Path, blocking},
+    request::{Params, Path, blocking},
 };
 use crate::{
     identity::Action,
@@ -27,11 +27,20 @@ pub async fn resume(State(state): State<AppState>, caller: Caller, path: Path) -
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /api/v1/apps/{app}/functions/{function}/lost`: somebody has taken note.
-pub async fn forget(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
+/// `DELETE /api/v1/apps/{app}/functions/{function}/lost?through`: somebody has taken note of what ends there or before.
+pub async fn forget(State(state): State<AppState>, caller: Caller, path: Path, mut params: Params) -> Result<StatusCode, Problem> {
     let function = function(&caller, &path)?;
-    match state.ledger.apply(Op::ForgetLost { function: function.clone() }).await? {
-        Outcome::Missing => Err(Problem::unknown("nothing-lost", format!("nothing is noted as lost to `{}`", words(&function)))),
+    let Some(through) = params.parse("through")? else {
+        return Err(
+            Problem::bad_request("`through` says up to which event you have taken note: the last `to` that was shown").field("through")
+        );
+    };
+    params.done()?;
+    match state.ledger.apply(Op::ForgetLost { function: function.clone(), through }).await? {
+        Outcome::Missing => {
+            Err(Problem::unknown("nothing-lost", format!("nothing up to event {through} is noted as lost to `{}`", words(&function)))
+                .hint("what is lost while you look makes its range longer: `tawi lost APP` shows it as it is now"))
+        }
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }

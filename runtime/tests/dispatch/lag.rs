@@ -5,7 +5,7 @@ use futures::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tawi_runtime::{
     ledger::{Lost, Op, Outcome},
-    model::{Event, FunctionId, Kind, Seq},
+    model::{Event, FunctionId, Kind, NewEvent, Seq, Subject},
 };
 
 /// The readings that the echo function has handled, one for each time that it did.
@@ -83,8 +83,24 @@ async fn a_function_that_does_not_run_holds_the_log_only_for_so_long_and_what_it
     assert!(said(&floor).iter().any(|line| line.starts_with("resumed: 7 events (")), "{:?}", said(&floor));
     assert!(!floor.dispatch.resume(&slow).await.unwrap(), "it goes on already");
     assert_eq!(lost(&floor).len(), 1, "until somebody takes note");
-    let noted = floor.ledger.apply(Op::ForgetLost { function: slow }).await.unwrap();
+    let noted = floor.ledger.apply(Op::ForgetLost { function: slow, through: early[6] }).await.unwrap();
     assert!(matches!(noted, Outcome::Applied { .. }) && lost(&floor).is_empty());
+}
+
+/// Its position is stored now and then only: that it is old says nothing about the function.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_has_nothing_to_do_is_not_behind() {
+    let floor = Floor::open().await;
+    let idle = function("probe-event", "readings");
+    let elsewhere = || NewEvent { kind: Kind::Message, subject: Subject::new("elsewhere").unwrap(), ..reading("d", "event", "1") };
+    floor.deploy("probe-event", ECHO).await;
+    let passed = floor.append((0..10).map(|_| elsewhere()).collect()).await;
+    let consumer = floor.dispatch.consumer(&idle).unwrap();
+    while consumer.scanned() < passed[9] {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pause(&floor, 0).await, [], "it has seen all there is");
+    assert_eq!(floor.ledger.pause(&idle).unwrap(), None);
 }
 
 /// What is counted as lost is not done as well, though calls on it were under way.

@@ -463,7 +463,7 @@ fn lane_of(op: &Op) -> Lane {
         | Op::DropDead { function, .. }
         | Op::Pause { function, .. }
         | Op::Resume { function, .. }
-        | Op::ForgetLost { function } => Lane::App(function.app.clone()),
+        | Op::ForgetLost { function, .. } => Lane::App(function.app.clone()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Bytes, Tables, done, failed};
 use crate::{
-    ledger::{LedgerError, Lost, Outcome, Paused, Position, TRIM_EVENTS_MAX, record},
+    ledger::{LedgerError, Lost, Outcome, Paused, Position, TRIM_EVENTS_MAX, Version, record},
     model::{FunctionId, Micros, NewEvent, Seq},
 };
 use redb::{ReadableTable, TableDefinition};
@@ -187,13 +187,20 @@ impl Tables<'_> {
             }
             table.insert(key.as_slice(), record::encode(&mut self.buffer, &paused)?).map_err(failed)?;
         }
-        let app = record::app_key(&function.app);
-        let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
-        self.versions.insert(app.as_slice(), version).map_err(failed)?;
+        let version = self.move_on(function)?;
         Ok(Outcome::Applied { seqs: self.log(said)?, version })
     }
 
-    /// It goes on with the oldest event that is there.
+    /// Whatever a call of its app has under way is refused from here on.
+    fn move_on(&mut self, function: &FunctionId) -> Result<Version, LedgerError> {
+        let app = record::app_key(&function.app);
+        let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
+        self.versions.insert(app.as_slice(), version).map_err(failed)?;
+        Ok(version)
+    }
+
+    /// It goes on with the oldest event that is there. What was under way while it was paused, at a node that has not heard of
+    /// the pause, knows another position than this, and does not count.
     pub(super) fn resume(&mut self, function: &FunctionId, said: Vec<NewEvent>) -> Result<Outcome, LedgerError> {
         let key = record::function_key(function);
         let was = self.txn.open_table(PAUSED).map_err(failed)?.remove(key.as_slice()).map_err(failed)?.is_some();
@@ -201,17 +208,26 @@ impl Tables<'_> {
         let position = begin_at(position, self.first);
         let bytes = record::encode(&mut self.buffer, &position)?;
         self.consumers.insert(key.as_slice(), bytes).map_err(failed)?;
-        Ok(Outcome::Applied { seqs: self.log(said)?, version: 0 })
+        let version = self.move_on(function)?;
+        Ok(Outcome::Applied { seqs: self.log(said)?, version })
     }
 
-    /// Somebody has taken note of what it lost.
-    pub(super) fn forget_lost(&mut self, function: &FunctionId) -> Result<Outcome, LedgerError> {
+    /// Somebody has taken note of what it lost up to `through`. A range that has grown since is not the one that was seen.
+    pub(super) fn forget_lost(&mut self, function: &FunctionId, through: Seq) -> Result<Outcome, LedgerError> {
         let mut table = self.txn.open_table(LOST).map_err(failed)?;
         let key = record::function_key(function);
-        let any = table.range::<&[u8]>(key.as_slice()..).map_err(failed)?.next();
-        let any = any.transpose().map_err(failed)?.is_some_and(|(found, _)| found.value().starts_with(&key));
-        super::remove_prefix(&mut table, &key)?;
-        Ok(if any { done() } else { Outcome::Missing })
+        let end = record::prefix_end(&key).unwrap_or_default();
+        let mut seen = Vec::new();
+        for entry in table.range::<&[u8]>(key.as_slice()..end.as_slice()).map_err(failed)? {
+            let (place, row) = entry.map_err(failed)?;
+            if record::decode::<Lost>("a lost range", row.value())?.to <= through {
+                seen.push(place.value().to_vec());
+            }
+        }
+        for place in &seen {
+            table.remove(place.as_slice()).map_err(failed)?;
+        }
+        Ok(if seen.is_empty() { Outcome::Missing } else { done() })
     }
 
     /// What is known of an app's functions goes with it. What one of them lost stays when it alone goes: nobody has taken note.
@@ -243,7 +259,7 @@ fn open_ranges(position: &Position, first: Seq, end: Seq) -> Vec<(Seq, Seq)> {
 }
 
 /// The same, with everything before `first` settled.
-fn begin_at(position: Position, first: Seq) -> Position {
+pub(super) fn begin_at(position: Position, first: Seq) -> Position {
     let mut through = position.through.max(first.saturating_sub(1));
     let mut above = Vec::new();
     for (start, last) in settled(&position) {

@@ -38,6 +38,7 @@ macro_rules! all_stories {
             a_consumer_starts_where_it_was_registered
             trim_drops_nothing_that_a_consumer_has_before_it
             a_paused_consumer_holds_nothing_and_what_it_loses_is_known
+            a_position_from_before_a_resume_takes_no_range_apart
             what_was_under_way_when_a_consumer_was_paused_does_not_count
             who_has_caught_up_is_not_paused
             a_lost_range_stays_until_somebody_takes_note
@@ -125,7 +126,7 @@ pub async fn a_commit_moves_everything_together(place: &impl Place) {
     ledger.apply(append([1, 2, 3])).await.unwrap();
     ledger.apply(Op::Register { function: f.clone(), start: 0 }).await.unwrap();
     let op = Commit {
-        done: vec![Done { function: f.clone(), through: 1, above: vec![3] }],
+        done: vec![Done { function: f.clone(), through: 1, above: vec![3, 3] }],
         writes: vec![put("k", "old"), put("gone", "x"), put("k", "v"), Write { key: "gone".to_owned(), value: None }],
         events: vec![message("alerts.d", 9), message("alerts.e", 8)],
         ..commit("a", Some(0))
@@ -135,7 +136,7 @@ pub async fn a_commit_moves_everything_together(place: &impl Place) {
     assert_eq!(ledger.version(&app("a")).unwrap(), 1);
     assert_eq!(ledger.state(&app("a"), "k").unwrap().unwrap(), "v");
     assert_eq!(ledger.state(&app("a"), "gone").unwrap(), None);
-    assert_eq!(ledger.position(&f).unwrap().unwrap(), Position { through: 1, above: vec![3] });
+    assert_eq!(ledger.position(&f).unwrap().unwrap(), Position { through: 1, above: vec![3, 3] });
     assert_eq!(ledger.event(5).unwrap().unwrap().subject.as_str(), "alerts.e");
 }
 
@@ -193,9 +194,9 @@ pub async fn a_watermark_never_goes_back(place: &impl Place) {
         let done = vec![Done { function: f.clone(), through, above }];
         Op::Commit(Commit { done, ..commit("a", None) })
     };
-    ledger.apply(done(5, vec![7])).await.unwrap();
-    ledger.apply(done(3, vec![4, 7, 9])).await.unwrap();
-    assert_eq!(ledger.position(&f).unwrap().unwrap(), Position { through: 5, above: vec![7, 9] });
+    ledger.apply(done(5, vec![7, 7])).await.unwrap();
+    ledger.apply(done(3, vec![4, 4, 7, 7, 9, 9])).await.unwrap();
+    assert_eq!(ledger.position(&f).unwrap().unwrap(), Position { through: 5, above: vec![7, 7, 9, 9] });
     ledger.apply(Op::Register { function: f.clone(), start: 0 }).await.unwrap();
     assert_eq!(ledger.position(&f).unwrap().unwrap().through, 5, "registered already");
     ledger.apply(Op::Unregister { function: f.clone() }).await.unwrap();
@@ -362,7 +363,7 @@ async fn fill(ledger: &Ledger) {
     ledger.apply(Op::Register { function: f.clone(), start: 2 }).await.unwrap();
     for n in 0..5 {
         let op = Commit {
-            done: vec![Done { function: f.clone(), through: 3 + n, above: vec![9 + n] }],
+            done: vec![Done { function: f.clone(), through: 3 + n, above: vec![9 + n, 9 + n] }],
             writes: vec![put(&format!("k{n}"), "v")],
             events: vec![message("alerts.x", n)],
             park: vec![parked(&f, n, 1)],

@@ -65,6 +65,20 @@ pub async fn what_was_under_way_when_a_consumer_was_paused_does_not_count(place:
     ledger.trim(5).await.unwrap();
     assert_eq!(done(&ledger, &f, 1, 4, &[]).await, Outcome::Conflict { version: 2 }, "it is lost: it must not be done as well");
     assert_eq!(ledger.lost(None).unwrap()[0].1.events, 3);
+    assert!(matches!(ledger.apply(resume(&f)).await.unwrap(), Outcome::Applied { version: 3, .. }));
+    assert_eq!(done(&ledger, &f, 2, 6, &[]).await, Outcome::Conflict { version: 3 }, "nor what was under way when it was resumed");
+}
+
+pub async fn a_position_from_before_a_resume_takes_no_range_apart(place: &impl Place) {
+    let ledger = place.open().await;
+    ledger.apply(append(0..20)).await.unwrap();
+    let f = registered(&ledger, "a").await;
+    done(&ledger, &f, 0, 6, &[]).await;
+    // It says less than is known: one range is past, one reaches over what is stored, one is ahead.
+    done(&ledger, &f, 1, 2, &[4, 5, 7, 9, 12, 14]).await;
+    assert_eq!(ledger.position(&f).unwrap().unwrap(), Position { through: 9, above: vec![12, 14] });
+    done(&ledger, &f, 2, 2, &[4, 13, 16, 18]).await;
+    assert_eq!(ledger.position(&f).unwrap().unwrap(), Position { through: 13, above: vec![16, 18] });
 }
 
 pub async fn who_has_caught_up_is_not_paused(place: &impl Place) {
@@ -104,8 +118,13 @@ pub async fn a_lost_range_stays_until_somebody_takes_note(place: &impl Place) {
     assert_eq!((pauses(&f), pauses(&neighbour)), (vec![0, 9], vec![0]), "a range for each pause");
     ledger.apply(Op::Unregister { function: f.clone() }).await.unwrap();
     assert_eq!(pauses(&f), [0, 9], "a function that goes takes no note");
-    assert!(matches!(ledger.apply(Op::ForgetLost { function: f.clone() }).await.unwrap(), Outcome::Applied { .. }));
-    assert_eq!(ledger.apply(Op::ForgetLost { function: f.clone() }).await.unwrap(), Outcome::Missing);
+    let shown: Vec<Seq> = ledger.lost(Some(&f.app)).unwrap().iter().map(|(_, lost)| lost.to).collect();
+    let forget = async |through| ledger.apply(Op::ForgetLost { function: f.clone(), through }).await.unwrap();
+    assert_eq!(forget(shown[0] - 1).await, Outcome::Missing, "a range of which some was not shown stays whole");
+    assert!(matches!(forget(shown[1] - 1).await, Outcome::Applied { .. }));
+    assert_eq!(pauses(&f), [9]);
+    assert!(matches!(forget(shown[1]).await, Outcome::Applied { .. }));
+    assert_eq!(forget(Seq::MAX).await, Outcome::Missing);
     assert_eq!((pauses(&f), pauses(&neighbour)), (vec![], vec![0]));
     ledger.apply(Op::DeleteApp { app: neighbour.app.clone() }).await.unwrap();
     assert_eq!((ledger.lost(None).unwrap(), ledger.paused().unwrap()), (vec![], vec![]));

@@ -47,8 +47,26 @@ async fn a_paused_function_is_shown_with_what_it_lost_until_somebody_takes_note(
     node.ask("POST", resume, "").await.is(204);
     assert!(shown().await["paused"].is_null());
     let lost = "/api/v1/apps/fridge/functions/warm/lost";
-    node.ask_as(&reader, "DELETE", lost, &[], "").await.problem(403);
-    node.ask("DELETE", lost, "").await.is(204);
-    node.ask("DELETE", lost, "").await.problem(404);
+    let to = paused["lost"][0]["to"].as_u64().unwrap();
+    let (seen, less) = (format!("{lost}?through={to}"), format!("{lost}?through={}", to - 1));
+    node.ask_as(&reader, "DELETE", &seen, &[], "").await.problem(403);
+    node.ask("DELETE", lost, "").await.problem(400);
+    node.ask("DELETE", &less, "").await.problem(404);
+    node.ask("DELETE", &seen, "").await.is(204);
+    node.ask("DELETE", &seen, "").await.problem(404);
     assert_eq!(shown().await["lost"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn what_was_lost_is_shown_where_an_app_has_no_release() {
+    let node = Node::start().await;
+    let app = node.app("bare");
+    node.rooms.store.set_config(&app, "threshold", Some("8")).unwrap();
+    let function = FunctionId { app, function: Id::new("old").unwrap() };
+    node.rooms.ledger.apply(Op::Register { function, start: 0 }).await.unwrap();
+    node.ask("POST", "/api/v2/devices/d/sensors/temp/value", "9").await.is(204);
+    node.rooms.dispatch.pause_laggards(2, 0).await.unwrap();
+    node.rooms.ledger.trim(2).await.unwrap();
+    let listed = node.ask("GET", "/api/v1/apps/bare/functions", "").await.is(200).json();
+    assert!(listed[0]["function"] == "old" && listed[0]["lost"][0]["to"] == 1, "{listed}");
 }

@@ -32,17 +32,25 @@ mod model;
 mod node;
 mod releases;
 
-use crate::ledger::{
-    ErrorKind, LedgerError,
-    tests::{floor::Stream, sim::Dice},
+use crate::{
+    ledger::{
+        Append, ErrorKind, LedgerError, Op,
+        tests::{
+            floor::Stream,
+            sim::{Dice, SimDisk},
+        },
+    },
+    model::{Id, Kind, Micros, NewEvent, Subject, Value},
 };
-use disks::Ground;
+use disks::{Floor, Ground};
 use history::History;
-use releases::Releases;
+use node::Node;
+use releases::{Releases, app, function};
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
 };
 
 thread_local! {
@@ -108,6 +116,39 @@ fn whatever_fails_between_nodes_on_one_log_each_event_has_its_effects_once() {
     let releases = Arc::new(Releases::open());
     let history = |seed, trace| History::new(seed, &releases, Ground::Server(Stream::default()), trace);
     histories("whatever_fails_between_nodes", 400, history);
+}
+
+/// A consumer that is woken again and again, by what does not concern it, stores where it is all the same.
+#[test]
+fn a_position_is_stored_every_few_seconds_however_often_its_consumer_is_woken() {
+    let releases = Arc::new(Releases::open());
+    PARTS.set(Some(Dice::new(1)));
+    let id = |text| Id::new(text).unwrap();
+    let floor = Ground::Disk.open(&SimDisk::new(1), "node").unwrap();
+    let mut node = Node::start(floor, &releases, Arc::new(AtomicUsize::new(2)), Duration::ZERO, 0);
+    let work = |node: &mut Node| {
+        for _ in 0..8 {
+            node.run(40);
+            node.turn(Floor::work);
+        }
+    };
+    let mut appended = Vec::new();
+    let elsewhere = |n| {
+        let event = NewEvent::reading(&app().tenant, &id("d"), &id("s"), Micros(n), Micros(n), Value::Json("1".into()));
+        let events = vec![NewEvent { kind: Kind::Message, subject: Subject::new("elsewhere").unwrap(), ..event }];
+        Op::Append(Append { tenant: app().tenant, events, dedup: None, intake: None })
+    };
+    for second in 0..12 {
+        appended.push(node.ledger().submit(elsewhere(second)));
+        work(&mut node);
+        node.pass(Duration::from_secs(1));
+        work(&mut node);
+    }
+    let head = *node.ledger().head().borrow();
+    let stored = node.ledger().position(&function("chain")).unwrap().unwrap().through;
+    PARTS.set(None);
+    crate::clock::set(None);
+    assert!(head == 12 && stored + 6 >= head, "{stored} of {head} is stored");
 }
 
 #[test]
