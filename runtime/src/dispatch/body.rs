@@ -1,8 +1,9 @@
 //! A request body that a call can be run on again, as far as it has been read.
 
-use crate::model::limit::{HTTP_BODY_BYTES_MAX, HTTP_REPLAY_BODY_BYTES_MAX};
+use crate::model::limit::{HTTP_BODY_BYTES_MAX, HTTP_DRAIN_BODY_BYTES_MAX, HTTP_REPLAY_BODY_BYTES_MAX};
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use std::{
     pin::Pin,
@@ -28,6 +29,33 @@ struct Inner {
     read: Vec<Bytes>,
     bytes: usize,
     ended: bool,
+}
+
+/// How long a client may take to send what nobody reads.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A connection that is closed while its client still sends is reset, and the client may never see its answer.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.ended || self.source.is_end_stream() {
+            return;
+        }
+        let nothing = http_body_util::Empty::new().map_err(|never| match never {});
+        let source: Source = std::mem::replace(&mut self.source, Box::pin(nothing));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(DRAIN, drain(source)));
+        }
+    }
+}
+
+async fn drain(mut source: Source) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = source.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > HTTP_DRAIN_BODY_BYTES_MAX {
+            return;
+        }
+    }
 }
 
 /// One attempt's view: what was read before, then the rest.
@@ -99,7 +127,7 @@ impl Body for Again {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use http_body_util::{BodyExt, StreamBody};
+    use http_body_util::StreamBody;
 
     #[tokio::test]
     async fn a_client_that_sends_nothing_more_is_not_waited_for_without_end() {
@@ -110,6 +138,26 @@ mod tests {
             let mut body = kept.again();
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "some");
             assert!(matches!(body.frame().await, Some(Err(Error::ConnectionReadTimeout))));
+        }
+    }
+
+    /// A function answered without a look at it, while its client still sends.
+    #[tokio::test]
+    async fn what_nobody_read_of_a_body_is_taken_from_the_client_up_to_a_limit() {
+        const PIECE: usize = 64 * 1024;
+        for (pieces, taken) in [(3, 3), (1_000, HTTP_DRAIN_BODY_BYTES_MAX / PIECE + 1)] {
+            let (sent, mut told) = tokio::sync::mpsc::unbounded_channel();
+            let pieces = futures::stream::iter((0..pieces).map(move |_| {
+                sent.send(()).unwrap();
+                Ok(Frame::data(Bytes::from(vec![0; PIECE])))
+            }));
+            drop(Kept::new(Box::pin(StreamBody::new(pieces)), Duration::from_secs(1)));
+            let mut count = 0;
+            // Until the body is let go.
+            while told.recv().await.is_some() {
+                count += 1;
+            }
+            assert_eq!(count, taken);
         }
     }
 }

@@ -68,6 +68,8 @@ pub const SEARCH_WAIT_SECONDS_MAX: u64 = 5;
 pub const SEARCH_SECONDS_MAX: u64 = 10;
 /// A request body that a conflicting HTTP call can be run on again.
 pub const HTTP_REPLAY_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// What is read of a request's body after its answer.
+pub const HTTP_DRAIN_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How far ahead of the node's clock a measured time may be and still be stored as a time; later ones are refused as garbage.
 pub const MEASURED_AHEAD_MAX_DAYS: i64 = 3_660;
 /// The body of a request to a function.
