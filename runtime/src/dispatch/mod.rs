@@ -33,7 +33,7 @@ use crate::{
     ledger::{Ledger, LedgerError, Op},
     model::{
         AppId, FunctionId,
-        limit::{HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
+        limit::{EVENT_CALLS_PER_APP_PERCENT, EVENT_CALLS_PERCENT, HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
         manifest::{Function, Trigger},
     },
 };
@@ -47,6 +47,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use work::Slow;
 
 /// How long a release waits for what its app's functions have done to be durable, before it is tried again.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
@@ -60,6 +61,9 @@ pub struct Context {
     pub calls_per_function_max: usize,
     /// Workers of event functions that are active, all over the node.
     workers: Arc<AtomicUsize>,
+    /// Calls for events that wait for something: the other instances are for requests.
+    slow: Slow,
+    slow_per_app_max: usize,
     /// Room for HTTP calls: the other instances are for events.
     http_calls: Arc<Semaphore>,
     http_calls_per_app_max: usize,
@@ -79,6 +83,8 @@ pub struct App {
     pub settings: ArcSwap<Settings>,
     pub lane: Arc<Lane>,
     http_stats: Mutex<HashMap<String, Arc<stats::Stats>>>,
+    /// Its calls for events that wait for something: slow functions of one app leave instances for the others.
+    slow: Slow,
     /// Room for its HTTP calls: slow clients of one app leave instances for the others.
     http_calls: Arc<Semaphore>,
 }
@@ -128,8 +134,17 @@ impl Dispatch {
         let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
         let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
         let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
-        let workers = Arc::default();
-        let context = Context { engine, ledger, history, calls_per_function_max, workers, http_calls, http_calls_per_app_max };
+        let context = Context {
+            slow: Slow::new(share(EVENT_CALLS_PERCENT)),
+            slow_per_app_max: share(EVENT_CALLS_PER_APP_PERCENT),
+            engine,
+            ledger,
+            history,
+            calls_per_function_max,
+            workers: Arc::default(),
+            http_calls,
+            http_calls_per_app_max,
+        };
         Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default() }
     }
 
@@ -211,6 +226,7 @@ impl Dispatch {
             settings: ArcSwap::from_pointee(settings),
             lane: Lane::new(id.clone(), self.context.ledger.clone())?,
             http_stats: Mutex::default(),
+            slow: Slow::new(self.context.slow_per_app_max),
             http_calls: Arc::new(Semaphore::new(self.context.http_calls_per_app_max)),
         });
         self.apps.rcu(|apps| {

@@ -128,6 +128,9 @@ impl Runner {
         let mut alone = false;
         let (app, context, shared) = (self.app.clone(), self.context.clone(), self.shared.clone());
         loop {
+            // Slow calls of this app leave instances for other apps, and those of all functions some for requests.
+            app.slow.room().await;
+            context.slow.room().await;
             let turn = app.lane.begin(alone).await;
             // Only now: a call that waits for its turn holds no instance, which others could use.
             let permit = context.engine.permit().await;
@@ -140,7 +143,10 @@ impl Runner {
             let now = clock::now();
             let call: Arc<str> = format!("{}-{}", item.event.id(), function.name).into();
             let attempt = Attempt { function, event: &item.event, call: call.clone(), number: item.attempts + 1, now };
-            let outcome = Waits::new(pin!(context.engine.call(&permit, &loaded, attempt, world)), shared.clone()).await;
+            let outcome = {
+                let running = pin!(context.engine.call(&permit, &loaded, attempt, world));
+                Waits::new(running, &shared, [&app.slow, &context.slow]).await
+            };
             drop(permit);
             crate::fault::point("call");
             let took = outcome.took;

@@ -11,13 +11,14 @@ use super::{
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, LazyLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
+use tokio::sync::Notify;
 
 /// Lines handed out and not begun, at which the consumer is woken to hand out more.
 pub(super) const READY_LOW: usize = 32;
@@ -149,20 +150,65 @@ impl Drop for AtWork {
     }
 }
 
-/// A call that tells when it waits.
-pub(super) struct Waits<F> {
-    call: F,
-    shared: Arc<Shared>,
-    waiting: bool,
+/// How many calls may wait for something at a time, while they hold their instances. Calls that never wait are not counted: there
+/// are no more of them than processors.
+pub(super) struct Slow {
+    count: AtomicUsize,
+    max: usize,
+    room: Notify,
 }
 
-impl<F> Waits<F> {
-    pub fn new(call: F, shared: Arc<Shared>) -> Waits<F> {
-        Waits { call, shared, waiting: false }
+impl Slow {
+    pub fn new(max: usize) -> Slow {
+        Slow { count: AtomicUsize::new(0), max, room: Notify::new() }
+    }
+
+    /// Waits until one more call may begin that may have to wait.
+    pub async fn room(&self) {
+        while self.count.load(Relaxed) >= self.max {
+            let mut room = pin!(self.room.notified());
+            // Before it looks again: who ends in between wakes it.
+            room.as_mut().enable();
+            if self.count.load(Relaxed) < self.max {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    fn waits(&self) {
+        self.count.fetch_add(1, Relaxed);
+    }
+
+    fn goes_on(&self) {
+        if self.count.fetch_sub(1, Relaxed) >= self.max {
+            self.room.notify_waiters();
+        }
     }
 }
 
-impl<F: Future + Unpin> Future for Waits<F> {
+/// A call that tells when it waits.
+pub(super) struct Waits<'a, F> {
+    call: F,
+    shared: &'a Shared,
+    /// Where it is counted while it waits: its app, and the node.
+    slow: [&'a Slow; 2],
+    waiting: bool,
+}
+
+impl<'a, F> Waits<'a, F> {
+    pub fn new(call: F, shared: &'a Shared, slow: [&'a Slow; 2]) -> Waits<'a, F> {
+        Waits { call, shared, slow, waiting: false }
+    }
+
+    fn goes_on(&mut self) {
+        self.waiting = false;
+        self.shared.work.goes_on();
+        self.slow.iter().for_each(|slow| slow.goes_on());
+    }
+}
+
+impl<F: Future + Unpin> Future for Waits<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -170,14 +216,12 @@ impl<F: Future + Unpin> Future for Waits<F> {
         match (polled.is_pending(), self.waiting) {
             (true, false) => {
                 self.waiting = true;
+                self.slow.iter().for_each(|slow| slow.waits());
                 if self.shared.work.waits() {
                     self.shared.wake.notify_one();
                 }
             }
-            (false, true) => {
-                self.waiting = false;
-                self.shared.work.goes_on();
-            }
+            (false, true) => self.goes_on(),
             _ => {}
         }
         polled
@@ -185,10 +229,10 @@ impl<F: Future + Unpin> Future for Waits<F> {
 }
 
 /// A call that is given up counts again, until its worker ends.
-impl<F> Drop for Waits<F> {
+impl<F> Drop for Waits<'_, F> {
     fn drop(&mut self) {
         if self.waiting {
-            self.shared.work.goes_on();
+            self.goes_on();
         }
     }
 }

@@ -80,6 +80,10 @@ pub const CONNECTIONS_MAX: usize = 2_048;
 pub const HEAD_SECONDS_MAX: u64 = 30;
 /// A request's head, and what of a body is read at a time.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Of all instances, those that calls of one app hold for events while they wait for something.
+pub const EVENT_CALLS_PER_APP_PERCENT: usize = 40;
+/// Of all instances, those that all calls for events hold while they wait for something.
+pub const EVENT_CALLS_PERCENT: usize = 75;
 /// Of all instances, how many one app's HTTP calls have at once: slow clients of one app leave instances for the others.
 pub const HTTP_CALLS_PER_APP_PERCENT: usize = 25;
 /// Of all instances, how many the HTTP calls of all apps have at once: the others are for events.
