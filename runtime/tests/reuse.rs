@@ -131,6 +131,19 @@ async fn an_instance_that_trapped_is_never_called_again() {
     assert_eq!(floor.ledger.dead(None, None, 100).unwrap().len(), 30);
 }
 
+/// What hangs on a body, a client's connection say, must not outlive its call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_holds_on_to_a_body_is_not_called_again() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-reuse", &manifest(1, 1_000_000)).await;
+    for _ in 0..5 {
+        assert_eq!(ask(&floor, "/forget").await["calls"], 1);
+        assert_eq!(floor.engine.warm(), 0);
+    }
+    ask(&floor, "/").await;
+    assert_eq!(floor.engine.warm(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_that_wait_go_with_their_release() {
     let floor = Floor::open().await;
