@@ -341,13 +341,14 @@ impl Consumer {
             // All of it is gone from the log: it was nobody's any more.
             self.shared.tracker.lock().skip_to(last);
         }
-        for event in &events {
-            let concerns = self.concerns(event);
-            let new = self.shared.tracker.lock().scan(event.seq, concerns);
-            if new {
-                self.enqueue(event);
-            }
-        }
+        let new = {
+            let shared = self.shared.clone();
+            let mut tracker = shared.tracker.lock();
+            let mut new = events;
+            new.retain(|event| tracker.scan(event.seq, self.concerns(event)));
+            new
+        };
+        new.into_iter().for_each(|event| self.enqueue(event));
         if self.shared.scanned() > self.flushed + FLUSH_EVENTS {
             self.flush();
         }
@@ -358,9 +359,9 @@ impl Consumer {
         event.kind != Kind::Log && event.tenant == self.shared.id.app.tenant && self.pattern.matches(event.subject.as_str())
     }
 
-    fn enqueue(&mut self, event: &Arc<Event>) {
-        let line = Line::of(event, self.order);
-        let item = Item { event: event.clone(), attempts: 0, parked: None };
+    fn enqueue(&mut self, event: Arc<Event>) {
+        let line = Line::of(&event, self.order);
+        let item = Item { event, attempts: 0, parked: None };
         let busy = self.busy.contains(&line);
         match self.parking.holds(&line) && !busy {
             true => self.park_behind(&line, &item),

@@ -167,7 +167,7 @@ impl Request {
     /// Commits what there is, then lets the head and the body go.
     async fn head(
         self: &Arc<Self>,
-        mut turn: Turn<'_>,
+        mut turn: Turn,
         place: Place,
         mut responded: Responded,
         head: http::Response<WasiBody>,
@@ -207,7 +207,7 @@ impl Request {
     }
 
     /// Lets the body go while a task sees to the rest of the call.
-    fn rest(self: &Arc<Self>, turn: Turn<'_>, place: Place, responded: Responded, body: WasiBody, this: Try) -> Answer {
+    fn rest(self: &Arc<Self>, turn: Turn, place: Place, responded: Responded, body: WasiBody, this: Try) -> Answer {
         let (ended, end) = oneshot::channel();
         let (epoch, mark) = (turn.epoch, turn.mark());
         drop(turn);
@@ -263,7 +263,7 @@ impl Request {
     }
 
     /// Keeps the call's log lines, drops the rest.
-    async fn failed(&self, turn: Turn<'_>, mut taken: Taken, failure: Failure, this: Try) -> Result<Step, HttpFailure> {
+    async fn failed(&self, turn: Turn, mut taken: Taken, failure: Failure, this: Try) -> Result<Step, HttpFailure> {
         taken.effects = Default::default();
         let fold = self.fold(taken, Some(failure.to_string()), this);
         match self.app.lane.fold(turn.epoch, fold, true) {

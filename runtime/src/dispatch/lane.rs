@@ -18,7 +18,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, oneshot};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot};
 
 use super::batch::{Batch, Durable, Fold, Lost};
 
@@ -45,7 +45,7 @@ pub struct Lane {
     /// Somebody waits for the next commit, or it is full.
     pub(super) hurry: Notify,
     /// Calls share it; a call that keeps losing takes it alone.
-    turns: RwLock<()>,
+    turns: Arc<RwLock<()>>,
     heat: AtomicU32,
 }
 
@@ -87,6 +87,8 @@ pub struct Folded {
     pub at: u64,
     /// A call with its idempotency key came before it; what it asked for was dropped.
     pub repeat: bool,
+    /// Another call may follow in the same turn: nobody is to run alone, and there is room for what it wants done.
+    pub goes_on: bool,
 }
 
 /// Why a fold was refused. The call runs again, which is not an attempt.
@@ -104,33 +106,25 @@ pub struct Mark {
     began: u64,
 }
 
-/// A call that runs, and whether others may meanwhile.
-pub struct Turn<'a> {
+/// A call that runs, or some one after another, and whether others may meanwhile.
+pub struct Turn {
     mark: Arc<Mark>,
     pub epoch: u64,
-    _shared: Option<RwLockReadGuard<'a, ()>>,
-    _alone: Option<RwLockWriteGuard<'a, ()>>,
+    _shared: Option<OwnedRwLockReadGuard<()>>,
+    _alone: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 impl Lane {
     pub fn new(app: AppId, ledger: Ledger) -> Result<Arc<Lane>, LedgerError> {
         let inner = Mutex::new(Inner { base: ledger.version(&app)?, ..Inner::default() });
-        Ok(Arc::new(Lane {
-            app,
-            ledger,
-            inner,
-            room: Notify::new(),
-            hurry: Notify::new(),
-            turns: RwLock::new(()),
-            heat: AtomicU32::new(0),
-        }))
+        Ok(Arc::new(Lane { app, ledger, inner, room: Notify::new(), hurry: Notify::new(), turns: Arc::default(), heat: AtomicU32::new(0) }))
     }
 
     /// Begins a call, alone when `alone` or while keys are hot; waits while too much is not durable yet.
-    pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn<'_> {
+    pub async fn begin(self: &Arc<Lane>, alone: bool) -> Turn {
         let alone = alone || self.heat.load(Ordering::Relaxed) > 0;
         if !alone
-            && let Ok(shared) = self.turns.try_read()
+            && let Ok(shared) = self.turns.clone().try_read_owned()
             && let Some(turn) = self.turn(Some(shared), None)
         {
             return turn;
@@ -139,8 +133,8 @@ impl Lane {
             let room = self.room.notified();
             if self.has_room() {
                 let (shared, whole) = match alone {
-                    true => (None, Some(self.turns.write().await)),
-                    false => (Some(self.turns.read().await), None),
+                    true => (None, Some(self.turns.clone().write_owned().await)),
+                    false => (Some(self.turns.clone().read_owned().await), None),
                 };
                 if let Some(turn) = self.turn(shared, whole) {
                     return turn;
@@ -151,7 +145,7 @@ impl Lane {
     }
 
     /// None while too much is not durable yet.
-    fn turn<'a>(self: &Arc<Lane>, shared: Option<RwLockReadGuard<'a, ()>>, alone: Option<RwLockWriteGuard<'a, ()>>) -> Option<Turn<'a>> {
+    fn turn(self: &Arc<Lane>, shared: Option<OwnedRwLockReadGuard<()>>, alone: Option<OwnedRwLockWriteGuard<()>>) -> Option<Turn> {
         let mut inner = self.inner.lock();
         if inner.pending_bytes >= PENDING_BYTES_MAX {
             return None;
@@ -199,7 +193,8 @@ impl Lane {
         } else if wait || inner.is_urgent() {
             self.hurry.notify_one();
         }
-        Ok(Folded { durable, at: now, repeat })
+        let goes_on = heat == 0 && inner.pending_bytes < PENDING_BYTES_MAX;
+        Ok(Folded { durable, at: now, repeat, goes_on })
     }
 
     /// Whether the next commit is to be made at once.
@@ -218,7 +213,7 @@ impl Lane {
         if fold.is_empty() {
             let inner = self.inner.lock();
             if fold.reads.is_empty() {
-                return Ok(Folded { durable: None, at: inner.clock, repeat: false });
+                return Ok(Folded { durable: None, at: inner.clock, repeat: false, goes_on: false });
             }
             if inner.epoch != epoch || inner.stopped {
                 return Err(Refused::Reset);
@@ -227,7 +222,7 @@ impl Lane {
                 return Err(Refused::Stale);
             }
             if !inner.committing {
-                return Ok(Folded { durable: None, at: inner.clock, repeat: false });
+                return Ok(Folded { durable: None, at: inner.clock, repeat: false, goes_on: false });
             }
         }
         // What it read may not be durable yet: its answer waits behind that.
@@ -435,7 +430,7 @@ impl Inner {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Others may go on while this call still has something to do outside of the state (a streamed body).
     pub fn share(&mut self) {
         self._alone = None;

@@ -3,7 +3,7 @@
 use super::{
     App, Context, Settings,
     batch::Fold,
-    lane::Refused,
+    lane::{Refused, Turn},
     outgoing::Origin,
     parking::Waiting,
     queues::Line,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock,
-    engine::{Attempt, Failure, Loaded, Outcome},
+    engine::{Attempt, Failure, Loaded, Outcome, Permit},
     host::{Taken, World},
     ledger::{DeadLetter, Parked},
     model::{Event, LogLine, Micros, Seq, manifest::Function},
@@ -25,6 +25,9 @@ use std::{
 
 /// Log lines a dead letter keeps.
 const LOG_TAIL_LINES: usize = 20;
+/// Calls that a worker makes one after another in one turn and with one permit, each of which wait for nothing. To take both for each
+/// costs two workers more than a short call does, because they take them from each other's caches; after so many others may go.
+const HELD_CALLS_MAX: u32 = 32;
 
 /// An event to run.
 #[derive(Debug, Clone)]
@@ -71,6 +74,14 @@ pub(super) struct Runner {
     /// The lane's epoch in which the consumer's queues were made.
     epoch: u64,
     last: Option<Last>,
+    held: Option<Held>,
+}
+
+/// What a call needs to run, kept for the next one.
+struct Held {
+    _turn: Turn,
+    permit: Permit,
+    calls: u32,
 }
 
 /// What the last call ran with: the next one nearly always does too.
@@ -84,20 +95,40 @@ struct Last {
 
 impl Runner {
     pub fn new(context: Arc<Context>, app: Arc<App>, shared: Arc<Shared>, epoch: u64) -> Runner {
-        Runner { context, app, shared, epoch, last: None }
+        Runner { context, app, shared, epoch, last: None, held: None }
     }
 
     /// The release of this moment, and the world that goes with it. None: it does not have the function.
-    fn live(&mut self) -> Option<&Last> {
+    fn live(&self, last: Option<Last>) -> Option<Last> {
         let (loaded, settings) = (self.app.loaded.load(), self.app.settings.load());
         let same = |last: &Last| Arc::ptr_eq(&last.loaded, &loaded) && Arc::ptr_eq(&last.settings, &settings);
-        if !self.last.as_ref().is_some_and(same) {
+        last.filter(same).or_else(|| {
             let name = &self.shared.id.function;
             let index = loaded.release.manifest.functions.iter().position(|function| function.name == *name)?;
             let world = self.app.world(&self.context);
-            self.last = Some(Last { loaded: loaded.clone(), index, settings: settings.clone(), world });
+            Some(Last { loaded: loaded.clone(), index, settings: settings.clone(), world })
+        })
+    }
+
+    /// Turn and permit for the next call: those of the last one, or new ones.
+    async fn hold(&mut self, alone: bool) -> Held {
+        let (app, context) = (&self.app, &self.context);
+        match self.held.take() {
+            Some(held) if held.calls < HELD_CALLS_MAX && !alone && app.slow.has_room() && context.slow.has_room() => return held,
+            // With neither in hand: who waits for them goes first, and so does everything else on this thread.
+            Some(held) => {
+                drop(held);
+                tokio::task::yield_now().await;
+            }
+            None => {}
         }
-        self.last.as_ref()
+        // Slow calls of this app leave instances for other apps, and those of all functions some for requests.
+        app.slow.room().await;
+        context.slow.room().await;
+        let turn = app.lane.begin(alone).await;
+        // Only now: a call that waits for its turn holds no instance, which others could use.
+        let permit = context.engine.permit().await;
+        Held { _turn: turn, permit, calls: 0 }
     }
 
     pub async fn run(&mut self, Job { line, items, epoch }: Job) -> Ran {
@@ -126,40 +157,39 @@ impl Runner {
     /// What became of an event, and the moment of the lane at which it did.
     async fn one(&mut self, item: &Item) -> (Next, u64) {
         let mut alone = false;
-        let (app, context, shared) = (self.app.clone(), self.context.clone(), self.shared.clone());
         loop {
-            // Slow calls of this app leave instances for other apps, and those of all functions some for requests.
-            app.slow.room().await;
-            context.slow.room().await;
-            let turn = app.lane.begin(alone).await;
-            // Only now: a call that waits for its turn holds no instance, which others could use.
-            let permit = context.engine.permit().await;
-            let Some(Last { loaded, index, world, .. }) = self.live() else {
+            let mut held = self.hold(alone).await;
+            let last = self.last.take();
+            let Some(last) = self.live(last) else {
                 // A release without this function went live; its consumer is being stopped.
                 return (Next::Reset, 0);
             };
-            let (loaded, world) = (loaded.clone(), world.clone());
+            let Last { loaded, index, world, .. } = &last;
+            let (app, context, shared) = (&self.app, &self.context, &self.shared);
             let function = &loaded.release.manifest.functions[*index];
             let now = clock::now();
             let call: Arc<str> = format!("{}-{}", item.event.id(), function.name).into();
             let attempt = Attempt { function, event: &item.event, call: call.clone(), number: item.attempts + 1, now };
-            let outcome = {
-                let running = pin!(context.engine.call(&permit, &loaded, attempt, world));
-                Waits::new(running, &shared, [&app.slow, &context.slow]).await
+            let (outcome, waited) = {
+                let running = pin!(context.engine.call(&held.permit, loaded, attempt, world.clone()));
+                let mut running = Waits::new(running, shared, [&app.slow, &context.slow]);
+                ((&mut running).await, running.waited)
             };
-            drop(permit);
+            held.calls += 1;
             crate::fault::point("call");
             let took = outcome.took;
             let (fold, next) = self.fold(item, function, &call, loaded.release.number, outcome, now);
-            match app.lane.fold(self.epoch, fold, false) {
+            let folded = app.lane.fold(self.epoch, fold, false);
+            self.last = Some(last);
+            match folded {
                 Ok(folded) => {
-                    drop(turn);
-                    shared.stats.count(&next_kind(&next), took);
+                    self.held = Some(held).filter(|_| folded.goes_on && !alone && !waited);
+                    self.shared.stats.count(&next_kind(&next), took);
                     return (next, folded.at);
                 }
                 Err(Refused::Reset) => return (Next::Reset, 0),
                 Err(Refused::Stale) => {
-                    shared.stats.reruns.fetch_add(1, Ordering::Relaxed);
+                    self.shared.stats.reruns.fetch_add(1, Ordering::Relaxed);
                     alone = true;
                 }
             }

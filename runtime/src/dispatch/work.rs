@@ -165,15 +165,19 @@ impl Slow {
 
     /// Waits until one more call may begin that may have to wait.
     pub async fn room(&self) {
-        while self.count.load(Relaxed) >= self.max {
+        while !self.has_room() {
             let mut room = pin!(self.room.notified());
             // Before it looks again: who ends in between wakes it.
             room.as_mut().enable();
-            if self.count.load(Relaxed) < self.max {
+            if self.has_room() {
                 return;
             }
             room.await;
         }
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.count.load(Relaxed) < self.max
     }
 
     fn waits(&self) {
@@ -194,11 +198,13 @@ pub(super) struct Waits<'a, F> {
     /// Where it is counted while it waits: its app, and the node.
     slow: [&'a Slow; 2],
     waiting: bool,
+    /// It did, at least once.
+    pub waited: bool,
 }
 
 impl<'a, F> Waits<'a, F> {
     pub fn new(call: F, shared: &'a Shared, slow: [&'a Slow; 2]) -> Waits<'a, F> {
-        Waits { call, shared, slow, waiting: false }
+        Waits { call, shared, slow, waiting: false, waited: false }
     }
 
     fn goes_on(&mut self) {
@@ -215,7 +221,7 @@ impl<F: Future + Unpin> Future for Waits<'_, F> {
         let polled = Pin::new(&mut self.call).poll(context);
         match (polled.is_pending(), self.waiting) {
             (true, false) => {
-                self.waiting = true;
+                (self.waiting, self.waited) = (true, true);
                 self.slow.iter().for_each(|slow| slow.waits());
                 if self.shared.work.waits() {
                     self.shared.wake.notify_one();

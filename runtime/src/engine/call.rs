@@ -8,8 +8,10 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     fmt,
-    pin::pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, component::Instance};
@@ -76,44 +78,52 @@ impl Engine {
         let _ = permit;
         let (function, timeout) = (attempt.function, attempt.function.timeout);
         let collected = Arc::new(Mutex::new(Collected::within(&loaded.release.manifest.limits)));
-        let start =
-            CallStart { id: attempt.call.clone(), now: attempt.now, world, end: Instant::now() + timeout, collected: collected.clone() };
-        let mut room = self.room(loaded, function, start).await;
-        let started = Instant::now();
+        let begun = Instant::now();
+        let start = CallStart { id: attempt.call.clone(), now: attempt.now, world, end: begun + timeout, collected: collected.clone() };
+        let (mut room, waited) = self.room(loaded, function, start).await;
+        let started = begun + waited;
         let meter = room.store.data().meter.clone();
         let ran = {
             let call = pin!(run(loaded, &attempt, &mut room));
-            tokio::time::timeout(timeout + 2 * TICK, Metered { call, meter: meter.clone() }).await
+            within(timeout + 2 * TICK, Metered { call, meter: meter.clone() }).await
         };
+        let ended = Instant::now();
         let result = match ran {
-            Err(_) => Err(Failure::Timeout(timeout)),
-            Ok(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
-            Ok(Ok(result)) => {
+            None => Err(Failure::Timeout(timeout)),
+            Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
+            Some(Ok(result)) => {
                 // A refusal is an answer too: nothing is wrong with the instance.
-                loaded.keep(function, room);
-                return outcome(result.map_err(refused), collected, started, meter.used());
+                loaded.keep(function, room, ended);
+                return outcome(result.map_err(refused), collected, ended - started, meter.used());
             }
         };
         // The context may hold a last unfinished line of output, which its drop hands over.
         drop(room);
-        outcome(result, collected, started, meter.used())
+        outcome(result, collected, ended - started, meter.used())
     }
 
-    /// Where a call is to run: what an earlier one left, or a new store. Waits until the node has memory for it.
-    pub(super) async fn room(&self, loaded: &Loaded, function: &Function, start: CallStart) -> Room {
+    /// Where a call is to run: what an earlier one left, or a new store. Waits until the node has memory for it, and says how long.
+    pub(super) async fn room(&self, loaded: &Loaded, function: &Function, start: CallStart) -> (Room, Duration) {
         if function.reuse > 1
             && let Some(Warm { mut store, handlers, left }) = loaded.warms.take(function)
         {
             store.data_mut().renew(start);
             store.set_epoch_deadline(1);
-            return Room { store, handlers: Some(handlers), left: left - 1 };
+            return (Room { store, handlers: Some(handlers), left: left - 1 }, Duration::ZERO);
         }
         let mut call = Call::new(start, loaded.app.clone(), loaded.release.clone(), &self.shared);
-        call.memory.reserve(loaded.initial_bytes).await;
-        call.end = Instant::now() + function.timeout;
+        let waited = match call.memory.try_reserve(loaded.initial_bytes) {
+            true => Duration::ZERO,
+            false => {
+                let begun = Instant::now();
+                call.memory.reserve(loaded.initial_bytes).await;
+                begun.elapsed()
+            }
+        };
+        call.end += waited;
         // At random, so that whoever leans on what an earlier call left finds out soon.
         let left = if function.reuse > 1 { rand::random_range(0..function.reuse) } else { 0 };
-        Room { store: store(loaded, call), handlers: None, left }
+        (Room { store: store(loaded, call), handlers: None, left }, waited)
     }
 
     /// Whether an instance of the release can be made: what is asked before a push is accepted, and before a release is swapped in.
@@ -130,28 +140,37 @@ impl Engine {
         let made = {
             let call = pin!(loaded.pre.instantiate_async(&mut store));
             // What runs when an instance is made may wait in the host as well, where no tick reaches it.
-            tokio::time::timeout(PROBE_MAX + 2 * TICK, Metered { call, meter }).await
+            within(PROBE_MAX + 2 * TICK, Metered { call, meter }).await
         };
         match made {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(trap)) => Err(EngineError::Instance(failure(&trap, store.data(), PROBE_MAX))),
-            Err(_) => Err(EngineError::Instance(Failure::Timeout(PROBE_MAX))),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(trap)) => Err(EngineError::Instance(failure(&trap, store.data(), PROBE_MAX))),
+            None => Err(EngineError::Instance(Failure::Timeout(PROBE_MAX))),
         }
     }
 }
 
-fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, started: Instant, cpu: Duration) -> Outcome {
+/// What a call comes to, or none when it has not ended in time. Its first part runs without a timer: most calls have no other.
+pub(super) async fn within<F: Future + Unpin>(time: Duration, mut call: F) -> Option<F::Output> {
+    let end = tokio::time::Instant::now() + time;
+    match poll_fn(|cx| Poll::Ready(Pin::new(&mut call).poll(cx))).await {
+        Poll::Ready(ended) => Some(ended),
+        Poll::Pending => tokio::time::timeout_at(end, call).await.ok(),
+    }
+}
+
+fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, took: Duration, cpu: Duration) -> Outcome {
     let collected = std::mem::take(&mut *collected.lock());
-    Outcome { result, collected, took: started.elapsed(), cpu }
+    Outcome { result, collected, took, cpu }
 }
 
 impl Loaded {
     /// Keeps the instance of a call that went well for the next one, or lets it go.
-    pub(super) fn keep(&self, function: &Function, room: Room) {
+    pub(super) fn keep(&self, function: &Function, room: Room, now: Instant) {
         if let Room { store, handlers: Some(handlers), left } = room
             && left > 0
         {
-            self.warms.keep(function, Warm { store, handlers, left });
+            self.warms.keep(function, Warm { store, handlers, left }, now);
         }
     }
 

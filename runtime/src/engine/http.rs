@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Failure, Loaded, Permit, TICK,
-    call::{Room, failure},
+    call::{Room, failure, within},
     concurrent,
 };
 use crate::{
@@ -83,7 +83,7 @@ impl Engine {
             let _permit = permit;
             // Whoever asked waits for memory no longer than for the answer.
             let room = engine.room(&loaded, &function, start);
-            let Ok(mut room) = tokio::time::timeout(timeout, room).await else { return Err(Failure::Timeout(timeout)) };
+            let Ok((mut room, _)) = tokio::time::timeout(timeout, room).await else { return Err(Failure::Timeout(timeout)) };
             let output_max = loaded.release.manifest.limits.output_bytes;
             let answer = move |response: Result<http::Response<WasiBody>, String>| {
                 let response = response.map(|response| response.map(|body| bounded(body, output_max)));
@@ -93,13 +93,13 @@ impl Engine {
             let meter = room.store.data().meter.clone();
             let ran = {
                 let call = pin!(run(&loaded, request, answer, &mut room));
-                tokio::time::timeout(timeout + 2 * TICK, Metered { call, meter }).await
+                within(timeout + 2 * TICK, Metered { call, meter }).await
             };
             match ran {
-                Err(_) => Err(Failure::Timeout(timeout)),
-                Ok(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
-                Ok(Ok(())) => {
-                    loaded.keep(&function, room);
+                None => Err(Failure::Timeout(timeout)),
+                Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
+                Some(Ok(())) => {
+                    loaded.keep(&function, room, Instant::now());
                     Ok(())
                 }
             }

@@ -107,7 +107,7 @@ impl Engine {
         let warms = Arc::new(AllWarms::default());
         let bytes_max = options.guest_memory_bytes_max.unwrap_or_else(machine::guest_memory_bytes_max);
         let idle = warms.clone();
-        let memory = MemoryBudget::new(bytes_max).with_reclaim(move || idle.clear());
+        let memory = MemoryBudget::reclaiming(bytes_max, move || idle.clear());
         let ticker =
             Ticker::start(warms.clone()).map_err(|source| EngineError::File { doing: "start the thread", path: "epoch".into(), source })?;
         ticker.tick(&core.wasm);

@@ -62,7 +62,7 @@ impl Warms {
     }
 
     /// Keeps an instance whose call went well, while it may serve more and there is room.
-    pub fn keep(&self, function: &Function, mut warm: Warm) {
+    pub fn keep(&self, function: &Function, mut warm: Warm, now: Instant) {
         if warm.left == 0 {
             return;
         }
@@ -78,8 +78,8 @@ impl Warms {
         }
         let mut idle = self.idle.lock();
         match idle.get_mut(&function.name) {
-            Some(waiting) => waiting.push((Instant::now(), warm)),
-            None => drop(idle.insert(function.name.clone(), vec![(Instant::now(), warm)])),
+            Some(waiting) => waiting.push((now, warm)),
+            None => drop(idle.insert(function.name.clone(), vec![(now, warm)])),
         }
     }
 

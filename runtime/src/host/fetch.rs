@@ -49,6 +49,11 @@ impl Egress {
         Egress { release, call, collected }
     }
 
+    /// For the next call of the same instance.
+    pub(super) fn renew(&mut self, call: Arc<str>, collected: Arc<Mutex<Collected>>) {
+        (self.call, self.collected) = (call, collected);
+    }
+
     /// Refuses what is not granted; gives every request an id that is the same in every attempt.
     fn admit(&self, request: &mut http::Request<WasiBody>) -> Result<Admitted> {
         let authority = request.uri().authority().ok_or(Error::HttpRequestUriInvalid)?;

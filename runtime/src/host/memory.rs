@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 /// What the memory of a guest grows by.
 const PAGE_BYTES: usize = 64 * 1024;
@@ -17,50 +17,68 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// What all calls of a node may have together. Cheap to clone.
 #[derive(Clone)]
-pub struct MemoryBudget {
-    /// A permit is a page.
-    free: Arc<Semaphore>,
+pub struct MemoryBudget(Arc<Budget>);
+
+struct Budget {
+    free_pages: AtomicUsize,
     bytes_max: usize,
     /// Something was given back.
-    freed: Arc<Notify>,
+    freed: Notify,
     /// Calls that wait for it. They hold nothing meanwhile: what they can't have yet is there for the growth of others.
-    waiting: Arc<AtomicUsize>,
+    waiting: AtomicUsize,
     /// Lets go of what is held by nobody that runs.
-    reclaim: Arc<dyn Fn() + Send + Sync>,
+    reclaim: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryBudget").field("bytes_max", &self.bytes_max).finish_non_exhaustive()
+        f.debug_struct("MemoryBudget").field("bytes_max", &self.0.bytes_max).finish_non_exhaustive()
     }
 }
 
 impl MemoryBudget {
     pub fn new(bytes_max: usize) -> MemoryBudget {
-        let pages = pages(bytes_max).min(u32::MAX as usize >> 4);
-        MemoryBudget {
-            free: Arc::new(Semaphore::new(pages)),
-            bytes_max,
-            freed: Arc::default(),
-            waiting: Arc::default(),
-            reclaim: Arc::new(|| {}),
-        }
+        MemoryBudget::reclaiming(bytes_max, || {})
     }
 
     /// `reclaim` is called when there is not enough for somebody, and drops what is kept without need.
-    pub fn with_reclaim(self, reclaim: impl Fn() + Send + Sync + 'static) -> MemoryBudget {
-        MemoryBudget { reclaim: Arc::new(reclaim), ..self }
-    }
-
-    fn take(&self, pages: u32) -> Option<OwnedSemaphorePermit> {
-        self.free.clone().try_acquire_many_owned(pages).ok().or_else(|| {
-            (self.reclaim)();
-            self.free.clone().try_acquire_many_owned(pages).ok()
-        })
+    pub fn reclaiming(bytes_max: usize, reclaim: impl Fn() + Send + Sync + 'static) -> MemoryBudget {
+        MemoryBudget(Arc::new(Budget {
+            free_pages: AtomicUsize::new(pages(bytes_max)),
+            bytes_max,
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            reclaim: Box::new(reclaim),
+        }))
     }
 
     pub fn bytes_max(&self) -> usize {
-        self.bytes_max
+        self.0.bytes_max
+    }
+}
+
+impl Budget {
+    fn take(&self, pages: usize) -> bool {
+        self.try_take(pages) || {
+            (self.reclaim)();
+            self.try_take(pages)
+        }
+    }
+
+    fn try_take(&self, pages: usize) -> bool {
+        // In one order with `waiting`: who gives back sees who waits, or who waits sees what was given back.
+        self.free_pages.try_update(Ordering::SeqCst, Ordering::Relaxed, |free| free.checked_sub(pages)).is_ok()
+    }
+
+    fn give_back(&self, pages: usize) {
+        self.free_pages.fetch_add(pages, Ordering::SeqCst);
+        if self.is_wanted() {
+            self.freed.notify_waiters();
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -102,32 +120,36 @@ pub struct CallMemory {
     table_elements: usize,
     budget: MemoryBudget,
     /// Pages of the node's memory that this call has.
-    held: Option<OwnedSemaphorePermit>,
+    held: usize,
     /// The last growth, when it was refused: the trap that follows says only `unreachable`.
     pub refused: Option<MemoryRefusal>,
 }
 
 impl CallMemory {
     pub fn new(bytes_max: usize, budget: MemoryBudget) -> CallMemory {
-        CallMemory { bytes_max, bytes: 0, table_elements: 0, budget, held: None, refused: None }
+        CallMemory { bytes_max, bytes: 0, table_elements: 0, budget, held: 0, refused: None }
+    }
+
+    /// Takes what an instance begins with from the node's memory, if there is so much.
+    pub fn try_reserve(&mut self, bytes: usize) -> bool {
+        let wanted = pages(bytes.min(self.bytes_max).min(self.budget.bytes_max()));
+        let taken = self.budget.0.take(wanted);
+        self.held += if taken { wanted } else { 0 };
+        taken
     }
 
     /// Waits until the node has room for what an instance begins with: a call for which there is none has not failed, it is early.
     pub async fn reserve(&mut self, bytes: usize) {
-        let wanted = pages(bytes.min(self.bytes_max).min(self.budget.bytes_max));
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        self.held = self.budget.take(wanted);
-        if self.held.is_some() {
+        if self.try_reserve(bytes) {
             return;
         }
         let budget = self.budget.clone();
-        let _waits = Waits::one_more(&budget.waiting);
+        let _waits = Waits::one_more(&budget.0.waiting);
         loop {
-            let mut freed = pin!(budget.freed.notified());
+            let mut freed = pin!(budget.0.freed.notified());
             // Before it looks: what is given back in between wakes it.
             freed.as_mut().enable();
-            self.held = budget.take(wanted);
-            if self.held.is_some() {
+            if self.try_reserve(bytes) {
                 return;
             }
             freed.await;
@@ -136,7 +158,7 @@ impl CallMemory {
 
     /// Whether a call waits for memory: then nobody keeps any for later.
     pub fn is_wanted(&self) -> bool {
-        self.budget.waiting.load(Ordering::Relaxed) > 0
+        self.budget.0.is_wanted()
     }
 
     fn grow(&mut self, delta: usize) -> Result<(), MemoryRefusal> {
@@ -144,16 +166,12 @@ impl CallMemory {
         if asked > self.bytes_max {
             return Err(MemoryRefusal::Call { asked, bytes_max: self.bytes_max });
         }
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = asked.div_ceil(PAGE_BYTES).saturating_sub(held);
+        let missing = asked.div_ceil(PAGE_BYTES).saturating_sub(self.held);
         if missing > 0 {
-            let refused = MemoryRefusal::Node { asked, bytes_max: self.budget.bytes_max };
-            let missing = u32::try_from(missing).map_err(|_| refused)?;
-            let more = self.budget.take(missing).ok_or(refused)?;
-            match &mut self.held {
-                Some(held) => held.merge(more),
-                None => self.held = Some(more),
+            if !self.budget.0.take(missing) {
+                return Err(MemoryRefusal::Node { asked, bytes_max: self.budget.bytes_max() });
             }
+            self.held += missing;
         }
         self.bytes = asked;
         Ok(())
@@ -162,10 +180,7 @@ impl CallMemory {
 
 impl Drop for CallMemory {
     fn drop(&mut self) {
-        self.held = None;
-        if self.is_wanted() {
-            self.budget.freed.notify_waiters();
-        }
+        self.budget.0.give_back(self.held);
     }
 }
 
@@ -174,14 +189,14 @@ struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
     fn one_more(count: &'a AtomicUsize) -> Waits<'a> {
-        count.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::SeqCst);
         Waits(count)
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -230,12 +245,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_without_need_is_let_go_before_anybody_is_refused() {
-        let budget = MemoryBudget::new(10 * MIB);
         let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let idle = kept.clone();
+        let budget = MemoryBudget::reclaiming(10 * MIB, move || idle.lock().clear());
         let mut idle = CallMemory::new(8 * MIB, budget.clone());
         assert!(idle.memory_growing(0, 6 * MIB, None).unwrap());
         kept.lock().push(idle);
-        let mut memory = CallMemory::new(8 * MIB, budget.with_reclaim(move || kept.lock().clear()));
+        let mut memory = CallMemory::new(8 * MIB, budget);
         assert!(memory.memory_growing(0, 8 * MIB, None).unwrap());
     }
 
@@ -259,7 +275,7 @@ mod tests {
         drop(one);
         assert!(other.memory_growing(4 * MIB, 8 * MIB, None).unwrap());
         drop(other);
-        assert_eq!(budget.free.available_permits(), pages(10 * MIB));
+        assert_eq!(budget.0.free_pages.load(Ordering::SeqCst), pages(10 * MIB));
     }
 
     /// Its instance could not even begin: that is no failure of the event it is for.
@@ -278,7 +294,7 @@ mod tests {
         drop(first);
         second.reserve(4 * MIB).await;
         assert!(second.memory_growing(0, 4 * MIB, None).unwrap());
-        assert_eq!(second.held.as_ref().unwrap().num_permits(), pages(4 * MIB), "what was kept for it is what it takes first");
+        assert_eq!(second.held, pages(4 * MIB), "what was kept for it is what it takes first");
     }
 
     /// Who waits for much leaves what there is to those that run: their growth would fail, and be held against them.

@@ -325,10 +325,14 @@ impl Call {
 
     /// The next call of the same instance. What the guest holds stays: its memory, its handles.
     pub fn renew(&mut self, start: CallStart) {
-        self.egress = fetch::Egress::new(self.release.clone(), start.id.clone(), start.collected.clone());
+        self.egress.renew(start.id.clone(), start.collected.clone());
         (self.id, self.now, self.world, self.end, self.collected) = (start.id, start.now, start.world, start.end, start.collected);
         self.memory.refused = None;
-        self.meter = Arc::default();
+        // Whoever measured the last call may look at it still.
+        match Arc::get_mut(&mut self.meter) {
+            Some(meter) => *meter = Meter::default(),
+            None => self.meter = Arc::default(),
+        }
         self.listed = None;
         // Time and randomness are of one call.
         self.wasi = None;
