@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod model;
 pub mod node;
 pub mod preprocess;
+pub mod records;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,6 +1,6 @@
 //! Messages for other apps and for whoever subscribes. Granted by `[grant] publish = ["alerts.>"]`.
 //!
-//! A message is in the log if and only if the call succeeds, in the order of the calls. `reading`, `command`, `log` and `tawi` are
+//! A message is in the log if and only if the call succeeds, in the order of the calls. `reading`, `command`, `log`, `registry` and `tawi` are
 //! first tokens that only the node itself writes.
 //!
 //! ```

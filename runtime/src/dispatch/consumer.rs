@@ -356,7 +356,9 @@ impl Consumer {
     }
 
     fn concerns(&self, event: &Event) -> bool {
-        event.kind != Kind::Log && event.tenant == self.shared.id.app.tenant && self.pattern.matches(event.subject.as_str())
+        !matches!(event.kind, Kind::Log | Kind::Registry)
+            && event.tenant == self.shared.id.app.tenant
+            && self.pattern.matches(event.subject.as_str())
     }
 
     fn enqueue(&mut self, event: Arc<Event>) {

@@ -168,6 +168,7 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
         Kind::Message => "message",
         Kind::Command => "command",
         Kind::Log => "log",
+        Kind::Registry => "registry",
     }
 }
 

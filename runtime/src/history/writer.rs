@@ -11,7 +11,7 @@ use super::{
     month::Month,
     partition::{Partition, Partitions},
 };
-use crate::model::{Event, Seq};
+use crate::model::{Event, Kind, Seq};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 use tantivy::{
@@ -146,7 +146,8 @@ impl Writers {
         let events = events.get(new..).unwrap_or_default();
         let Some(end) = events.last().map(|event| event.seq) else { return Ok(()) };
         let mut groups: BTreeMap<Month, Vec<&Arc<Event>>> = BTreeMap::new();
-        for event in events {
+        // Which records of the node changed is nobody's history.
+        for event in events.iter().filter(|event| event.kind != Kind::Registry) {
             groups.entry(Month::of(event.measured)).or_default().push(event);
             self.uncommitted_bytes += event.size_bytes();
         }

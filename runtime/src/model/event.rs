@@ -16,6 +16,8 @@ pub enum Kind {
     Command,
     /// A log line of a function, or of the node about one.
     Log,
+    /// Records of the node (devices, users) were changed: which. For the node alone.
+    Registry,
 }
 
 /// An event that is not in the log yet.

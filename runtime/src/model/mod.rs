@@ -2,6 +2,7 @@
 //! Never: IO, a clock, a lock, an async function.
 
 pub mod deployment;
+pub mod device;
 pub mod effect;
 pub mod event;
 pub mod id;
@@ -13,6 +14,7 @@ pub mod time;
 pub mod value;
 
 pub use deployment::{Digest, Release};
+pub use device::{Actuator, Device, Gateway, Location, Owned, Project, Sensor, Visibility};
 pub use effect::{Command, Effects, LogLevel, LogLine, Write};
 pub use event::{Event, Kind, NewEvent, Seq};
 pub use id::{AppId, FunctionId, Id, IdError, Tenant};

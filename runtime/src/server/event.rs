@@ -49,6 +49,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Message => "message",
         Kind::Command => "command",
         Kind::Log => "log",
+        Kind::Registry => "registry",
     }
 }
 
