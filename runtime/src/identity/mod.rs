@@ -3,12 +3,14 @@
 //!
 //! Tokens are made here and checked here: a node that is offline for a week still knows whom it trusts.
 
+mod access;
 mod file;
 mod node_secret;
 mod policy;
 mod secret;
 mod tokens;
 
+pub use access::{Deed, Principal, Resource, ResourceKind, may, scopes};
 pub use node_secret::node_secret;
 pub use policy::{Action, Identity, Role, allow};
 pub use tokens::{IdentityError, TOKENS_MAX, Token, Tokens};
