@@ -13,6 +13,9 @@ use std::{
 /// Only this machine, unless told otherwise: a fresh node has no TLS yet.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8294";
 
+/// Where clients of MQTT look for a broker; only this machine, as above.
+pub const MQTT_LISTEN_DEFAULT: &str = "127.0.0.1:1883";
+
 /// Everything a node needs to know before it opens anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeConfig {
@@ -30,6 +33,7 @@ pub struct NodeConfig {
     pub history_retention: Option<Duration>,
     /// How long a repeat is recognised by its key.
     pub dedup_window: Duration,
+    pub mqtt: MqttListen,
     pub limits: NodeLimits,
     /// Makes one more admin token at start: for who lost the first.
     pub new_admin_token: bool,
@@ -40,6 +44,16 @@ pub enum LedgerChoice {
     Embedded,
     /// The URL of a nats-server with JetStream, as `nats://host:4222`.
     Jetstream(String),
+}
+
+/// Where the node listens for MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttListen {
+    Off,
+    /// Somebody said so: the node does not start without it.
+    At(SocketAddr),
+    /// Nobody said anything. Where a broker runs there already, the node does without.
+    IfFree(SocketAddr),
 }
 
 /// What one node may use. Constants that nobody needs to turn are in `model/limit.rs`.
@@ -74,9 +88,17 @@ pub struct Draft {
     pub log_retention: Option<String>,
     pub history_retention: Option<String>,
     pub dedup_window: Option<String>,
+    pub mqtt: DraftMqtt,
     pub limits: DraftLimits,
     #[serde(skip)]
     pub new_admin_token: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct DraftMqtt {
+    /// `off`, or an address.
+    pub listen: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -127,6 +149,7 @@ impl Draft {
             log_retention: self.log_retention.or(other.log_retention),
             history_retention: self.history_retention.or(other.history_retention),
             dedup_window: self.dedup_window.or(other.dedup_window),
+            mqtt: DraftMqtt { listen: self.mqtt.listen.or(other.mqtt.listen) },
             limits: DraftLimits {
                 calls_max: self.limits.calls_max.or(other.limits.calls_max),
                 guest_memory_bytes_max: self.limits.guest_memory_bytes_max.or(other.limits.guest_memory_bytes_max),
@@ -171,6 +194,10 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
     let listen = address(listen).unwrap_or_else(|what| {
         found("listen", what);
         SocketAddr::from(([127, 0, 0, 1], 0))
+    });
+    let mqtt = mqtt(draft.mqtt.listen.as_deref()).unwrap_or_else(|what| {
+        found("mqtt.listen", what);
+        MqttListen::Off
     });
     let public_url = draft.public_url.map(|url| url.trim_end_matches('/').to_owned());
     if let Some(url) = public_url.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
@@ -230,6 +257,7 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         log_retention,
         history_retention,
         dedup_window,
+        mqtt,
         limits,
         new_admin_token: draft.new_admin_token,
     })
@@ -238,6 +266,17 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| format!("`{text}` is not an address and port such as `{LISTEN_DEFAULT}` or `[::]:80`"))
+}
+
+fn mqtt(text: Option<&str>) -> Result<MqttListen, String> {
+    Ok(match text {
+        None => MqttListen::IfFree(address(MQTT_LISTEN_DEFAULT)?),
+        Some("off") => MqttListen::Off,
+        Some(text) => MqttListen::At(
+            address(text)
+                .map_err(|_| format!("`{text}` is neither `off` nor an address and port such as `{MQTT_LISTEN_DEFAULT}` or `[::]:1883`"))?,
+        ),
+    })
 }
 
 fn ledger(text: &str) -> Result<LedgerChoice, String> {
@@ -288,6 +327,8 @@ mod tests {
             public-url = "example.com"
             log-retention = "7 days"
             dedup-window = "1s"
+            [mqtt]
+            listen = "there"
             [limits]
             calls-max = 0
             guest-memory-bytes-max = 1024
@@ -296,7 +337,7 @@ mod tests {
         let errors = check(Draft::from_toml(file).unwrap()).unwrap_err();
         let keys: Vec<_> = errors.0.iter().map(|e| e.key).collect();
         let limits = ["limits.calls-max", "limits.guest-memory-bytes-max", "limits.lag-bytes-max"];
-        let others = ["data", "listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
+        let others = ["data", "listen", "mqtt.listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
         assert_eq!(keys, others.into_iter().chain(limits).collect::<Vec<_>>());
         assert!(errors.to_string().contains("`kafka://x` is neither `embedded` nor"), "{errors}");
     }

@@ -31,6 +31,7 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod mqtt;
 mod upkeep;
 use upkeep::Upkeep;
 
@@ -42,6 +43,8 @@ pub enum NodeError {
     InUse(PathBuf),
     #[error("can't listen on {addr}; is another node running there? --listen chooses another address")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("can't listen for MQTT on {addr}; does a broker run there? --mqtt chooses another address, --no-mqtt does without")]
+    ListenMqtt { addr: SocketAddr, source: std::io::Error },
     #[error("can't open the ledger")]
     Ledger(#[from] LedgerError),
     #[error("can't open the engine")]
@@ -74,6 +77,7 @@ pub struct Node {
     pub stopping: CancellationToken,
     listener: TcpListener,
     addr: SocketAddr,
+    mqtt: Option<(TcpListener, SocketAddr)>,
     _lock: std::fs::File,
 }
 
@@ -88,6 +92,7 @@ impl Node {
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
+        let mqtt = mqtt::bind(config.mqtt).await?;
         let tokens = Tokens::open(&config.data)?;
         let first_token = match config.new_admin_token {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
@@ -120,6 +125,7 @@ impl Node {
             stopping,
             listener,
             addr,
+            mqtt,
             _lock: lock,
         })
     }
@@ -127,6 +133,11 @@ impl Node {
     /// Where the node listens: the port is the real one when the config said 0.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where the node listens for MQTT, if it does.
+    pub fn mqtt_addr(&self) -> Option<SocketAddr> {
+        self.mqtt.as_ref().map(|(_, addr)| *addr)
     }
 
     /// How others reach it, without a slash at the end.
@@ -184,7 +195,7 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
+        let Node { listener, mqtt, ledger, store, dispatch, reconciler, history, devices, tokens, metrics, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -214,8 +225,19 @@ impl Node {
             config: config.clone(),
         };
         control.start("trim", upkeep.run(deploys));
+        let mut clients = Tasks::default();
+        let behind = mqtt::Behind {
+            tenant: config.tenant.clone(),
+            tokens,
+            ledger: ledger.clone(),
+            devices: devices.clone(),
+            ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
+            metrics,
+        };
+        mqtt::start(&mut clients, mqtt.map(|(listener, _)| listener), behind, &stop);
         ready();
         serve(listener, doors, stop, stopping).await;
+        clients.join(DRAIN).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {

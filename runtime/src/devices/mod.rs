@@ -114,6 +114,11 @@ impl Devices {
         self.store.list(tenant, limit, offset)
     }
 
+    /// Devices in the order of their ids, those up to `after` left out, at most so many.
+    pub fn after(&self, tenant: &Tenant, after: Option<&Id>, limit: usize) -> Result<Vec<Device>, DevicesError> {
+        self.store.after(tenant, after, limit)
+    }
+
     pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {
         self.store.get(tenant, device)
     }

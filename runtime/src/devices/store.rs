@@ -181,6 +181,27 @@ impl Store {
         Ok((devices.collect::<Result<_, _>>()?, total))
     }
 
+    pub fn after(&self, tenant: &Tenant, after: Option<&Id>, limit: usize) -> Result<Vec<Device>, DevicesError> {
+        let from = after.map_or("", Id::as_str);
+        let read = || -> Result<Vec<(String, Times)>, redb::Error> {
+            let table = self.db.begin_read()?.open_table(DEVICES)?;
+            let mut page = Vec::new();
+            for row in table.range((tenant.as_str(), from)..)? {
+                let (key, times) = row?;
+                let (of, device) = key.value();
+                if of != tenant.as_str() || page.len() >= limit {
+                    break;
+                }
+                if device > from {
+                    page.push((device.to_owned(), times.value()));
+                }
+            }
+            Ok(page)
+        };
+        let page = read().map_err(|e| storage("list the devices", e))?;
+        page.into_iter().map(|(device, times)| self.device(tenant, id(&device)?, times)).collect()
+    }
+
     fn device(&self, tenant: &Tenant, device: Id, (created, modified): Times) -> Result<Device, DevicesError> {
         let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
             let table = self.db.begin_read()?.open_table(SENSORS)?;

@@ -1,17 +1,20 @@
 //! In: what a device sent and who it says it is. Out: the sequences of its readings, once they are durable.
 //! Never: answers before that, knows HTTP's status codes, decides who may send.
 
+mod command;
 pub mod error;
+pub mod mqtt;
 pub mod parse;
 
 pub use crate::model::payload::{BodyError, BodyErrorKind};
+pub use command::Order;
 pub use error::IngestError;
 pub use parse::Format;
 
 use crate::{
     devices::Devices,
-    ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
-    model::{Id, Micros, NewEvent, Seq, Subject, Tenant, Value},
+    ledger::{Append, Commit, Dedup, Ledger, LedgerError, Op, Outcome},
+    model::{AppId, Id, Micros, NewEvent, Seq, Subject, Tenant, Value, Write},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
@@ -46,6 +49,13 @@ pub struct Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepeatKey(String);
 
+/// What becomes durable with a delivery, in one step: that it was taken. Who finds it later knows that the delivery is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    pub place: AppId,
+    pub write: Write,
+}
+
 impl RepeatKey {
     /// `sender` is the id of a token, `target` the route and the ids in it. A list in JSON, so that no part of it, a key
     /// that a stranger chose least of all, can pass for two others.
@@ -72,12 +82,7 @@ impl Ingest {
         let count = events.len();
         let prints = repeat.is_some().then(|| events.iter().map(Print::of).collect::<Vec<_>>());
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
-        let started = Instant::now();
-        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
-        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(Op::Append(append))).await.unwrap_or_else(|_| {
-            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
-        })?;
-        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+        let outcome = self.durable(Op::Append(append), ()).await?;
         match outcome {
             Outcome::Applied { seqs, .. } => {
                 self.metrics.readings.inc_by(count as u64);
@@ -87,6 +92,44 @@ impl Ingest {
             // An append reads nothing and names no dead letter.
             other @ (Outcome::Conflict { .. } | Outcome::Missing) => unreachable!("an append came to {other:?}"),
         }
+    }
+
+    /// Stores all samples or none, and `mark` with them: for a door that knows repeats by a mark of its own. `turn` is dropped as soon as
+    /// nothing that comes later can get before them.
+    pub async fn store_in_turn(&self, envelope: Envelope, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
+        self.check_known(&envelope).await?;
+        let tenant = envelope.tenant.clone();
+        let events = preprocess::readings(envelope)?;
+        let count = events.len();
+        let stored = self.take_in(tenant, events, mark, turn).await?;
+        self.metrics.readings.inc_by(count as u64);
+        Ok(stored)
+    }
+
+    async fn take_in(&self, tenant: Tenant, events: Vec<NewEvent>, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
+        let op = match mark {
+            Some(mark) => Op::Commit(Commit::resting_on_nothing(mark.place, events, vec![mark.write])),
+            None => Op::Append(Append { tenant, events, dedup: None, intake: None }),
+        };
+        match self.durable(op, turn).await? {
+            Outcome::Applied { seqs, .. } => Ok(Stored { seqs, duplicate: false }),
+            other => unreachable!("what rests on nothing came to {other:?}"),
+        }
+    }
+
+    async fn durable(&self, op: Op, turn: impl Send) -> Result<Outcome, LedgerError> {
+        let started = Instant::now();
+        let done = async {
+            let pending = self.ledger.submit_when_room(op).await;
+            drop(turn);
+            pending.await
+        };
+        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
+        let outcome = tokio::time::timeout(DURABLE_WAIT, done).await.unwrap_or_else(|_| {
+            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
+        })?;
+        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(outcome)
     }
 
     /// Looks into the log whether what came now is what was stored under the key.
