@@ -351,21 +351,27 @@ impl Writer<'_> {
 
     /// `granted`: for each filter the quality of service, or none for what is no filter, or one too many.
     pub fn suback(&mut self, pid: u16, granted: &[Option<u8>]) {
-        let v3 = |granted: &Option<u8>| match granted {
-            Some(0) => v3::SubscribeReturnCode::MaxLevel0,
-            Some(_) => v3::SubscribeReturnCode::MaxLevel1,
-            None => v3::SubscribeReturnCode::Failure,
-        };
-        let v5 = |granted: &Option<u8>| match granted {
+        let code = |granted: &Option<u8>| match granted {
             Some(0) => v5::SubscribeReasonCode::GrantedQoS0,
             Some(_) => v5::SubscribeReasonCode::GrantedQoS1,
             None => v5::SubscribeReasonCode::TopicFilterInvalid,
         };
-        self.with_pid(
-            pid,
-            |pid| v3::Suback::new(pid, granted.iter().map(v3).collect()).into(),
-            |pid| v5::Suback::new(pid, granted.iter().map(v5).collect()).into(),
-        );
+        match (self.version, Pid::try_from(pid)) {
+            (_, Err(_)) => {}
+            (Version::V5, Ok(pid)) => self.v5(v5::Suback::new(pid, granted.iter().map(code).collect()).into()),
+            // By hand: `mqtt-proto` 0.4.0 writes a failure as 3, which is 0x80.
+            (Version::V3, Ok(_)) => {
+                self.to.extend_from_slice(&[0x90]);
+                let mut length = granted.len() + 2;
+                while length >= 0x80 {
+                    self.to.extend_from_slice(&[(length & 0x7f) as u8 | 0x80]);
+                    length >>= 7;
+                }
+                self.to.extend_from_slice(&[length as u8]);
+                self.to.extend_from_slice(&pid.to_be_bytes());
+                self.to.extend(granted.iter().map(|granted| granted.unwrap_or(0x80)));
+            }
+        }
     }
 
     pub fn unsuback(&mut self, pid: u16, existed: &[bool]) {

@@ -64,7 +64,12 @@ async fn half_a_first_packet_and_half_a_later_one_are_not_waited_for() {
 async fn garbage_and_packets_over_the_limit_end_their_connection_alone() {
     let mut house = House::open().await;
     let (mut other, _) = house.admitted(guest("other")).await;
-    for bytes in [&b"\xff\xff\xff\xff\xff"[..], b"GET / HTTP/1.1\r\n\r\n", b"\x30\xff\xff\xff\x7f", b"\x10\x02\x00\x00"] {
+    for bytes in [
+        &b"\xff\xff\xff\xff\xff"[..],
+        b"GET / HTTP/1.1\r\nhost: somewhere.example\r\naccept: everything there is, and more\r\n\r\n",
+        b"\x30\xff\xff\xff\x7f",
+        b"\x10\x02\x00\x00",
+    ] {
         let (mut client, _) = house.admitted(guest("c")).await;
         client.stream.write_all(bytes).await.unwrap();
         is_hung_up_on(&mut client).await;
