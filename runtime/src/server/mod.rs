@@ -26,6 +26,7 @@ mod redeploy;
 mod releases;
 mod request;
 pub mod run;
+mod sensors;
 mod settings;
 mod state;
 mod subscribe;
@@ -133,6 +134,7 @@ fn v1() -> Router<AppState> {
     Router::new()
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
+        .route("/sensors", get(sensors::select))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
         .route("/subscribe", get(subscribe::subscribe))
