@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod parse;
+pub mod payload;
 
 pub use crate::model::payload::{BodyError, BodyErrorKind};
 pub use error::IngestError;

@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod payload;
 pub mod subject;
 pub mod time;
+pub mod uplink;
 pub mod value;
 
 pub use deployment::{Digest, Release};
@@ -21,4 +22,5 @@ pub use id::{AppId, FunctionId, Id, IdError, Tenant};
 pub use manifest::Manifest;
 pub use subject::{Pattern, Subject, SubjectError};
 pub use time::Micros;
+pub use uplink::{Measurement, Uplink};
 pub use value::Value;
