@@ -4,15 +4,17 @@
 pub mod error;
 pub mod parse;
 pub mod payload;
+mod uplink;
 
 pub use crate::model::payload::{BodyError, BodyErrorKind};
 pub use error::IngestError;
 pub use parse::Format;
+pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 
 use crate::{
     devices::Devices,
     ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
-    model::{Id, Micros, NewEvent, Seq, Subject, Tenant, Value},
+    model::{Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
@@ -32,6 +34,7 @@ pub struct Ingest {
     metrics: Metrics,
     /// Whether a device that nobody has heard of may send.
     auto_register: bool,
+    codecs: Codecs,
 }
 
 /// What became of a delivery.
@@ -54,11 +57,26 @@ impl RepeatKey {
         let parts: Vec<&str> = ["http", sender].into_iter().chain(target.iter().copied()).chain([key]).collect();
         RepeatKey(serde_json::json!(parts).to_string())
     }
+
+    /// Of an uplink that a network server has given an id: the same from whoever it comes, and for the same bytes.
+    pub fn uplink(network: &str, uplink: &Uplink, id: &str) -> RepeatKey {
+        RepeatKey::http("", &["uplink", network, uplink.device.as_str(), &RepeatKey::print(uplink)], id)
+    }
+
+    /// Of an uplink that a device, or who sends for it, has given a key.
+    pub fn http_uplink(sender: &str, uplink: &Uplink, key: &str) -> RepeatKey {
+        RepeatKey::http(sender, &["uplink", uplink.device.as_str(), &RepeatKey::print(uplink)], key)
+    }
+
+    /// Other bytes under a key that was used are another uplink: what was not stored is never taken for stored.
+    fn print(uplink: &Uplink) -> String {
+        format!("{:?} {}", uplink.port, Digest::of(&uplink.payload))
+    }
 }
 
 impl Ingest {
     pub fn new(ledger: Ledger, devices: Devices, metrics: Metrics, auto_register: bool) -> Ingest {
-        Ingest { ledger, devices, metrics, auto_register }
+        Ingest { ledger, devices, metrics, auto_register, codecs: Codecs::default() }
     }
 
     /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them. A repeat is one by its
@@ -67,19 +85,13 @@ impl Ingest {
         if envelope.samples.is_empty() {
             return Ok(Stored { seqs: Vec::new(), duplicate: false });
         }
-        self.check_known(&envelope).await?;
+        self.check_known(&envelope.tenant, envelope.samples.iter().map(|sample| sample.device.clone()).collect()).await?;
         let (tenant, now) = (envelope.tenant.clone(), envelope.received);
         let events = preprocess::readings(envelope)?;
         let count = events.len();
         let prints = repeat.is_some().then(|| events.iter().map(Print::of).collect::<Vec<_>>());
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
-        let started = Instant::now();
-        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
-        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(Op::Append(append))).await.unwrap_or_else(|_| {
-            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
-        })?;
-        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-        match outcome {
+        match self.apply(Op::Append(append)).await? {
             Outcome::Applied { seqs, .. } => {
                 self.metrics.readings.inc_by(count as u64);
                 Ok(Stored { seqs, duplicate: false })
@@ -88,6 +100,17 @@ impl Ingest {
             // An append reads nothing and names no dead letter.
             other @ (Outcome::Conflict { .. } | Outcome::Missing) => unreachable!("an append came to {other:?}"),
         }
+    }
+
+    /// Waits until it is durable, or as long as somebody waits for the answer.
+    async fn apply(&self, op: Op) -> Result<Outcome, IngestError> {
+        let started = Instant::now();
+        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
+        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(op)).await.unwrap_or_else(|_| {
+            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
+        })?;
+        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(outcome)
     }
 
     /// Looks into the log whether what came now is what was stored under the key.
@@ -105,12 +128,11 @@ impl Ingest {
         asked.await.map_err(|_| IngestError::Stopped)?
     }
 
-    async fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
+    async fn check_known(&self, tenant: &Tenant, devices: BTreeSet<Id>) -> Result<(), IngestError> {
         if self.auto_register {
             return Ok(());
         }
-        let devices: BTreeSet<Id> = envelope.samples.iter().map(|sample| sample.device.clone()).collect();
-        let (registry, tenant) = (self.devices.clone(), envelope.tenant.clone());
+        let (registry, tenant) = (self.devices.clone(), tenant.clone());
         let unknown = tokio::task::spawn_blocking(move || first_unknown(&registry, &tenant, devices)).await;
         match unknown.map_err(|_| IngestError::Stopped)?? {
             Some(device) => Err(IngestError::UnknownDevice(device)),

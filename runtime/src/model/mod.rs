@@ -22,5 +22,5 @@ pub use id::{AppId, FunctionId, Id, IdError, Tenant};
 pub use manifest::Manifest;
 pub use subject::{Pattern, Subject, SubjectError};
 pub use time::Micros;
-pub use uplink::{Measurement, Uplink};
+pub use uplink::{Decoded, Measurement, Uplink};
 pub use value::Value;

@@ -31,6 +31,7 @@ mod state;
 mod subscribe;
 mod tail;
 mod tokens;
+mod uplinks;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -132,6 +133,10 @@ fn v1() -> Router<AppState> {
     Router::new()
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
+        .route("/senml", post(readings::senml))
+        .route("/devices/{device}/uplink", post(uplinks::raw))
+        .route("/uplinks/chirpstack", post(uplinks::chirpstack))
+        .route("/uplinks/ttn", post(uplinks::ttn))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
         .route("/subscribe", get(subscribe::subscribe))
