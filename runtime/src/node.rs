@@ -10,7 +10,7 @@ use crate::{
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery, NodeSecret},
     identity::{IdentityError, Tokens, node_secret},
-    ingest::Ingest,
+    ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, NewEvent, Subject, Tenant},
     server::{
@@ -166,7 +166,8 @@ impl Node {
             dispatch: self.dispatch.clone(),
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
+            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register)
+                .with_codecs(codecs(&self.dispatch)),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
@@ -224,6 +225,19 @@ impl Node {
         projections.cancel();
         tasks.join(DRAIN).await;
         ledger.close().await;
+    }
+}
+
+/// Apps decode. Which one a device names, nobody knows who has no registry: what says so itself is decoded, by its content type or by
+/// the network server.
+fn codecs(dispatch: &Arc<Dispatch>) -> Codecs {
+    let dispatch = dispatch.clone();
+    Codecs {
+        run: Arc::new(move |app, name, uplink| {
+            let dispatch = dispatch.clone();
+            Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
+        }),
+        ..Codecs::default()
     }
 }
 

@@ -11,7 +11,7 @@ fn decode(uplink: Uplink) -> tawi::Result<Vec<Sample>> {
             std::hint::black_box(0);
         },
         Some(3) => Err(Error::reject(format!("can't read {} bytes\u{1b}[31m", uplink.payload.len()))),
-        Some(4) => many(100_000),
+        Some(4) => many(1_001),
         Some(5) => Ok(vec![Sample::new("a/b", 1)?]),
         Some(6) => Ok(vec![Sample { sensor: "s".into(), value: tawi::Value::Json("{".into()), measured: None }]),
         Some(7) => Ok(vec![Sample::new("s", "x".repeat(100_000))?]),

@@ -16,12 +16,15 @@ fn id(text: &str) -> Id {
     Id::new(text).unwrap()
 }
 
+/// None: nobody has time.
+type Says = Option<Result<Vec<Measurement>, String>>;
+
 /// A door, the codec that its only device names, and what the codecs of all apps say.
 struct Door {
     ingest: Ingest,
     ledger: Ledger,
     named: Arc<Mutex<Option<String>>>,
-    says: Arc<Mutex<Option<Result<Vec<Measurement>, String>>>>,
+    says: Arc<Mutex<Says>>,
     _dir: tempfile::TempDir,
 }
 

@@ -243,5 +243,4 @@ fn plain(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "../senml_tests.rs"]
 mod tests;
