@@ -23,7 +23,8 @@ pub enum Op {
     Unregister {
         function: FunctionId,
     },
-    /// Forgets an app's state, consumers, parked events and dead letters. Its version goes on counting, so that a commit
+    /// Forgets an app's state, consumers, parked events and dead letters, but for uplinks that it could not decode: those are of their
+    /// devices. Its version goes on counting, so that a commit
     /// from before conflicts.
     DeleteApp {
         app: AppId,

@@ -386,9 +386,12 @@ impl<'t> Tables<'t> {
 
     fn delete_app(&mut self, app: &AppId) -> Result<Outcome, LedgerError> {
         let key = record::app_key(app);
-        for table in [&mut self.state, &mut self.consumers, &mut self.parked, &mut self.dead] {
+        for table in [&mut self.state, &mut self.consumers, &mut self.parked] {
             remove_prefix(table, &key)?;
         }
+        let (end, codec) = (record::prefix_end(&key).unwrap_or_default(), record::codec_key(app));
+        let kept = |letter: &[u8], _: &[u8]| letter.starts_with(&codec);
+        self.dead.retain_in::<&[u8], _>(key.as_slice()..end.as_slice(), kept).map_err(failed)?;
         self.forget_pauses(&key, true)?;
         let version = self.versions.get(key.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
         self.versions.insert(key.as_slice(), version).map_err(failed)?;

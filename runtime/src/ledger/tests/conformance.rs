@@ -319,6 +319,8 @@ pub async fn what_could_not_be_decoded_is_a_dead_letter_until_it_is_decoded_once
     let letter = ledger.dead_letter(&codec, 1).unwrap().unwrap();
     assert_eq!((letter.event, letter.attempts, letter.release), (bytes.clone(), 1, 4), "although nobody consumes anything for it");
     assert_eq!((ledger.dead_count().unwrap(), letter.error.as_str()), (1, "byte 3: what is this"));
+    ledger.apply(Op::DeleteApp { app: codec.app.clone() }).await.unwrap();
+    assert_eq!(ledger.dead_count().unwrap(), 1, "it is the device's, and another app may know it");
     let decoded = || Op::Decoded { function: codec.clone(), seq: 1, events: vec![reading(21), reading(60)] };
     assert_eq!(ledger.apply(decoded()).await.unwrap(), Outcome::Applied { seqs: vec![3, 4], version: 0 });
     assert_eq!(ledger.apply(decoded()).await.unwrap(), Outcome::Missing);
