@@ -4,7 +4,7 @@ use crate::{
     clock,
     config::{LedgerChoice, NodeConfig},
     deploy::{Reconciler, Store, StoreError, orphans},
-    devices::{Devices, DevicesError},
+    devices::{Devices, DevicesError, Registry, RegistryError},
     dispatch::{Dispatch, HistorySource},
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
@@ -52,6 +52,8 @@ pub enum NodeError {
     History(#[from] HistoryError),
     #[error("can't open the devices")]
     Devices(#[from] DevicesError),
+    #[error("can't read what is registered")]
+    Registry(#[from] RegistryError),
     #[error("can't open the node's tokens and secret")]
     Identity(#[from] IdentityError),
 }
@@ -66,6 +68,7 @@ pub struct Node {
     pub reconciler: Arc<Reconciler>,
     pub history: History,
     pub devices: Devices,
+    pub registry: Registry,
     pub tokens: Tokens,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
@@ -96,6 +99,7 @@ impl Node {
         let ledger = Ledger::open(&ledger_config(&config)).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
+        let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
@@ -114,6 +118,7 @@ impl Node {
             reconciler,
             history,
             devices,
+            registry,
             tokens,
             metrics,
             first_token,
@@ -162,11 +167,12 @@ impl Node {
             ledger: self.ledger.clone(),
             history: self.history.clone(),
             devices: self.devices.clone(),
+            registry: self.registry.clone(),
             store: self.store.clone(),
             dispatch: self.dispatch.clone(),
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register)
+            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
                 .with_codecs(codecs(&self.dispatch)),
             metrics: self.metrics.clone(),
             redeploy,
@@ -228,17 +234,13 @@ impl Node {
     }
 }
 
-/// Apps decode. Which one a device names, nobody knows who has no registry: what says so itself is decoded, by its content type or by
-/// the network server.
+/// Has apps decode what their devices send.
 fn codecs(dispatch: &Arc<Dispatch>) -> Codecs {
     let dispatch = dispatch.clone();
-    Codecs {
-        run: Arc::new(move |app, name, uplink| {
-            let dispatch = dispatch.clone();
-            Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
-        }),
-        ..Codecs::default()
-    }
+    Arc::new(move |app, name, uplink| {
+        let dispatch = dispatch.clone();
+        Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
+    })
 }
 
 /// An app that nobody has: reading its state's version is the cheapest question to the ledger.

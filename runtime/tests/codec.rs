@@ -6,8 +6,9 @@ mod support;
 use std::sync::Arc;
 use support::{Floor, app, function, guest, handler};
 use tawi_runtime::{
-    devices::Devices,
+    devices::{Devices, Registry},
     engine::{Engine, EngineOptions},
+    identity::Principal,
     ingest::{Arrival, Codecs, Ingest, Otherwise},
     model::{Decoded, Id, Manifest, Micros, Uplink, id::default_tenant},
     telemetry::Metrics,
@@ -113,20 +114,20 @@ async fn what_one_release_can_t_decode_is_readings_with_the_next() {
     let floor = Floor::open().await;
     floor.deploy("bad-codec", &BAD.replace("\"bad\"", "\"weather\"")).await;
     let dispatch = floor.dispatch.clone();
-    let codecs = Codecs {
-        named: Arc::new(|_, _| Some("weather".to_owned())),
-        run: Arc::new(move |app, name, uplink| {
-            let dispatch = dispatch.clone();
-            Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
-        }),
-        ..Codecs::default()
-    };
+    let codecs: Codecs = Arc::new(move |app, name, uplink| {
+        let dispatch = dispatch.clone();
+        Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
+    });
     let devices = Devices::open(&floor.dir.path().join("devices")).unwrap();
-    let ingest = Ingest::new(floor.ledger.clone(), devices, Metrics::new(), true).with_codecs(codecs);
+    let registry = Registry::open(floor.ledger.clone(), devices, &default_tenant()).unwrap();
+    let device = r#"{"id": "d1", "meta": {"codec": "weather"}, "date_created": 0, "date_modified": 0}"#;
+    let admin = Principal::User { tenant: default_tenant(), id: Id::new("root").unwrap(), admin: true };
+    registry.create_device(&admin, serde_json::from_str(device).unwrap(), NOW).await.unwrap();
+    let ingest = Ingest::new(floor.ledger.clone(), registry, Metrics::new(), true).with_codecs(codecs);
     let arrival = Arrival { tenant: default_tenant(), uplink: uplink(1, &[0x08, 0x34, 121]), repeat: None, otherwise: Otherwise::Nothing };
     let taken = ingest.uplink(arrival).await.unwrap();
     assert_eq!(taken.undecoded.unwrap().function, function("weather", "codec"));
-    let letter = floor.ledger.dead_letter(&function("weather", "codec"), 1).unwrap().unwrap();
+    let letter = floor.ledger.dead_letter(&function("weather", "codec"), taken.stored.seqs[0]).unwrap().unwrap();
     assert_eq!((letter.release, letter.log_tail[0].as_str()), (1, "about to misbehave in way Some(1)"));
 
     floor.deploy("codec-example", WEATHER).await;

@@ -5,6 +5,7 @@ use super::{
     payload::{Builtin, NetworkUplink},
 };
 use crate::{
+    devices::registry::Known,
     ledger::{Append, DeadLetter, Dedup, Op, Outcome, Undecoded},
     model::{
         AppId, Decoded, FunctionId, Id, Measurement, NewEvent, Seq, Tenant, Uplink,
@@ -16,27 +17,12 @@ use crate::{
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
-/// The codec that a device names: its `meta.codec`.
-pub type NamedCodec = Arc<dyn Fn(&Tenant, &Id) -> Option<String> + Send + Sync>;
-/// The device with this DevEUI: its `meta.dev_eui`.
-pub type DeviceOfEui = Arc<dyn Fn(&Tenant, &str) -> Option<Id> + Send + Sync>;
 /// Has an app decode an uplink: `dispatch::Dispatch::decode`.
-pub type RunCodec = Arc<dyn Fn(AppId, Option<Id>, Uplink) -> BoxFuture<'static, Option<Decoded>> + Send + Sync>;
+pub type Codecs = Arc<dyn Fn(AppId, Option<Id>, Uplink) -> BoxFuture<'static, Option<Decoded>> + Send + Sync>;
 
-/// Who knows what an uplink means.
-#[derive(Clone)]
-pub struct Codecs {
-    pub named: NamedCodec,
-    pub device: DeviceOfEui,
-    pub run: RunCodec,
-}
-
-impl Default for Codecs {
-    /// No device names any, and nobody could run one.
-    fn default() -> Codecs {
-        let run: RunCodec = Arc::new(|_, _, _| Box::pin(async { Some(Decoded::silently(Err("no app decodes here".to_owned()))) }));
-        Codecs { named: Arc::new(|_, _| None), device: Arc::new(|_, _| None), run }
-    }
+/// Where no app decodes.
+pub(super) fn no_codecs() -> Codecs {
+    Arc::new(|_, _, _| Box::pin(async { Some(Decoded::silently(Err("no app decodes here".to_owned()))) }))
 }
 
 /// An uplink at the door.
@@ -83,14 +69,14 @@ impl Ingest {
     /// Takes an uplink: readings of its device, or a dead letter. When it returns Ok either is synced.
     pub async fn uplink(&self, arrival: Arrival) -> Result<Taken, IngestError> {
         let Arrival { tenant, uplink, repeat, otherwise } = arrival;
-        self.check_known(&tenant, [uplink.device.clone()].into()).await?;
-        let named = (self.codecs.named)(&tenant, &uplink.device);
+        self.check_device(&tenant, &uplink.device)?;
+        let named = self.named_codec(&tenant, &uplink.device);
         let codec = Codec::of(named.as_deref(), otherwise);
         let function = codec.function(&tenant);
         let decoded = self.decode(codec, &tenant, &uplink).await?;
         let dedup = repeat.map(|RepeatKey(key)| Dedup { key, now: uplink.received });
         let append = |events| Append { tenant: tenant.clone(), events, dedup, intake: None };
-        let (error, said) = match readings(&tenant, &uplink, decoded.result) {
+        let (error, said) = match self.readings(&tenant, &uplink, decoded.result) {
             Ok(readings) => {
                 let count = readings.len();
                 let events: Vec<NewEvent> = readings.into_iter().chain(decoded.said).collect();
@@ -124,7 +110,7 @@ impl Ingest {
     /// What a network server has passed on, for the device that its DevEUI stands for.
     pub async fn network_uplink(&self, tenant: Tenant, network: &str, passed_on: NetworkUplink) -> Result<Taken, IngestError> {
         let NetworkUplink { dev_eui, id, mut uplink, decoded } = passed_on;
-        if let Some(device) = dev_eui.as_ref().and_then(|eui| (self.codecs.device)(&tenant, eui)) {
+        if let Some(device) = dev_eui.filter(|_| self.is_ours(&tenant)).and_then(|eui| self.registry.device_of_eui(&eui)) {
             uplink.device = device;
         }
         let repeat = id.map(|id| RepeatKey::uplink(network, &uplink, &id));
@@ -135,10 +121,10 @@ impl Ingest {
     /// Tries a dead letter again that is one of an uplink. The readings come into the log once, in its place, as received then.
     pub async fn decode_again(&self, letter: &DeadLetter, uplink: Uplink) -> Result<Vec<Seq>, IngestError> {
         let (tenant, function) = (&letter.function.app.tenant, &letter.function);
-        let named = (self.codecs.named)(tenant, &uplink.device);
+        let named = self.named_codec(tenant, &uplink.device);
         let codec = Codec::of(named.as_deref().or(Some(function.app.app.as_str()).filter(|app| *app != NO_CODEC)), Otherwise::Nothing);
         let decoded = self.decode(codec, tenant, &uplink).await?;
-        let readings = readings(tenant, &uplink, decoded.result).map_err(IngestError::Undecoded)?;
+        let readings = self.readings(tenant, &uplink, decoded.result).map_err(IngestError::Undecoded)?;
         let count = readings.len();
         // Lines are of now, and say nothing that a reading does.
         let events = readings.into_iter().chain(decoded.said).collect();
@@ -151,6 +137,40 @@ impl Ingest {
         }
     }
 
+    fn is_ours(&self, tenant: &Tenant) -> bool {
+        tenant == self.registry.tenant()
+    }
+
+    /// The `meta.codec` of a device.
+    fn named_codec(&self, tenant: &Tenant, device: &Id) -> Option<String> {
+        let device = self.registry.device(device).filter(|_| self.is_ours(tenant))?;
+        Some(device.meta.get("codec")?.as_str()?.to_owned())
+    }
+
+    /// A device that nobody knows may be one from now on; its sensors come with what is decoded.
+    fn check_device(&self, tenant: &Tenant, device: &Id) -> Result<(), IngestError> {
+        match self.is_ours(tenant) && self.registry.device(device).is_some() {
+            true => Ok(()),
+            false if self.auto_register => self.registry.has_room(device).map_err(|full| IngestError::NoRoom(full.to_string())),
+            false => Err(IngestError::UnknownDevice(device.clone())),
+        }
+    }
+
+    /// As readings of the device, or why they are none.
+    fn readings(&self, tenant: &Tenant, uplink: &Uplink, found: Result<Vec<Measurement>, String>) -> Result<Vec<NewEvent>, String> {
+        let sample = |one: Measurement| {
+            fits(one.value.len_bytes()).map_err(|e| e.to_string())?;
+            // Who registered a device and its codec wants what the codec finds in it.
+            if self.registry.knows(&uplink.device, &one.sensor) != Known::Sensor {
+                self.registry.has_room(&uplink.device).map_err(|full| format!("`{}` would be a new sensor: {full}", one.sensor))?;
+            }
+            let measured = one.measured.or(uplink.measured);
+            Ok(Sample { device: uplink.device.clone(), sensor: one.sensor, measured, value: one.value })
+        };
+        let samples = found?.into_iter().map(sample).collect::<Result<_, String>>()?;
+        preprocess::readings(Envelope { tenant: tenant.clone(), received: uplink.received, samples }).map_err(|e| e.to_string())
+    }
+
     async fn decode(&self, codec: Codec, tenant: &Tenant, uplink: &Uplink) -> Result<Decoded, IngestError> {
         match codec {
             // Pure and short: a payload is no longer than a value.
@@ -158,7 +178,7 @@ impl Ingest {
             Codec::Decoded(decoded) => Ok(Decoded::silently(decoded.map_err(|error| said(&error)))),
             Codec::None(why) => Ok(Decoded::silently(Err(why))),
             Codec::App { app, name } => {
-                let run = (self.codecs.run)(AppId::new(tenant.clone(), app), name, uplink.clone());
+                let run = (self.codecs)(AppId::new(tenant.clone(), app), name, uplink.clone());
                 run.await.ok_or(IngestError::Busy)
             }
         }
@@ -225,17 +245,6 @@ impl Codec {
         let id = |text: &str| Id::new(text).unwrap_or_else(|e| unreachable!("{e}"));
         FunctionId { app: AppId::new(tenant.clone(), id(app)), function: id(CODEC) }
     }
-}
-
-/// As readings of the device, or why they are none.
-fn readings(tenant: &Tenant, uplink: &Uplink, found: Result<Vec<Measurement>, String>) -> Result<Vec<NewEvent>, String> {
-    let sample = |one: Measurement| {
-        fits(one.value.len_bytes()).map_err(|e| e.to_string())?;
-        let measured = one.measured.or(uplink.measured);
-        Ok(Sample { device: uplink.device.clone(), sensor: one.sensor, measured, value: one.value })
-    };
-    let samples = found?.into_iter().map(sample).collect::<Result<_, String>>()?;
-    preprocess::readings(Envelope { tenant: tenant.clone(), received: uplink.received, samples }).map_err(|e| e.to_string())
 }
 
 fn said(error: &BodyError) -> String {
