@@ -10,7 +10,7 @@ use crate::{
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery, NodeSecret},
     identity::{IdentityError, Principal, Tokens, node_secret},
-    ingest::Ingest,
+    ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, NewEvent, Subject, Tenant},
     server::{
@@ -173,7 +173,8 @@ impl Node {
             dispatch: self.dispatch.clone(),
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register),
+            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
+                .with_codecs(codecs(&self.dispatch)),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
@@ -232,6 +233,15 @@ impl Node {
         tasks.join(DRAIN).await;
         ledger.close().await;
     }
+}
+
+/// Has apps decode what their devices send.
+fn codecs(dispatch: &Arc<Dispatch>) -> Codecs {
+    let dispatch = dispatch.clone();
+    Arc::new(move |app, name, uplink| {
+        let dispatch = dispatch.clone();
+        Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
+    })
 }
 
 /// An app that nobody has: reading its state's version is the cheapest question to the ledger.

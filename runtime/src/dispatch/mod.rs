@@ -8,6 +8,7 @@ mod batch;
 mod body;
 mod commit;
 mod consumer;
+mod decode;
 mod http;
 mod lag;
 mod lane;

@@ -27,6 +27,8 @@ pub use problem::{ManifestError, Problem};
 pub struct Manifest {
     pub app: Id,
     pub functions: Vec<Function>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
     pub grant: Grant,
     pub limits: Limits,
     pub build: Build,
@@ -79,6 +81,17 @@ pub enum Auth {
     Token,
 }
 
+/// `[codec]`: the app decodes what devices send that ask for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Codec {
+    pub name: Id,
+    #[serde(rename = "timeout_ms", with = "quantity::millis")]
+    pub timeout: Duration,
+    /// As that of a function.
+    #[serde(default = "limits::reuse_default", skip_serializing_if = "limits::is_fresh")]
+    pub reuse: u32,
+}
+
 /// What the app may import, and use it on. Nothing is granted that is not named.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
@@ -110,6 +123,9 @@ pub const MANIFEST_FILE: &str = "tawi.toml";
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// A call holds a permit and memory while it runs; what takes longer belongs outside.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// A device waits for it, or the server that passes on what all of its devices send.
+pub const CODEC_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+pub const CODEC_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// One consumer of the log each.
 pub const FUNCTIONS_MAX: usize = 32;
 /// Patterns, devices, secrets or hosts in one list of `[grant]`: each is looked at in every call.

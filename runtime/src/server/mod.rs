@@ -32,6 +32,7 @@ mod state;
 mod subscribe;
 mod tail;
 mod tokens;
+mod uplinks;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -135,6 +136,10 @@ fn v1() -> Router<AppState> {
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
         .route("/sensors", get(sensors::select))
+        .route("/senml", post(readings::senml))
+        .route("/devices/{device}/uplink", post(uplinks::raw))
+        .route("/uplinks/chirpstack", post(uplinks::chirpstack))
+        .route("/uplinks/ttn", post(uplinks::ttn))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
         .route("/subscribe", get(subscribe::subscribe))

@@ -1,22 +1,24 @@
 //! From the text of `tawi.toml` to a checked manifest, or to everything that is wrong with it.
 
 use super::{
-    Auth, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, MANIFEST_BYTES_MAX, Manifest, ManifestError, Order,
-    REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
+    Auth, Build, CODEC_TIMEOUT_DEFAULT, CODEC_TIMEOUT_MAX, CONFIG_ENTRIES_MAX, Codec, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant,
+    MANIFEST_BYTES_MAX, Manifest, ManifestError, Order, REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
     section::{At, Problems, Section},
 };
 use crate::model::{
     id::{AppId, Id},
     selector::Selector,
     subject::{Pattern, RESERVED},
+    uplink::CODEC,
 };
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
-const TOP: &[&str] = &["app", "on", "grant", "limits", "build", "config"];
+const TOP: &[&str] = &["app", "on", "codec", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
 /// `retry` is there to be told what it is called now.
 const ON: &[&str] = &["name", "subject", "select", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
+const CODEC_KEYS: &[&str] = &["name", "timeout", "reuse"];
 const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http", "http-private"];
 const BUILD: &[&str] = &["component", "package"];
 
@@ -45,11 +47,12 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>) -> Option<Manifest> {
     let top = Section::open(problems, "", TOP, 0..0, root);
     let app = read_app(problems, &top);
     let functions = read_functions(problems, &top);
+    let codec = top.table("codec", "[codec]", CODEC_KEYS).and_then(|codec| read_codec(problems, &codec));
     let grant = top.table("grant", "[grant]", GRANT).map(|grant| read_grant(&grant)).unwrap_or_default();
     let limits = top.table("limits", "[limits]", limits::KEYS).map(|limits| limits::read(problems, &limits)).unwrap_or_default();
     let build = top.table("build", "[build]", BUILD).map(|build| read_build(problems, &build)).unwrap_or_default();
     let config = read_config(problems, &top);
-    Some(Manifest { app: app?, functions, grant, limits, build, config })
+    Some(Manifest { app: app?, functions, codec, grant, limits, build, config })
 }
 
 fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {
@@ -62,7 +65,7 @@ fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {
 
 fn read_functions(problems: &Problems<'_>, top: &Section<'_>) -> Vec<Function> {
     let Some(entries) = top.tables("on", "[[on]]", ON) else { return Vec::new() };
-    if entries.is_empty() {
+    if entries.is_empty() && !top.has("codec") {
         let hint = "add `[[on]]` with `name = \"...\"` and `subject = \"reading.>\"`, `select = { ... }` or `http = \"/\"`";
         problems.add_with_hint(0..0, "there is no `[[on]]`: the app would never run", hint);
     } else if entries.len() > FUNCTIONS_MAX {
@@ -73,6 +76,10 @@ fn read_functions(problems: &Problems<'_>, top: &Section<'_>) -> Vec<Function> {
         let Some(function) = read_function(problems, entry) else { continue };
         if functions.iter().any(|other| other.name == function.name) {
             problems.add(entry.span_of("name"), format!("two `[[on]]` entries are called `{}`", function.name));
+        }
+        if function.name.as_str() == CODEC {
+            let what = "`codec` is the name under which uplinks are kept that `[codec]` could not decode";
+            problems.add_with_hint(entry.span_of("name"), what, "call the function otherwise");
         }
         if let Trigger::Http { path, .. } = &function.trigger {
             let same = |other: &&Function| matches!(&other.trigger, Trigger::Http { path: taken, .. } if taken == path);
@@ -93,6 +100,16 @@ fn read_function(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Functio
     let delivery = delivery::read(problems, entry);
     let reuse = entry.integer("reuse", 1..=REUSE_MAX).unwrap_or(1);
     Some(Function { name: name?, trigger: trigger?, timeout, delivery, reuse })
+}
+
+fn read_codec(problems: &Problems<'_>, codec: &Section<'_>) -> Option<Codec> {
+    let name = match codec.string("name") {
+        Some(name) => Id::new(name.value).map_err(|e| problems.add(name.span, e.to_string())),
+        None => Id::new(CODEC).map_err(|e| problems.add(codec.span(), e.to_string())),
+    };
+    let timeout = codec.duration("timeout", CODEC_TIMEOUT_MAX).unwrap_or(CODEC_TIMEOUT_DEFAULT);
+    let reuse = codec.integer("reuse", 1..=REUSE_MAX).unwrap_or(1);
+    Some(Codec { name: name.ok()?, timeout, reuse })
 }
 
 fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger> {
