@@ -33,7 +33,7 @@ pub struct NodeConfig {
     pub history_retention: Option<Duration>,
     /// How long a repeat is recognised by its key.
     pub dedup_window: Duration,
-    pub mqtt: MqttListen,
+    pub mqtt: Mqtt,
     pub limits: NodeLimits,
     /// Makes one more admin token at start: for who lost the first.
     pub new_admin_token: bool,
@@ -44,6 +44,22 @@ pub enum LedgerChoice {
     Embedded,
     /// The URL of a nats-server with JetStream, as `nats://host:4222`.
     Jetstream(String),
+}
+
+/// How clients of MQTT come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    pub listen: MqttListen,
+    pub websocket: Option<SocketAddr>,
+    pub tls: Option<MqttTls>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttTls {
+    pub listen: SocketAddr,
+    /// In PEM, both.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Where the node listens for MQTT.
@@ -99,6 +115,12 @@ pub struct Draft {
 pub struct DraftMqtt {
     /// `off`, or an address.
     pub listen: Option<String>,
+    /// An address for WebSocket.
+    pub websocket: Option<String>,
+    /// An address for TLS, with the two files.
+    pub tls: Option<String>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -149,7 +171,13 @@ impl Draft {
             log_retention: self.log_retention.or(other.log_retention),
             history_retention: self.history_retention.or(other.history_retention),
             dedup_window: self.dedup_window.or(other.dedup_window),
-            mqtt: DraftMqtt { listen: self.mqtt.listen.or(other.mqtt.listen) },
+            mqtt: DraftMqtt {
+                listen: self.mqtt.listen.or(other.mqtt.listen),
+                websocket: self.mqtt.websocket.or(other.mqtt.websocket),
+                tls: self.mqtt.tls.or(other.mqtt.tls),
+                certificate: self.mqtt.certificate.or(other.mqtt.certificate),
+                key: self.mqtt.key.or(other.mqtt.key),
+            },
             limits: DraftLimits {
                 calls_max: self.limits.calls_max.or(other.limits.calls_max),
                 guest_memory_bytes_max: self.limits.guest_memory_bytes_max.or(other.limits.guest_memory_bytes_max),
@@ -195,10 +223,7 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         found("listen", what);
         SocketAddr::from(([127, 0, 0, 1], 0))
     });
-    let mqtt = mqtt(draft.mqtt.listen.as_deref()).unwrap_or_else(|what| {
-        found("mqtt.listen", what);
-        MqttListen::Off
-    });
+    let mqtt = mqtt(draft.mqtt, &mut found);
     let public_url = draft.public_url.map(|url| url.trim_end_matches('/').to_owned());
     if let Some(url) = public_url.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
         found("public-url", format!("`{url}` does not begin with `http://` or `https://`"));
@@ -268,15 +293,24 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address and port such as `{LISTEN_DEFAULT}` or `[::]:80`"))
 }
 
-fn mqtt(text: Option<&str>) -> Result<MqttListen, String> {
-    Ok(match text {
-        None => MqttListen::IfFree(address(MQTT_LISTEN_DEFAULT)?),
-        Some("off") => MqttListen::Off,
-        Some(text) => MqttListen::At(
-            address(text)
-                .map_err(|_| format!("`{text}` is neither `off` nor an address and port such as `{MQTT_LISTEN_DEFAULT}` or `[::]:1883`"))?,
-        ),
-    })
+fn mqtt(draft: DraftMqtt, found: &mut impl FnMut(&'static str, String)) -> Mqtt {
+    let mut at = |key: &'static str, text: String| address(&text).map_err(|what| found(key, what)).ok();
+    let listen = match draft.listen {
+        None => at("mqtt.listen", MQTT_LISTEN_DEFAULT.to_owned()).map(MqttListen::IfFree),
+        Some(text) if text == "off" => Some(MqttListen::Off),
+        Some(text) => at("mqtt.listen", text).map(MqttListen::At),
+    };
+    let websocket = draft.websocket.and_then(|text| at("mqtt.websocket", text));
+    let tls = draft.tls.and_then(|text| at("mqtt.tls", text));
+    let tls = match (tls, draft.certificate, draft.key) {
+        (Some(listen), Some(certificate), Some(key)) => Some(MqttTls { listen, certificate, key }),
+        (None, None, None) => None,
+        _ => {
+            found("mqtt.tls", "needs `certificate` and `key` beside it, two files in PEM".to_owned());
+            None
+        }
+    };
+    Mqtt { listen: listen.unwrap_or(MqttListen::Off), websocket, tls }
 }
 
 fn ledger(text: &str) -> Result<LedgerChoice, String> {
@@ -329,6 +363,7 @@ mod tests {
             dedup-window = "1s"
             [mqtt]
             listen = "there"
+            key = "key.pem"
             [limits]
             calls-max = 0
             guest-memory-bytes-max = 1024
@@ -337,7 +372,7 @@ mod tests {
         let errors = check(Draft::from_toml(file).unwrap()).unwrap_err();
         let keys: Vec<_> = errors.0.iter().map(|e| e.key).collect();
         let limits = ["limits.calls-max", "limits.guest-memory-bytes-max", "limits.lag-bytes-max"];
-        let others = ["data", "listen", "mqtt.listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
+        let others = ["data", "listen", "mqtt.listen", "mqtt.tls", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
         assert_eq!(keys, others.into_iter().chain(limits).collect::<Vec<_>>());
         assert!(errors.to_string().contains("`kafka://x` is neither `embedded` nor"), "{errors}");
     }

@@ -4,13 +4,13 @@ use crate::{
     clock,
     config::{LedgerChoice, NodeConfig},
     deploy::{Reconciler, Store, StoreError, orphans},
-    devices::{Devices, DevicesError},
-    dispatch::{Dispatch, HistorySource},
+    devices::{Devices, DevicesError, Registry, RegistryError},
+    dispatch::{Dispatch, Fits, HistorySource},
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery, NodeSecret},
-    identity::{IdentityError, Tokens, node_secret},
-    ingest::Ingest,
+    identity::{IdentityError, Principal, Tokens, node_secret},
+    ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, NewEvent, Subject, Tenant},
     server::{
@@ -45,6 +45,8 @@ pub enum NodeError {
     Listen { addr: SocketAddr, source: std::io::Error },
     #[error("can't listen for MQTT on {addr}; does a broker run there? --mqtt chooses another address, --no-mqtt does without")]
     ListenMqtt { addr: SocketAddr, source: std::io::Error },
+    #[error("can't open TLS for MQTT")]
+    MqttTls(#[from] crate::ingest::mqtt::TlsError),
     #[error("can't open the ledger")]
     Ledger(#[from] LedgerError),
     #[error("can't open the engine")]
@@ -55,6 +57,8 @@ pub enum NodeError {
     History(#[from] HistoryError),
     #[error("can't open the devices")]
     Devices(#[from] DevicesError),
+    #[error("can't read what is registered")]
+    Registry(#[from] RegistryError),
     #[error("can't open the node's tokens and secret")]
     Identity(#[from] IdentityError),
 }
@@ -69,6 +73,7 @@ pub struct Node {
     pub reconciler: Arc<Reconciler>,
     pub history: History,
     pub devices: Devices,
+    pub registry: Registry,
     pub tokens: Tokens,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
@@ -77,7 +82,7 @@ pub struct Node {
     pub stopping: CancellationToken,
     listener: TcpListener,
     addr: SocketAddr,
-    mqtt: Option<(TcpListener, SocketAddr)>,
+    mqtt: mqtt::Bound,
     _lock: std::fs::File,
 }
 
@@ -92,7 +97,7 @@ impl Node {
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
-        let mqtt = mqtt::bind(config.mqtt).await?;
+        let mqtt = mqtt::bind(&config.mqtt).await?;
         let tokens = Tokens::open(&config.data)?;
         let first_token = match config.new_admin_token {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
@@ -101,13 +106,15 @@ impl Node {
         let ledger = Ledger::open(&ledger_config(&config)).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
+        let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
             secret: NodeSecret::new(node_secret(&config.data)?),
         })?;
         let store = Store::open(&config.data)?;
-        let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
+        let (history_of, fits) = (history_source(history.clone()), fits(registry.clone()));
+        let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         Ok(Node {
@@ -119,6 +126,7 @@ impl Node {
             reconciler,
             history,
             devices,
+            registry,
             tokens,
             metrics,
             first_token,
@@ -137,7 +145,7 @@ impl Node {
 
     /// Where the node listens for MQTT, if it does.
     pub fn mqtt_addr(&self) -> Option<SocketAddr> {
-        self.mqtt.as_ref().map(|(_, addr)| *addr)
+        self.mqtt.addr
     }
 
     /// How others reach it, without a slash at the end.
@@ -173,17 +181,24 @@ impl Node {
             ledger: self.ledger.clone(),
             history: self.history.clone(),
             devices: self.devices.clone(),
+            registry: self.registry.clone(),
             store: self.store.clone(),
             dispatch: self.dispatch.clone(),
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
+            ingest: self.ingest(),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
             unready: Arc::new(unready),
             stopping: self.stopping.clone(),
         })
+    }
+
+    /// The way of every delivery, whatever door it comes by.
+    fn ingest(&self) -> Ingest {
+        Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
+            .with_codecs(codecs(&self.dispatch))
     }
 
     /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
@@ -195,7 +210,10 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, mqtt, ledger, store, dispatch, reconciler, history, devices, tokens, metrics, config, stopping, .. } = self;
+        let ingest = self.ingest();
+        let Node {
+            listener, mqtt, ledger, store, dispatch, reconciler, history, devices, registry, tokens, metrics, config, stopping, ..
+        } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -231,10 +249,11 @@ impl Node {
             tokens,
             ledger: ledger.clone(),
             devices: devices.clone(),
-            ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
+            registry,
+            ingest,
             metrics,
         };
-        mqtt::start(&mut clients, mqtt.map(|(listener, _)| listener), behind, &stop);
+        mqtt::start(&mut clients, mqtt, behind, &stop);
         ready();
         serve(listener, doors, stop, stopping).await;
         clients.join(DRAIN).await;
@@ -247,6 +266,15 @@ impl Node {
         tasks.join(DRAIN).await;
         ledger.close().await;
     }
+}
+
+/// Has apps decode what their devices send.
+fn codecs(dispatch: &Arc<Dispatch>) -> Codecs {
+    let dispatch = dispatch.clone();
+    Arc::new(move |app, name, uplink| {
+        let dispatch = dispatch.clone();
+        Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
+    })
 }
 
 /// An app that nobody has: reading its state's version is the cheapest question to the ledger.
@@ -285,6 +313,15 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
             LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
         }
     }
+}
+
+/// What an app selects, it selects for whoever runs the node: what it may see is up to who lets it run there.
+fn fits(registry: Registry) -> Fits {
+    let operator = Principal::operator(registry.tenant());
+    Arc::new(move |selector, event| match (&event.device, &event.sensor) {
+        (Some(device), Some(sensor)) => registry.fits(selector, &operator, device, sensor),
+        _ => false,
+    })
 }
 
 fn history_source(history: History) -> HistorySource {

@@ -39,7 +39,7 @@ fn config(up: &Up) -> Done<NodeConfig> {
         listen: up.listen.clone(),
         public_url: up.public_url.clone(),
         ledger: up.ledger.clone(),
-        mqtt: DraftMqtt { listen: up.no_mqtt.then(|| "off".to_owned()).or(up.mqtt.clone()) },
+        mqtt: DraftMqtt { listen: up.no_mqtt.then(|| "off".to_owned()).or(up.mqtt.clone()), ..DraftMqtt::default() },
         auto_register: up.no_auto_register.then_some(false),
         new_admin_token: up.new_admin_token,
         ..Draft::default()

@@ -5,23 +5,23 @@ mod command;
 pub mod error;
 pub mod mqtt;
 pub mod parse;
+pub mod payload;
+mod uplink;
 
 pub use crate::model::payload::{BodyError, BodyErrorKind};
 pub use command::Order;
 pub use error::IngestError;
 pub use parse::Format;
+pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 
 use crate::{
-    devices::Devices,
+    devices::{Registry, RegistryError, registry::Known},
     ledger::{Append, Commit, Dedup, Ledger, LedgerError, Op, Outcome},
-    model::{AppId, Id, Micros, NewEvent, Seq, Subject, Tenant, Value, Write},
+    model::{AppId, Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value, Write},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
 const DURABLE_WAIT: Duration = Duration::from_secs(5);
@@ -30,10 +30,11 @@ const DURABLE_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Ingest {
     ledger: Ledger,
-    devices: Devices,
+    registry: Registry,
     metrics: Metrics,
-    /// Whether a device that nobody has heard of may send.
+    /// Whether a device or a sensor that nobody has heard of may send.
     auto_register: bool,
+    codecs: Codecs,
 }
 
 /// What became of a delivery.
@@ -63,11 +64,26 @@ impl RepeatKey {
         let parts: Vec<&str> = ["http", sender].into_iter().chain(target.iter().copied()).chain([key]).collect();
         RepeatKey(serde_json::json!(parts).to_string())
     }
+
+    /// Of an uplink that a network server has given an id: the same from whoever it comes, and for the same bytes.
+    pub fn uplink(network: &str, uplink: &Uplink, id: &str) -> RepeatKey {
+        RepeatKey::http("", &["uplink", network, uplink.device.as_str(), &RepeatKey::print(uplink)], id)
+    }
+
+    /// Of an uplink that a device, or who sends for it, has given a key.
+    pub fn http_uplink(sender: &str, uplink: &Uplink, key: &str) -> RepeatKey {
+        RepeatKey::http(sender, &["uplink", uplink.device.as_str(), &RepeatKey::print(uplink)], key)
+    }
+
+    /// Other bytes under a key that was used are another uplink: what was not stored is never taken for stored.
+    fn print(uplink: &Uplink) -> String {
+        format!("{:?} {}", uplink.port, Digest::of(&uplink.payload))
+    }
 }
 
 impl Ingest {
-    pub fn new(ledger: Ledger, devices: Devices, metrics: Metrics, auto_register: bool) -> Ingest {
-        Ingest { ledger, devices, metrics, auto_register }
+    pub fn new(ledger: Ledger, registry: Registry, metrics: Metrics, auto_register: bool) -> Ingest {
+        Ingest { ledger, registry, metrics, auto_register, codecs: uplink::no_codecs() }
     }
 
     /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them. A repeat is one by its
@@ -76,14 +92,13 @@ impl Ingest {
         if envelope.samples.is_empty() {
             return Ok(Stored { seqs: Vec::new(), duplicate: false });
         }
-        self.check_known(&envelope).await?;
+        self.check_known(&envelope)?;
         let (tenant, now) = (envelope.tenant.clone(), envelope.received);
         let events = preprocess::readings(envelope)?;
         let count = events.len();
         let prints = repeat.is_some().then(|| events.iter().map(Print::of).collect::<Vec<_>>());
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
-        let outcome = self.durable(Op::Append(append), ()).await?;
-        match outcome {
+        match self.apply(Op::Append(append)).await? {
             Outcome::Applied { seqs, .. } => {
                 self.metrics.readings.inc_by(count as u64);
                 Ok(Stored { seqs, duplicate: false })
@@ -97,7 +112,7 @@ impl Ingest {
     /// Stores all samples or none, and `mark` with them: for a door that knows repeats by a mark of its own. `turn` is dropped as soon as
     /// nothing that comes later can get before them.
     pub async fn store_in_turn(&self, envelope: Envelope, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
-        self.check_known(&envelope).await?;
+        self.check_known(&envelope)?;
         let tenant = envelope.tenant.clone();
         let events = preprocess::readings(envelope)?;
         let count = events.len();
@@ -111,13 +126,18 @@ impl Ingest {
             Some(mark) => Op::Commit(Commit::resting_on_nothing(mark.place, events, vec![mark.write])),
             None => Op::Append(Append { tenant, events, dedup: None, intake: None }),
         };
-        match self.durable(op, turn).await? {
+        match self.apply_in_turn(op, turn).await? {
             Outcome::Applied { seqs, .. } => Ok(Stored { seqs, duplicate: false }),
             other => unreachable!("what rests on nothing came to {other:?}"),
         }
     }
 
-    async fn durable(&self, op: Op, turn: impl Send) -> Result<Outcome, LedgerError> {
+    async fn apply(&self, op: Op) -> Result<Outcome, IngestError> {
+        self.apply_in_turn(op, ()).await
+    }
+
+    /// Waits until it is durable, or as long as somebody waits for the answer.
+    async fn apply_in_turn(&self, op: Op, turn: impl Send) -> Result<Outcome, IngestError> {
         let started = Instant::now();
         let done = async {
             let pending = self.ledger.submit_when_room(op).await;
@@ -147,16 +167,29 @@ impl Ingest {
         asked.await.map_err(|_| IngestError::Stopped)?
     }
 
-    async fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
-        if self.auto_register {
+    /// Every sensor is known, or may become so. Asks memory, so it is asked for every reading.
+    fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
+        if envelope.tenant != *self.registry.tenant() && self.auto_register {
             return Ok(());
         }
-        let devices: BTreeSet<Id> = envelope.samples.iter().map(|sample| sample.device.clone()).collect();
-        let (registry, tenant) = (self.devices.clone(), envelope.tenant.clone());
-        let unknown = tokio::task::spawn_blocking(move || first_unknown(&registry, &tenant, devices)).await;
-        match unknown.map_err(|_| IngestError::Stopped)?? {
-            Some(device) => Err(IngestError::UnknownDevice(device)),
-            None => Ok(()),
+        let mut last = None;
+        for sample in &envelope.samples {
+            let sensor = (&sample.device, &sample.sensor);
+            // Most deliveries are of one sensor.
+            if last.replace(sensor) != Some(sensor) {
+                self.check_sensor(&envelope.tenant, sensor.0, sensor.1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<(), IngestError> {
+        let known = if tenant == self.registry.tenant() { self.registry.knows(device, sensor) } else { Known::Nothing };
+        match (known, self.auto_register) {
+            (Known::Sensor, _) => Ok(()),
+            (_, true) => self.registry.has_room(device).map_err(|full: RegistryError| IngestError::NoRoom(full.to_string())),
+            (Known::Device, false) => Err(IngestError::UnknownSensor { device: device.clone(), sensor: sensor.clone() }),
+            (Known::Nothing, false) => Err(IngestError::UnknownDevice(device.clone())),
         }
     }
 }
@@ -187,20 +220,12 @@ fn sent(event: &NewEvent) -> &Value {
     event.raw.as_ref().unwrap_or(&event.value)
 }
 
-fn first_unknown(registry: &Devices, tenant: &Tenant, devices: BTreeSet<Id>) -> Result<Option<Id>, IngestError> {
-    for device in devices {
-        if !registry.known(tenant, &device)? {
-            return Ok(Some(device));
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{
+        devices::Devices,
         ledger::{LedgerConfig, LedgerOptions},
         model::id::default_tenant,
         preprocess::Sample,
@@ -209,7 +234,8 @@ mod tests {
     async fn door(dir: &std::path::Path, auto_register: bool) -> Ingest {
         let config = LedgerConfig::Embedded { dir: dir.join("ledger"), options: LedgerOptions::default() };
         let (ledger, devices) = (Ledger::open(&config).await.unwrap(), Devices::open(&dir.join("devices")).unwrap());
-        Ingest::new(ledger, devices, Metrics::new(), auto_register)
+        let registry = Registry::open(ledger.clone(), devices, &default_tenant()).unwrap();
+        Ingest::new(ledger, registry, Metrics::new(), auto_register)
     }
 
     fn delivery(values: &[&str]) -> Envelope {
@@ -270,6 +296,28 @@ mod tests {
         let refused = ingest.store(delivery(&["1"]), None).await;
         assert!(matches!(refused, Err(IngestError::UnknownDevice(device)) if device.as_str() == "d1"));
         assert_eq!(*ingest.ledger.head().borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn without_auto_register_what_somebody_registered_may_send_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let ingest = door(dir.path(), false).await;
+        let dates = serde_json::json!({ "date_created": 0, "date_modified": 0 });
+        let mut text = serde_json::json!({ "id": "d1", "sensors": [{ "id": "t" }] });
+        for part in ["", "/sensors/0"] {
+            text.pointer_mut(part).unwrap().as_object_mut().unwrap().extend(dates.as_object().unwrap().clone());
+        }
+        let who = crate::identity::Principal::Guest { tenant: default_tenant() };
+        ingest.registry.create_device(&who, serde_json::from_value(text).unwrap(), Micros(1)).await.unwrap();
+        let stored = ingest.store(delivery(&["1", "2"]), None).await.unwrap();
+        assert_eq!(stored.seqs.len(), 2);
+        let mut other = delivery(&["1", "2"]);
+        other.samples[1].sensor = Id::new("hum").unwrap();
+        let refused = ingest.store(other, None).await;
+        assert!(matches!(&refused, Err(IngestError::UnknownSensor { sensor, .. }) if sensor.as_str() == "hum"), "{refused:?}");
+        let mut elsewhere = delivery(&["1"]);
+        elsewhere.tenant = Id::new("mainz").unwrap();
+        assert!(matches!(ingest.store(elsewhere, None).await, Err(IngestError::UnknownDevice(_))));
     }
 
     #[tokio::test]

@@ -2,12 +2,12 @@
 
 use super::NodeError;
 use crate::{
-    config::MqttListen,
-    devices::Devices,
-    identity::{Principal, Tokens},
+    config::{Mqtt, MqttListen},
+    devices::{Devices, Registry},
+    identity::{Identity, Principal, Tokens},
     ingest::{
         Ingest,
-        mqtt::{self, Broker, Door, Refused, Settings},
+        mqtt::{self, Around, Broker, Door, Gate, Known, Refused, Settings},
     },
     ledger::Ledger,
     model::Tenant,
@@ -19,24 +19,49 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// A listener that is bound, where one is wanted and can be had.
-pub(super) async fn bind(listen: MqttListen) -> Result<Option<(TcpListener, SocketAddr)>, NodeError> {
-    let (addr, is_wanted) = match listen {
-        MqttListen::Off => return Ok(None),
-        MqttListen::At(addr) => (addr, true),
-        MqttListen::IfFree(addr) => (addr, false),
-    };
-    match TcpListener::bind(addr).await.and_then(|listener| listener.local_addr().map(|addr| (listener, addr))) {
-        Ok(bound) => Ok(Some(bound)),
-        Err(source) if is_wanted => Err(NodeError::ListenMqtt { addr, source }),
-        Err(error) => {
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => "a broker runs there already",
-                _ => "the address can't be had",
-            };
-            tracing::warn!(%addr, %error, "no MQTT: {hint}; --mqtt ADDR:PORT chooses another address, --no-mqtt does without");
-            Ok(None)
-        }
+/// Gates that are bound, and where the plain one is.
+pub(super) struct Bound {
+    gates: Vec<Gate>,
+    pub addr: Option<SocketAddr>,
+}
+
+pub(super) async fn bind(config: &Mqtt) -> Result<Bound, NodeError> {
+    let mut bound = Bound { gates: Vec::new(), addr: None };
+    if let Some((listener, addr)) = plain(config.listen).await? {
+        bound.gates.push(Gate { listener, around: Around::Nothing });
+        bound.addr = Some(addr);
+    }
+    if let Some(addr) = config.websocket {
+        bound.gates.push(Gate { listener: at(addr).await?.0, around: Around::WebSocket });
+    }
+    if let Some(tls) = &config.tls {
+        let around = Around::tls(&tls.certificate, &tls.key)?;
+        bound.gates.push(Gate { listener: at(tls.listen).await?.0, around });
+    }
+    Ok(bound)
+}
+
+async fn at(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), NodeError> {
+    let bound = TcpListener::bind(addr).await.and_then(|listener| listener.local_addr().map(|addr| (listener, addr)));
+    let (listener, addr) = bound.map_err(|source| NodeError::ListenMqtt { addr, source })?;
+    tracing::info!(%addr, "listening for MQTT");
+    Ok((listener, addr))
+}
+
+/// The plain gate, where one is wanted and can be had.
+async fn plain(listen: MqttListen) -> Result<Option<(TcpListener, SocketAddr)>, NodeError> {
+    match listen {
+        MqttListen::Off => Ok(None),
+        MqttListen::At(addr) => at(addr).await.map(Some),
+        MqttListen::IfFree(addr) => match at(addr).await {
+            Err(NodeError::ListenMqtt { source, .. }) => {
+                let why =
+                    if source.kind() == io::ErrorKind::AddrInUse { "a broker runs there already".to_owned() } else { source.to_string() };
+                tracing::warn!(%addr, "no MQTT: {why}; --mqtt ADDR:PORT chooses another address, --no-mqtt does without");
+                Ok(None)
+            }
+            bound => bound.map(Some),
+        },
     }
 }
 
@@ -46,41 +71,48 @@ pub(super) struct Behind {
     pub tokens: Tokens,
     pub ledger: Ledger,
     pub devices: Devices,
+    pub registry: Registry,
     pub ingest: Ingest,
     pub metrics: Metrics,
 }
 
 /// Opens the door; its tasks end after `stop`, and before the ledger may be closed.
-pub(super) fn start(tasks: &mut Tasks, listener: Option<TcpListener>, behind: Behind, stop: &CancellationToken) {
-    let Some(listener) = listener else { return };
-    let Behind { tenant, tokens, ledger, devices, ingest, metrics } = behind;
+pub(super) fn start(tasks: &mut Tasks, bound: Bound, behind: Behind, stop: &CancellationToken) {
+    if bound.gates.is_empty() {
+        return;
+    }
+    let Behind { tenant, tokens, ledger, devices, registry, ingest, metrics } = behind;
     let revocations = tokens.revocations();
-    let broker = Arc::new(Broker::new(door(&tenant, tokens), ingest, ledger, devices, metrics, Settings::default()));
+    let broker = Arc::new(Broker::new(door(&tenant, tokens, registry), ingest, ledger, devices, metrics, Settings::default()));
     tasks.start("mqtt follower", broker.clone().follow(stop.clone()));
     tasks.start("mqtt sessions", broker.clone().look_after(tenant, revocations, stop.clone()));
-    tasks.start("mqtt", mqtt::serve(listener, broker, stop.clone()));
+    for gate in bound.gates {
+        tasks.start("mqtt", mqtt::serve(gate, broker.clone(), stop.clone()));
+    }
 }
 
-fn door(tenant: &Tenant, tokens: Tokens) -> Door {
-    let (ours, known) = (tenant.clone(), tokens.clone());
+fn door(tenant: &Tenant, tokens: Tokens, registry: Registry) -> Door {
+    let ours = tenant.clone();
     Door {
         identify: Arc::new(move |username, password| {
+            let guest = || Known { who: Principal::Guest { tenant: ours.clone() }, stays: Arc::new(|| true) };
             let who = match (username, password) {
-                (None, None) => Some(Principal::Guest { tenant: ours.clone() }),
+                (None, None) => Some(guest()),
                 // As with git: the token is the password, and the name says nothing.
                 (_, Some(password)) => {
-                    let token = std::str::from_utf8(&password).ok().and_then(|text| known.check(text));
-                    token.filter(|who| who.tenant == ours).map(Principal::Token)
+                    let token = std::str::from_utf8(&password).ok().and_then(|text| tokens.check(text));
+                    token.filter(|who| who.tenant == ours).map(|who| known(who, &tokens))
                 }
                 (Some(_), None) => None,
             };
             std::future::ready(who.ok_or(Refused::Unknown)).boxed()
         }),
-        stays: Arc::new(move |who| match who {
-            Principal::Token(identity) => tokens.is_valid(identity),
-            _ => true,
-        }),
-        owned: Arc::new(|_, _| None),
+        owned: Arc::new(move |tenant, device| if tenant == registry.tenant() { registry.owned(device) } else { None }),
         connected: Arc::new(|_, _, _| {}),
     }
+}
+
+fn known(who: Identity, tokens: &Tokens) -> Known {
+    let (tokens, identity) = (tokens.clone(), who.clone());
+    Known { who: Principal::Token(who), stays: Arc::new(move || tokens.is_valid(&identity)) }
 }

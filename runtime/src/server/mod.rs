@@ -26,11 +26,13 @@ mod redeploy;
 mod releases;
 mod request;
 pub mod run;
+mod sensors;
 mod settings;
 mod state;
 mod subscribe;
 mod tail;
 mod tokens;
+mod uplinks;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -42,7 +44,7 @@ pub use redeploy::Progress;
 use crate::{
     config::NodeConfig,
     deploy::{Reconciler, Store},
-    devices::Devices,
+    devices::{Devices, Registry},
     dispatch::Dispatch,
     history::History,
     identity::Tokens,
@@ -76,6 +78,7 @@ pub struct Rooms {
     pub ledger: Ledger,
     pub history: History,
     pub devices: Devices,
+    pub registry: Registry,
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
@@ -132,6 +135,11 @@ fn v1() -> Router<AppState> {
     Router::new()
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
+        .route("/sensors", get(sensors::select))
+        .route("/senml", post(readings::senml))
+        .route("/devices/{device}/uplink", post(uplinks::raw))
+        .route("/uplinks/chirpstack", post(uplinks::chirpstack))
+        .route("/uplinks/ttn", post(uplinks::ttn))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
         .route("/subscribe", get(subscribe::subscribe))

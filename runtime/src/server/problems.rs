@@ -37,13 +37,19 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Problem {
         match error {
             IngestError::UnknownDevice(_) => Problem::unknown("unknown-device", error.to_string()).field("device"),
+            IngestError::UnknownSensor { .. } => Problem::unknown("unknown-sensor", error.to_string()).field("sensor"),
+            IngestError::NoRoom(_) => Problem::conflict(error.to_string()).field("device"),
             IngestError::TooFarAhead(ahead) => Problem::bad_request(ahead.to_string()).field("timestamp"),
             IngestError::Ledger(error) => error.into(),
-            IngestError::Devices(error) => error.into(),
             IngestError::KeyReused | IngestError::KeyForgotten => Problem::key_reused(error.to_string())
                 .field("idempotency-key")
                 .hint("a new key for each new request, the same for each repeat of it"),
-            IngestError::Stopped => Problem::unavailable(error.to_string()),
+            IngestError::Undecoded(_) => {
+                Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "undecodable", "The uplink can't be decoded", error.to_string())
+                    .hint("mend the codec, or set `meta.codec` of its device to another; the dead letter stays")
+            }
+            IngestError::NoLetter => Problem::unknown("unknown-dead-letter", error.to_string()),
+            IngestError::Busy | IngestError::Stopped => Problem::unavailable(error.to_string()),
         }
     }
 }

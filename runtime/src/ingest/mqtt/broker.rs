@@ -2,7 +2,7 @@
 
 use super::{
     Settings,
-    door::{Door, may_view},
+    door::{Door, Known, may_view},
     packet::Wish,
     session::{Key, Kick, Message, Parcel, Session, Subscription},
     store::{Kept, Store},
@@ -12,7 +12,6 @@ use super::{
 use crate::{
     clock,
     devices::Devices,
-    identity::Principal,
     ingest::Ingest,
     ledger::{Ledger, LedgerError},
     model::{
@@ -99,8 +98,8 @@ impl Broker {
     }
 
     /// The session of a client that has shown who it is, and whether something was kept of it.
-    pub async fn admit(&self, key: Key, principal: Principal, clean: bool, expiry: u32) -> Result<(Arc<Session>, bool), NotNow> {
-        let session = Arc::new(Session::new(key.clone(), principal, expiry));
+    pub async fn admit(&self, key: Key, known: Known, clean: bool, expiry: u32) -> Result<(Arc<Session>, bool), NotNow> {
+        let session = Arc::new(Session::new(key.clone(), known, expiry));
         loop {
             let before = match self.inner.lock().sessions.entry(key.clone()) {
                 hash_map::Entry::Occupied(before) => before.get().clone(),
@@ -341,7 +340,7 @@ impl Broker {
     /// Ends the connections of those who may not stay.
     pub fn look_again(&self) {
         let sessions: Vec<Arc<Session>> = self.inner.lock().sessions.values().cloned().collect();
-        sessions.iter().filter(|s| !(self.door.stays)(&s.principal)).for_each(|s| s.kick(Kick::Revoked));
+        sessions.iter().filter(|s| !(s.stays)()).for_each(|s| s.kick(Kick::Revoked));
     }
 
     pub fn next(&self) -> Seq {

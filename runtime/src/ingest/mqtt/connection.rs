@@ -157,8 +157,8 @@ async fn enter(io: &mut Io, broker: &Arc<Broker>, connect: &Connect) -> Option<(
         writer.refuse(V3Code::IdentifierRejected, V5Code::ClientIdentifierNotValid);
         return None;
     }
-    let principal = match (broker.door.identify)(connect.username.clone(), connect.password.clone()).await {
-        Ok(principal) => principal,
+    let known = match (broker.door.identify)(connect.username.clone(), connect.password.clone()).await {
+        Ok(known) => known,
         Err(Refused::Unknown) => {
             broker.metrics.refuse("mqtt-unknown-user");
             writer.refuse(V3Code::BadUserNameOrPassword, V5Code::BadUserNameOrPassword);
@@ -170,9 +170,9 @@ async fn enter(io: &mut Io, broker: &Arc<Broker>, connect: &Connect) -> Option<(
         }
     };
     let client: Arc<str> = if is_named { connect.client_id.clone() } else { super::unique().into() };
-    let key = Key { tenant: principal.tenant().clone(), who: who(&principal), client: client.clone() };
+    let key = Key { tenant: known.who.tenant().clone(), who: who(&known.who), client: client.clone() };
     let expiry = connect.expiry.min(MQTT_SESSION_SECONDS_MAX);
-    match broker.admit(key, principal, connect.clean, expiry).await {
+    match broker.admit(key, known, connect.clean, expiry).await {
         Ok((session, session_present)) => {
             let limited = connect.keep_alive == 0 || connect.keep_alive > MQTT_KEEP_ALIVE_SECONDS_MAX;
             let welcome = Welcome {

@@ -17,15 +17,21 @@ pub enum Refused {
     Busy,
 }
 
-pub type Identify = Arc<dyn Fn(Option<Arc<str>>, Option<Bytes>) -> BoxFuture<'static, Result<Principal, Refused>> + Send + Sync>;
+/// Somebody who is let in.
+#[derive(Clone)]
+pub struct Known {
+    pub who: Principal,
+    /// Whether who came in a while ago may stay.
+    pub stays: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+pub type Identify = Arc<dyn Fn(Option<Arc<str>>, Option<Bytes>) -> BoxFuture<'static, Result<Known, Refused>> + Send + Sync>;
 
 /// Cheap to clone. All but `identify` read memory, and are asked on the hot path.
 #[derive(Clone)]
 pub struct Door {
     /// Who comes with this user name and this password.
     pub identify: Identify,
-    /// Whether who came in a while ago may stay.
-    pub stays: Arc<dyn Fn(&Principal) -> bool + Send + Sync>,
     /// Whose a device is; none for one that nobody registered.
     pub owned: Arc<dyn Fn(&Tenant, &Id) -> Option<Owned> + Send + Sync>,
     /// A client with this id has come, or has gone: it may be a gateway.

@@ -7,6 +7,7 @@ mod broker;
 mod connection;
 mod door;
 mod follow;
+mod gate;
 mod io;
 mod packet;
 mod publish;
@@ -21,9 +22,12 @@ mod tree;
 mod tests;
 
 pub use broker::Broker;
-pub use door::{Door, Identify, Refused};
+pub use door::{Door, Identify, Known, Refused};
+pub use gate::{Around, Gate, TlsError};
 
-use crate::model::limit::{MQTT_CONNECT_SECONDS_MAX, MQTT_CONNECTIONS_MAX, MQTT_PACKET_SECONDS_MAX, MQTT_STALL_SECONDS_MAX};
+use crate::model::limit::{
+    MQTT_CONNECT_SECONDS_MAX, MQTT_CONNECTIONS_MAX, MQTT_PACKET_SECONDS_MAX, MQTT_STALL_SECONDS_MAX, MQTT_WEBSOCKETS_MAX,
+};
 use parking_lot::Mutex;
 use session::Session;
 use std::{
@@ -35,7 +39,11 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Before the next try when a connection can't be taken.
@@ -67,8 +75,13 @@ impl Default for Settings {
 }
 
 /// Serves until `stop`, then until every client's session is put away.
-pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(broker.settings.connections));
+pub async fn serve(gate: Gate, broker: Arc<Broker>, stop: CancellationToken) {
+    let Gate { listener, around } = gate;
+    let places = match around {
+        Around::WebSocket => broker.settings.connections.min(MQTT_WEBSOCKETS_MAX),
+        _ => broker.settings.connections,
+    };
+    let places = Arc::new(Semaphore::new(places));
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -79,14 +92,7 @@ pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stop: Cancellatio
                         broker.metrics.refuse("mqtt-connections");
                         continue;
                     };
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "small packets of a client may wait");
-                    }
-                    let (broker, stop) = (broker.clone(), stop.clone());
-                    open.spawn(async move {
-                        connection::serve(Box::new(stream), broker, stop).await;
-                        drop(place);
-                    });
+                    open.spawn(client(stream, around.clone(), broker.clone(), stop.clone(), place));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "can't take MQTT connections; trying again in {ACCEPT_PAUSE:?}");
@@ -100,6 +106,17 @@ pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stop: Cancellatio
     drop(listener);
     while let Some(ended) = open.join_next().await {
         note(ended);
+    }
+}
+
+async fn client(stream: TcpStream, around: Around, broker: Arc<Broker>, stop: CancellationToken, _place: OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "small packets of a client may wait");
+    }
+    match tokio::time::timeout(broker.settings.connect, around.open(stream)).await {
+        Ok(Ok(stream)) => connection::serve(stream, broker, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection for MQTT does not begin as it should"),
+        Err(_) => {}
     }
 }
 

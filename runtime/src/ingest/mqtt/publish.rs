@@ -50,7 +50,10 @@ impl From<IngestError> for Refusal {
         match error {
             IngestError::Ledger(error @ LedgerError::TooLarge { .. }) => Refusal::Never(Reason::Quota, "mqtt-payload", error.to_string()),
             IngestError::Ledger(error) => Refusal::Away(error),
-            IngestError::UnknownDevice(_) => Refusal::Never(Reason::NotAuthorized, "mqtt-unknown-device", error.to_string()),
+            IngestError::NoRoom(_) => Refusal::Never(Reason::Quota, "mqtt-no-room", error.to_string()),
+            IngestError::UnknownDevice(_) | IngestError::UnknownSensor { .. } => {
+                Refusal::Never(Reason::NotAuthorized, "mqtt-unknown-device", error.to_string())
+            }
             IngestError::Stopped => Refusal::Away(LedgerError::Closed),
             error => Refusal::Never(Reason::PayloadInvalid, "mqtt-payload", error.to_string()),
         }

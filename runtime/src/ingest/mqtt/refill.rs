@@ -116,12 +116,16 @@ fn values_of(broker: &Broker, session: &Session, scan: &Scan, device: &Device, s
     if !may_view(&session.principal, tenant, &device.id, &broker.door.owned(tenant, &device.id)) {
         return None;
     }
-    device.sensors.iter().enumerate().skip(sent).find_map(|(number, sensor)| {
-        let topic = topic::of_value(&device.id, "sensors", &sensor.id);
+    let sensors = device.sensors.iter().map(|sensor| ("sensors", &sensor.id, &sensor.current));
+    // As commands go down: the value alone.
+    let actuators = device.actuators.iter().map(|actuator| ("actuators", &actuator.id, &actuator.current));
+    sensors.chain(actuators).enumerate().skip(sent).find_map(|(number, (kind, id, current))| {
+        let topic = topic::of_value(&device.id, kind, id);
         if !scan.filter.matches(&topic) {
             return None;
         }
-        let payload = sensor.current.to_json().to_string().into();
+        let payload = if kind == "sensors" { current.to_json() } else { current.value.to_json() };
+        let payload = payload.to_string().into();
         let message = Arc::new(Message { topic, payload, seq: 0, device: device.id.clone(), command: None });
         let parcel = Parcel { message, qos: scan.qos, retain: true, share: None, again: false };
         let taken = session.state.lock().offer(parcel);

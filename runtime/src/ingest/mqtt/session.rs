@@ -3,7 +3,7 @@
 //! Little waits in memory. A client that takes slower than things happen, or was away, is *behind*: it reads the log from where
 //! it stopped, as fast as it takes, and is *live* again when it has come as far as everybody.
 
-use super::{packet::Retained, store::Kept, topic::Filter};
+use super::{door::Known, packet::Retained, store::Kept, topic::Filter};
 use crate::{
     identity::Principal,
     model::{
@@ -83,6 +83,7 @@ pub enum Kick {
 pub struct Session {
     pub key: Key,
     pub principal: Principal,
+    pub stays: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Something waits for the client.
     pub wake: Notify,
     /// The connection is to end.
@@ -109,10 +110,11 @@ pub struct State {
 }
 
 impl Session {
-    pub fn new(key: Key, principal: Principal, expiry: u32) -> Session {
+    pub fn new(key: Key, known: Known, expiry: u32) -> Session {
         Session {
             key,
-            principal,
+            principal: known.who,
+            stays: known.stays,
             wake: Notify::new(),
             kicked: CancellationToken::new(),
             why: OnceLock::new(),

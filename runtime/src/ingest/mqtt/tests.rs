@@ -4,7 +4,7 @@ mod limits;
 
 use super::*;
 use crate::{
-    devices::Devices,
+    devices::{Devices, Registry},
     identity::{Identity, Principal, Role},
     ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
@@ -48,9 +48,8 @@ fn door() -> Door {
                 (Some(name), Some(b"secret")) => Ok(Principal::User { tenant, id: Id::new(name).unwrap(), admin: false }),
                 _ => Err(Refused::Unknown),
             };
-            std::future::ready(who).boxed()
+            std::future::ready(who.map(|who| Known { who, stays: Arc::new(|| true) })).boxed()
         }),
-        stays: Arc::new(|_| true),
         owned: Arc::new(owned),
         connected: Arc::new(|_, _, _| {}),
     }
@@ -65,7 +64,8 @@ impl House {
         let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
         let (ledger, devices) = (Ledger::open(&config).await.unwrap(), Devices::open(&dir.path().join("devices")).unwrap());
         let metrics = Metrics::new();
-        let ingest = Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), true);
+        let registry = Registry::open(ledger.clone(), devices.clone(), &default_tenant()).unwrap();
+        let ingest = Ingest::new(ledger.clone(), registry, metrics.clone(), true);
         let broker = Arc::new(Broker::new(door(), ingest.clone(), ledger.clone(), devices.clone(), metrics, settings));
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(broker.clone().follow(stop.clone()));

@@ -23,9 +23,9 @@ async fn is_served(client: &mut Client) {
 async fn who_comes_on_top_is_hung_up_on() {
     let settings = Settings { connections: 1, ..Settings::default() };
     let mut house = House::with(tempfile::tempdir().unwrap(), settings).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    house.tasks.spawn(serve(listener, house.broker.clone(), house.stop.clone()));
+    house.tasks.spawn(serve(Gate { listener, around: Around::Nothing }, house.broker.clone(), house.stop.clone()));
     let hello = v3::Packet::Connect(guest("c")).encode().unwrap();
     let mut first = tokio::net::TcpStream::connect(addr).await.unwrap();
     first.write_all(hello.as_ref()).await.unwrap();
