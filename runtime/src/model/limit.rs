@@ -164,3 +164,7 @@ pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
 pub const SELECTOR_TAGS_MAX: usize = 16;
 /// Selectors that are followed at a time: each is asked about every device that changes.
 pub const WATCHES_MAX: usize = 4_096;
+/// Commands whose state is known: the oldest make room.
+pub const COMMANDS_MAX: u64 = 100_000;
+/// How long a command waits for its device: what is a day old is rarely meant any more.
+pub const COMMAND_SECONDS_MAX: u64 = 24 * 60 * 60;

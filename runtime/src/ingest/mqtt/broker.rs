@@ -159,6 +159,9 @@ impl Broker {
         state.resume(events.into_iter().filter_map(parcel).collect());
         state.received = received;
         state.subscriptions = kept.subscriptions();
+        for subscription in kept.subscriptions() {
+            state.scan(&subscription, false);
+        }
         state.behind = Some(kept.next);
         drop(state);
         // Shared ones are live at once: what came meanwhile went to others of the group.

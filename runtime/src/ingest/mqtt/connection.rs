@@ -7,15 +7,18 @@ use super::{
     packet::{self, Connect, Delivery, Malformed, Packet, Publish, Version, Welcome, Will, Writer},
     publish::{self, Answer, Turn},
     refill,
-    session::{Key, Kick, Session},
+    session::{Key, Kick, Parcel, Session},
 };
 use crate::{
+    clock,
+    devices::CommandState,
     identity::Principal,
     ledger::LedgerError,
     model::limit::{
         MQTT_CLIENT_ID_BYTES_MAX, MQTT_INFLIGHT_MAX, MQTT_KEEP_ALIVE_SECONDS_MAX, MQTT_OUTPUT_BYTES_MAX, MQTT_PACKET_BYTES_MAX,
         MQTT_PACKETS_PER_SECOND_MAX, MQTT_SESSION_SECONDS_MAX,
     },
+    telemetry::chain,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use mqtt_proto::{v3::ConnectReturnCode as V3Code, v5::ConnectReasonCode as V5Code, v5::DisconnectReasonCode as Code};
@@ -343,10 +346,10 @@ impl Connection {
                 self.answers.push_back(publish::store(broker, session, publish, turn).boxed());
             }
             Packet::Pubrel(pid) => self.answers.push_back(publish::release(broker, session, pid).boxed()),
-            Packet::Puback(pid) => {
+            Packet::Puback { pid, refused } => {
                 self.changed = true;
                 if let Some(parcel) = session.acknowledged(pid) {
-                    broker.delivered(&session, &parcel);
+                    self.ended(&parcel, if refused { CommandState::Refused } else { CommandState::Delivered });
                 }
             }
             Packet::Subscribe { pid, wishes } => {
@@ -394,12 +397,26 @@ impl Connection {
             self.changed = true;
             self.write(&parcel, pid, parcel.again);
             if pid.is_none() {
-                self.broker.delivered(&self.session, &parcel);
+                self.ended(&parcel, CommandState::Delivered);
             }
         }
     }
 
-    fn write(&mut self, parcel: &super::session::Parcel, pid: Option<u16>, again: bool) {
+    /// A command has come to who stands for its device: that is noted beside what else is under way.
+    fn ended(&mut self, parcel: &Parcel, state: CommandState) {
+        let Some(id) = parcel.message.command.clone().filter(|_| self.session.stands_for(&parcel.message.device)) else { return };
+        let (devices, tenant) = (self.broker.devices.clone(), self.session.key.tenant.clone());
+        let noted = tokio::task::spawn_blocking(move || devices.end_command(&tenant, &id, state, clock::now()));
+        let noted = noted.map(|noted| {
+            if let Ok(Err(error)) = noted {
+                tracing::warn!(error = chain(&error), "what became of a command could not be noted; it may be delivered again");
+            }
+            Answer::Nothing
+        });
+        self.answers.push_back(noted.boxed());
+    }
+
+    fn write(&mut self, parcel: &Parcel, pid: Option<u16>, again: bool) {
         let message = &parcel.message;
         // The client said that it takes no more: it is as if it had been sent and taken.
         if message.payload.len() + message.topic.len() + 64 > self.packet_max {

@@ -1,9 +1,6 @@
 //! One follower of the log for all clients, and what has to be done every now and then.
 
-use super::{
-    broker::Broker,
-    session::{Parcel, Session},
-};
+use super::broker::Broker;
 use crate::{clock, ledger::LedgerError, model::Tenant, telemetry::chain};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -70,7 +67,4 @@ impl Broker {
             }
         }
     }
-
-    /// A client has what it was to get.
-    pub(super) fn delivered(&self, _session: &Session, _parcel: &Parcel) {}
 }

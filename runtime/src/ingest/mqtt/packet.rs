@@ -55,12 +55,25 @@ pub struct Will {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Packet {
     Publish(Publish),
-    Puback(u16),
+    /// `refused`: the client does not want it.
+    Puback {
+        pid: u16,
+        refused: bool,
+    },
     Pubrel(u16),
-    Subscribe { pid: u16, wishes: Vec<Wish> },
-    Unsubscribe { pid: u16, filters: Vec<Arc<str>> },
+    Subscribe {
+        pid: u16,
+        wishes: Vec<Wish>,
+    },
+    Unsubscribe {
+        pid: u16,
+        filters: Vec<Arc<str>>,
+    },
     Ping,
-    Disconnect { with_will: bool, expiry: Option<u32> },
+    Disconnect {
+        with_will: bool,
+        expiry: Option<u32>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -216,7 +229,7 @@ fn of_v3(packet: v3::Packet) -> Result<Packet, Malformed> {
         v3::Packet::Publish(publish) => {
             Packet::Publish(Publish { topic: (&*publish.topic_name).into(), payload: publish.payload, delivery: publish.qos_pid.into() })
         }
-        v3::Packet::Puback(pid) => Packet::Puback(pid.value()),
+        v3::Packet::Puback(pid) => Packet::Puback { pid: pid.value(), refused: false },
         v3::Packet::Pubrel(pid) => Packet::Pubrel(pid.value()),
         v3::Packet::Subscribe(subscribe) => {
             let wish = |(filter, qos): (mqtt_proto::TopicFilter, QoS)| Wish {
@@ -243,7 +256,7 @@ fn of_v5(packet: v5::Packet) -> Result<Packet, Malformed> {
         v5::Packet::Publish(publish) => {
             Packet::Publish(Publish { topic: (&*publish.topic_name).into(), payload: publish.payload, delivery: publish.qos_pid.into() })
         }
-        v5::Packet::Puback(ack) => Packet::Puback(ack.pid.value()),
+        v5::Packet::Puback(ack) => Packet::Puback { pid: ack.pid.value(), refused: ack.reason_code as u8 >= 0x80 },
         v5::Packet::Pubrel(rel) => Packet::Pubrel(rel.pid.value()),
         v5::Packet::Subscribe(subscribe) => {
             let wish = |(filter, options): (mqtt_proto::TopicFilter, v5::SubscriptionOptions)| Wish {

@@ -7,7 +7,8 @@ use super::{
     topic,
 };
 use crate::{
-    devices::Device,
+    clock,
+    devices::{Command, Device, DevicesError},
     ledger::LedgerError,
     model::{Event, Seq, limit::MQTT_OFFLINE_EVENTS_MAX},
     telemetry::chain,
@@ -82,17 +83,23 @@ fn missed(broker: &Broker, session: &Session, event: &Event) -> bool {
 async fn current_values(broker: Arc<Broker>, session: Arc<Session>, scan: Scan) -> Result<(), LedgerError> {
     let (devices, tenant, at) = (broker.devices.clone(), session.key.tenant.clone(), scan.clone());
     let read = tokio::task::spawn_blocking(move || match at.filter.device() {
-        Some(device) => devices.get(&tenant, &device).map(|found| found.into_iter().collect()),
-        None => devices.after(&tenant, at.after.as_ref(), DEVICES),
+        Some(device) => {
+            let known = if at.values { devices.get(&tenant, &device)? } else { None };
+            Ok::<_, DevicesError>((known.into_iter().collect(), devices.waiting(&tenant, &device, clock::now())?))
+        }
+        None => Ok((devices.after(&tenant, at.after.as_ref(), DEVICES)?, Vec::new())),
     });
-    let page = match read.await {
-        Ok(Ok(page)) => page,
+    let (page, waiting) = match read.await {
+        Ok(Ok(found)) => found,
         Ok(Err(error)) => {
             tracing::warn!(error = chain(&error), "current values can't be read; a client does without");
             return Ok(());
         }
         Err(_) => return Ok(()),
     };
+    if scan.sent == 0 {
+        commands_of(&broker, &session, &scan, waiting);
+    }
     let more = scan.filter.device().is_none() && page.len() == DEVICES;
     let mut rest = more.then(|| Scan { after: page.last().map(|device| device.id.clone()), sent: 0, ..scan.clone() });
     let (mut after, mut sent) = (scan.after.clone(), scan.sent);
@@ -108,6 +115,25 @@ async fn current_values(broker: Arc<Broker>, session: Arc<Session>, scan: Scan) 
     }
     session.wake.notify_one();
     Ok(())
+}
+
+/// Commands that wait for the device; those for which there is no room wait on.
+fn commands_of(broker: &Broker, session: &Session, scan: &Scan, waiting: Vec<Command>) {
+    for command in waiting.into_iter().filter(|command| command.seq <= scan.through) {
+        let (tenant, topic) = (&session.key.tenant, topic::of_value(&command.device, "actuators", &command.actuator));
+        if !scan.filter.matches(&topic)
+            || !session.stands_for(&command.device)
+            || !may_view(&session.principal, tenant, &command.device, &broker.door.owned(tenant, &command.device))
+        {
+            continue;
+        }
+        let payload = command.value.to_string().into();
+        let message = Message { topic, payload, seq: 0, device: command.device, command: Some(command.id.into()) };
+        let parcel = Parcel { message: Arc::new(message), qos: scan.qos, retain: false, share: None, again: true };
+        if !session.state.lock().offer(parcel) {
+            return;
+        }
+    }
 }
 
 /// The sensor for which there was no room; none when all were given.

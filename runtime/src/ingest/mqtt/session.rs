@@ -69,6 +69,10 @@ pub struct Scan {
     pub filter: Filter,
     pub qos: u8,
     pub after: Option<Id>,
+    /// Whether current values are wanted, or only the commands that wait.
+    pub values: bool,
+    /// Commands up to here; the others come out of the log.
+    pub through: Seq,
     /// Sensors of the next device that were looked at.
     pub sent: usize,
 }
@@ -134,6 +138,14 @@ impl Session {
 
     pub fn keeps(&self) -> bool {
         self.expiry() > 0
+    }
+
+    /// Whether commands for a device are for this client: it is the device, or it asked for the device's by name. Who looks at the
+    /// commands of all devices is no device.
+    pub fn stands_for(&self, device: &Id) -> bool {
+        matches!(&self.principal, Principal::Device { id, .. } if id == device)
+            || *self.key.client == *device.as_str()
+            || self.state.lock().subscriptions.iter().any(|s| s.filter.device().as_ref() == Some(device))
     }
 
     pub fn kick(&self, why: Kick) {
@@ -224,8 +236,8 @@ impl State {
             return None;
         }
         let wanted = retained == Retained::Always || (retained == Retained::IfNew && known.is_none());
-        if wanted && !subscription.filter.is_shared() {
-            self.scans.push_back(Scan { filter: subscription.filter.clone(), qos: subscription.qos, after: None, sent: 0 });
+        if wanted || known.is_none() {
+            self.scan(&subscription, wanted);
         }
         match known {
             // It goes on where it was.
@@ -233,6 +245,14 @@ impl State {
             None => self.subscriptions.push(subscription),
         }
         Some(known.is_none())
+    }
+
+    /// What is not in the log from here on: current values, and commands that wait.
+    pub fn scan(&mut self, subscription: &Subscription, values: bool) {
+        let Subscription { filter, qos, since } = subscription.clone();
+        if !filter.is_shared() && (values || filter.device().is_some()) {
+            self.scans.push_back(Scan { filter, qos, after: None, values, through: since, sent: 0 });
+        }
     }
 
     fn free_pid(&mut self) -> u16 {

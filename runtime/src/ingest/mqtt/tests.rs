@@ -1,10 +1,11 @@
 //! What clients live through, over a stream in memory.
 
+mod gates;
 mod limits;
 
 use super::*;
 use crate::{
-    devices::{Devices, Registry},
+    devices::{CommandState, Devices, Registry},
     identity::{Identity, Principal, Role},
     ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
@@ -433,4 +434,80 @@ async fn one_of_version_5_is_told_why_and_what_is_allowed() {
     client.stream.write_all(v5::Packet::Publish(publish).encode().unwrap().as_ref()).await.unwrap();
     let answer = v5::Packet::decode(&client.frame().await.unwrap()).unwrap().unwrap();
     assert_eq!(answer, v5::Puback::new(pid(1), v5::PubackReasonCode::NotAuthorized).into());
+}
+
+/// What is known of a device's commands, the newest first.
+async fn states(house: &House) -> Vec<CommandState> {
+    let devices = &house.broker.devices;
+    while devices.position() < *house.ledger.head().borrow() {
+        tokio::task::yield_now().await;
+    }
+    let commands = devices.commands(&default_tenant(), Some(&Id::new("pump").unwrap()), 100, crate::clock::now()).unwrap();
+    commands.iter().map(|command| command.state).collect()
+}
+
+async fn until_states(house: &House, wanted: &[CommandState]) {
+    let wait = async {
+        while states(house).await != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the commands do not come so far");
+}
+
+#[tokio::test]
+async fn a_command_waits_for_its_device_and_is_known_to_be_delivered_or_refused() {
+    use CommandState::{Delivered, Refused, Waiting};
+    let mut house = House::open().await;
+    let (mut app, _) = house.admitted(user("ada", "app")).await;
+    // Who watches the commands of everybody is no device.
+    app.subscribe("devices/+/actuators/+/value").await;
+    for (n, value) in [(1, "true"), (2, "false")] {
+        app.publish("devices/pump/actuators/motor/value", value, QosPid::Level1(pid(n))).await;
+        while !matches!(app.hear().await, Some(v3::Packet::Puback(_))) {}
+    }
+    assert_eq!(states(&house).await, [Waiting, Waiting]);
+    let (mut device, _) = house.admitted(user("ada", "motor-board")).await;
+    device.subscribe("devices/pump/actuators/+/value").await;
+    let mut got = Vec::new();
+    while got.len() < 2 {
+        let (value, publish) = device.delivery().await;
+        if !publish.retain {
+            got.push(value);
+        }
+    }
+    assert_eq!(got, [true, false]);
+    until_states(&house, &[Delivered, Delivered]).await;
+    drop(device);
+    // One of version 5 says no.
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    house.tasks.spawn(connection::serve(Box::new(theirs), house.broker.clone(), house.stop.clone()));
+    let mut five = Client { stream: ours };
+    let mut connect = v5::Connect::new("pump".into(), 60);
+    (connect.username, connect.password) = (Some("ada".into()), Some(Bytes::from_static(b"secret")));
+    let filter = (TopicFilter::try_from("devices/pump/actuators/other/value").unwrap(), v5::SubscriptionOptions::new(QoS::Level1));
+    for packet in [v5::Packet::Connect(connect), v5::Subscribe::new(pid(1), vec![filter]).into()] {
+        five.stream.write_all(packet.encode().unwrap().as_ref()).await.unwrap();
+        five.frame().await.unwrap();
+    }
+    app.publish("devices/pump/actuators/other/value", "9", QosPid::Level1(pid(3))).await;
+    let v5::Packet::Publish(command) = v5::Packet::decode(&five.frame().await.unwrap()).unwrap().unwrap() else { panic!() };
+    assert!(command.properties.user_properties.iter().any(|own| &*own.name == "id" && own.value.starts_with("mqtt-")));
+    let no = v5::Puback::new(command.qos_pid.pid().unwrap(), v5::PubackReasonCode::ImplementationSpecificError);
+    five.stream.write_all(v5::Packet::Puback(no).encode().unwrap().as_ref()).await.unwrap();
+    until_states(&house, &[Refused, Delivered, Delivered]).await;
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_came_for_expires_and_is_not_delivered_any_more() {
+    let mut house = House::open().await;
+    let (mut app, _) = house.admitted(user("ada", "app")).await;
+    app.publish("devices/pump/actuators/motor/value", "true", QosPid::Level1(pid(1))).await;
+    app.hear().await;
+    assert_eq!(states(&house).await, [CommandState::Waiting]);
+    let (devices, pump) = (&house.broker.devices, Id::new("pump").unwrap());
+    let later = crate::clock::now().plus_millis(crate::model::limit::COMMAND_SECONDS_MAX * 1_000 + 1_000);
+    assert_eq!(devices.commands(&default_tenant(), Some(&pump), 1, later).unwrap()[0].state, CommandState::Expired);
+    assert_eq!(devices.waiting(&default_tenant(), &pump, later).unwrap(), []);
+    assert_eq!(devices.waiting(&default_tenant(), &pump, crate::clock::now()).unwrap().len(), 1);
 }
