@@ -9,6 +9,7 @@ use tawi_runtime::{
     deploy::try_out,
     model::{Digest, Kind, Manifest, id::default_tenant},
 };
+use tokio_util::sync::CancellationToken;
 
 const ALERT: &str = r#"
 [app]
@@ -84,4 +85,49 @@ async fn what_failed_before_says_nothing_of_the_release_after_it() {
     let good = floor.release(&guest("threshold-alert"), ALERT);
     let (live, failing) = tokio::join!(floor.reconciler.wait_live(&id, good, SOON), floor.reconciler.round());
     assert_eq!((live, failing), (Ok(()), false));
+}
+
+const SLEEPER: &str = r#"
+[app]
+name = "bad-habits"
+[[on]]
+name = "sleep"
+subject = "reading.*.bad"
+timeout = "60s"
+delivery = { retry = 0 }
+[grant]
+state = true
+publish = ["habits.>"]
+"#;
+
+/// A release waits for what runs of a function that it no longer has. Other apps don't.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_takes_its_time_holds_up_no_release_of_another_app() {
+    let floor = Floor::open().await;
+    let stop = CancellationToken::new();
+    let follows = tokio::spawn({
+        let (reconciler, stop) = (floor.reconciler.clone(), stop.clone());
+        async move { reconciler.run(stop).await }
+    });
+    let first = floor.release(&guest("bad-habits"), SLEEPER);
+    floor.reconciler.wait_live(&app("bad-habits"), first, SOON).await.unwrap();
+    let all = floor.engine.permits_free();
+    floor.append(vec![reading("d", "bad", "\"sleep\"")]).await;
+    let sleeps = async {
+        while floor.engine.permits_free() == all {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, sleeps).await.expect("the call begins");
+    let second = floor.release(&guest("bad-habits"), &SLEEPER.replace("\"sleep\"", "\"other\""));
+    let alert = floor.release(&guest("threshold-alert"), ALERT);
+    floor.reconciler.wait_live(&app("threshold-alert"), alert, SOON / 2).await.unwrap();
+    assert_eq!(floor.reconciler.live(&app("bad-habits")), Some(first), "the call still runs");
+    assert_eq!(floor.engine.permits_free(), all - 1);
+    floor.append(vec![reading("fridge", "temp", "9")]).await;
+    floor.events(Kind::Message, 1).await;
+    let trouble = floor.reconciler.wait_live(&app("bad-habits"), second, Duration::ZERO).await;
+    assert!(trouble.is_err(), "it waits for the call");
+    stop.cancel();
+    follows.abort();
 }

@@ -3,11 +3,13 @@
 use crate::model::{AppId, Release, manifest::Trigger};
 use std::collections::BTreeMap;
 
-/// One app as it should be, or as it is: the release that serves and a fingerprint of its settings.
+/// One app as it should be, or as it is: the release that serves, a fingerprint of its settings, and the pool of instances it is loaded
+/// into, of which the engine may begin a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
     pub release: u64,
     pub settings: u64,
+    pub pool: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +28,20 @@ pub enum Step {
     },
 }
 
+impl Step {
+    pub fn app(&self) -> &AppId {
+        match self {
+            Step::Serve { app, .. } | Step::Settings { app } | Step::Remove { app } => app,
+        }
+    }
+}
+
 /// Steps in the order of the apps' names; none when all is as desired.
 pub fn plan(desired: &BTreeMap<AppId, State>, actual: &BTreeMap<AppId, State>) -> Vec<Step> {
     let remove = actual.keys().filter(|app| !desired.contains_key(app)).map(|app| Step::Remove { app: app.clone() });
     let change = desired.iter().filter_map(|(app, wanted)| match actual.get(app) {
         Some(is) if is == wanted => None,
-        Some(is) if is.release == wanted.release => Some(Step::Settings { app: app.clone() }),
+        Some(is) if (is.release, is.pool) == (wanted.release, wanted.pool) => Some(Step::Settings { app: app.clone() }),
         _ => Some(Step::Serve { app: app.clone(), release: wanted.release }),
     });
     remove.chain(change).collect()
@@ -61,7 +71,7 @@ mod tests {
     }
 
     fn states(list: &[(&str, u64, u64)]) -> BTreeMap<AppId, State> {
-        list.iter().map(|(name, release, settings)| (app(name), State { release: *release, settings: *settings })).collect()
+        list.iter().map(|(name, release, settings)| (app(name), State { release: *release, settings: *settings, pool: 0 })).collect()
     }
 
     #[test]

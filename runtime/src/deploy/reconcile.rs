@@ -11,14 +11,21 @@ use crate::{
     ledger::{LedgerError, Op},
     model::{AppId, Digest, Release, Tenant},
 };
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How soon what failed is tried again.
@@ -27,6 +34,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const PAGES_EVERY: Duration = Duration::from_secs(1);
 /// Older releases that are tried when the current one does not load at the start: each may take seconds, and the node is not up yet.
 const STAND_INS_MAX: usize = 5;
+/// Releases that are compiled, loaded and tried at a time: what serves needs the processors too.
+const LOADS_MAX: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -51,8 +60,20 @@ pub struct Reconciler {
     actual: Mutex<BTreeMap<AppId, State>>,
     /// What could not be done at the last try, by app.
     failing: Mutex<BTreeMap<AppId, Trouble>>,
-    /// Counts rounds; somebody who waits for a release looks after each.
+    /// Counts what was done; somebody who waits for a release looks after each.
     rounds: watch::Sender<u64>,
+    loads: Semaphore,
+    /// Counts the engine's pools: what is loaded into one before this is to be loaded again.
+    pool: AtomicU32,
+}
+
+/// Steps that are being done, one an app at most.
+#[derive(Default)]
+struct UnderWay<'a> {
+    steps: FuturesUnordered<BoxFuture<'a, AppId>>,
+    apps: BTreeSet<AppId>,
+    /// Apps for which there is more to do when their step has ended.
+    again: BTreeSet<AppId>,
 }
 
 /// Why an app is not as desired.
@@ -66,51 +87,88 @@ pub struct Trouble {
 impl Reconciler {
     pub fn new(store: Store, engine: Engine, dispatch: Arc<Dispatch>) -> Reconciler {
         let rounds = watch::Sender::new(0);
-        Reconciler { store, engine, dispatch, actual: Mutex::default(), failing: Mutex::default(), rounds }
+        let (loads, pool) = (Semaphore::new(LOADS_MAX), AtomicU32::new(0));
+        Reconciler { store, engine, dispatch, actual: Mutex::default(), failing: Mutex::default(), rounds, loads, pool }
     }
 
-    /// Follows the store until stopped. One app that can't be loaded keeps none of the others waiting.
+    /// Follows the store until stopped, then ends what it has begun. An app that can't be loaded, or whose functions take long to end,
+    /// keeps none of the others waiting.
     pub async fn run(&self, stop: CancellationToken) {
         let mut changed = self.store.changed();
+        changed.mark_unchanged();
+        let mut under_way = UnderWay::default();
+        self.begin(&mut under_way);
+        let mut look = tokio::time::interval(PAGES_EVERY);
+        let mut retry_at: Option<Instant> = None;
         loop {
-            changed.mark_unchanged();
-            let failing = self.round().await;
             let retry = async {
-                match failing {
-                    true => tokio::time::sleep(RETRY).await,
-                    false => std::future::pending().await,
+                match retry_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = changed.changed() => if changed.is_err() { return },
-                () = retry => {}
-                () = self.unsafe_pages() => {}
+            let begins = tokio::select! {
+                () = stop.cancelled() => break,
+                changed = changed.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => break,
+                },
+                Some(app) = under_way.steps.next() => self.ended(&mut under_way, &app),
+                () = retry => true,
+                _ = look.tick() => self.falls_back(),
+            };
+            if begins {
+                retry_at = None;
+                self.begin(&mut under_way);
+            }
+            if !self.failing.lock().is_empty() {
+                retry_at = retry_at.or_else(|| Some(Instant::now() + RETRY));
+            }
+        }
+        while under_way.steps.next().await.is_some() {}
+    }
+
+    /// One pass over all apps. True when something failed.
+    pub async fn round(&self) -> bool {
+        let mut under_way = UnderWay::default();
+        self.begin(&mut under_way);
+        while under_way.steps.next().await.is_some() {}
+        self.rounds.send_modify(|rounds| *rounds += 1);
+        !self.failing.lock().is_empty()
+    }
+
+    /// Begins whatever there is to do, app by app. One that has a step under way comes when that has ended.
+    fn begin<'a>(&'a self, under_way: &mut UnderWay<'a>) {
+        let desired = self.desired();
+        for step in plan(&desired, &self.actual.lock()) {
+            let app = step.app().clone();
+            match under_way.apps.insert(app.clone()) {
+                true => under_way.steps.push(self.one(step, desired.get(&app).copied()).boxed()),
+                false => drop(under_way.again.insert(app)),
             }
         }
     }
 
-    /// One pass. True when something failed.
-    pub async fn round(&self) -> bool {
-        let desired = self.desired();
-        let steps = plan(&desired, &self.actual.lock());
-        for step in steps {
-            let app = match &step {
-                Step::Serve { app, .. } | Step::Settings { app } | Step::Remove { app } => app.clone(),
-            };
-            match self.step(step).await {
-                Ok(()) => {
-                    self.failing.lock().remove(&app);
-                    match desired.get(&app) {
-                        Some(state) => self.actual.lock().insert(app, *state),
-                        None => self.actual.lock().remove(&app),
-                    };
-                }
-                Err(error) => self.failed(app, &desired, &error).await,
-            }
-        }
+    /// True when there is more to do for the app.
+    fn ended(&self, under_way: &mut UnderWay<'_>, app: &AppId) -> bool {
+        under_way.apps.remove(app);
         self.rounds.send_modify(|rounds| *rounds += 1);
-        !self.failing.lock().is_empty()
+        under_way.again.remove(app)
+    }
+
+    async fn one(&self, step: Step, wanted: Option<State>) -> AppId {
+        let app = step.app().clone();
+        match self.step(step).await {
+            Ok(()) => {
+                self.failing.lock().remove(&app);
+                match wanted {
+                    Some(state) => self.actual.lock().insert(app.clone(), state),
+                    None => self.actual.lock().remove(&app),
+                };
+            }
+            Err(error) => self.failed(&app, wanted, &error).await,
+        }
+        app
     }
 
     /// Has every release loaded again into slots that are given back whole, once the machine swaps or moves pages. True when there is
@@ -124,8 +182,7 @@ impl Reconciler {
                 tracing::warn!(
                     "this machine swaps or moves pages of memory now: calls get memory that the kernel gives out anew, which takes longer"
                 );
-                // No release has this number, so none is as desired.
-                self.actual.lock().values_mut().for_each(|state| state.release = 0);
+                self.pool.fetch_add(u32::from(fell), Ordering::Relaxed);
                 fell
             }
             Err(error) => {
@@ -138,26 +195,16 @@ impl Reconciler {
         }
     }
 
-    /// Returns when what is loaded has to be loaded again.
-    async fn unsafe_pages(&self) {
-        loop {
-            tokio::time::sleep(PAGES_EVERY).await;
-            if self.falls_back() {
-                return;
-            }
-        }
-    }
-
-    async fn failed(&self, app: AppId, desired: &BTreeMap<AppId, State>, error: &DeployError) {
-        let trouble = Trouble { release: desired.get(&app).map(|state| state.release), why: crate::telemetry::chain(error) };
+    async fn failed(&self, app: &AppId, wanted: Option<State>, error: &DeployError) {
+        let trouble = Trouble { release: wanted.map(|state| state.release), why: crate::telemetry::chain(error) };
         // Tried again and again, but said once.
-        if self.failing(&app).as_ref() != Some(&trouble) {
-            tracing::error!(%app, error = %trouble.why, serving = self.live(&app), "the app is not as desired");
+        if self.failing(app).as_ref() != Some(&trouble) {
+            tracing::error!(%app, error = %trouble.why, serving = self.live(app), "the app is not as desired");
         }
         self.failing.lock().insert(app.clone(), trouble);
         // Between start and the first round's end nothing serves that is not as desired.
-        if let Some(state) = desired.get(&app).filter(|_| !self.is_ready()) {
-            self.stand_in(&app, *state).await;
+        if let Some(state) = wanted.filter(|_| !self.is_ready()) {
+            self.stand_in(app, state).await;
         }
     }
 
@@ -217,11 +264,12 @@ impl Reconciler {
     }
 
     fn desired(&self) -> BTreeMap<AppId, State> {
+        let pool = self.pool.load(Ordering::Relaxed);
         let state = |app: AppId| {
             let release = self.store.current(&app)?.number;
             let mut hasher = DefaultHasher::new();
             (self.store.config(&app), self.store.secrets(&app)).hash(&mut hasher);
-            Some((app, State { release, settings: hasher.finish() }))
+            Some((app, State { release, settings: hasher.finish(), pool }))
         };
         self.store.apps().into_iter().filter_map(state).collect()
     }
@@ -250,9 +298,14 @@ impl Reconciler {
     }
 
     async fn serve(&self, app: AppId, release: Arc<Release>) -> Result<(), DeployError> {
-        let loaded = self.load(app.clone(), release.clone()).await?;
-        let failed = |source| DeployError::Load { app: app.clone(), release: release.number, source };
-        self.engine.probe(&loaded).await.map_err(failed)?;
+        let loaded = {
+            // Nobody closes it.
+            let _turn = self.loads.acquire().await;
+            let loaded = self.load(app.clone(), release.clone()).await?;
+            let failed = |source| DeployError::Load { app: app.clone(), release: release.number, source };
+            self.engine.probe(&loaded).await.map_err(failed)?;
+            loaded
+        };
         let set = self.dispatch.set(Arc::new(loaded), self.settings(&app)).await;
         set.map_err(|source| DeployError::Ledger { app, source })
     }

@@ -78,6 +78,8 @@ pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const CONNECTIONS_MAX: usize = 2_048;
 /// How long a connection may take to send a request's head, and be silent between two requests.
 pub const HEAD_SECONDS_MAX: u64 = 30;
+/// How long a client may take nothing of what is on its way to it: twice what is waited for one that holds an instance.
+pub const TAKES_SECONDS_MAX: u64 = 60;
 /// A request's head, and what of a body is read at a time.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Of all instances, those that calls of one app hold for events while they wait for something.

@@ -1,6 +1,6 @@
 //! Connections: how many there may be, and how long each may take to say what it wants.
 
-use crate::model::limit::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_SECONDS_MAX};
+use crate::model::limit::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_SECONDS_MAX, TAKES_SECONDS_MAX};
 use axum::{Router, body::Body};
 use futures::FutureExt;
 use http::{Request, Response};
@@ -35,11 +35,13 @@ pub struct Doorway {
     pub connections: usize,
     /// From the connection, or the answer before, to the end of a request's head.
     pub head: Duration,
+    /// How long the other end may take nothing of what was sent.
+    pub takes: Duration,
 }
 
 impl Default for Doorway {
     fn default() -> Doorway {
-        Doorway { connections: CONNECTIONS_MAX, head: Duration::from_secs(HEAD_SECONDS_MAX) }
+        Doorway { connections: CONNECTIONS_MAX, head: Duration::from_secs(HEAD_SECONDS_MAX), takes: Duration::from_secs(TAKES_SECONDS_MAX) }
     }
 }
 
@@ -51,7 +53,7 @@ pub async fn serve(listener: TcpListener, behind: impl Behind, doorway: Doorway,
     loop {
         tokio::select! {
             (stream, place) = accept(&listener, &places) => {
-                open.spawn(connection(stream, behind.clone(), doorway.head, stop.clone(), place));
+                open.spawn(connection(stream, behind.clone(), doorway, stop.clone(), place));
             }
             Some(ended) = open.join_next() => note(ended),
             () = stop.cancelled() => break,
@@ -97,13 +99,23 @@ fn is_of_the_other_end(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn connection(stream: TcpStream, behind: impl Behind, head: Duration, stop: CancellationToken, _place: Option<OwnedSemaphorePermit>) {
+async fn connection(
+    stream: TcpStream,
+    behind: impl Behind,
+    doorway: Doorway,
+    stop: CancellationToken,
+    _place: Option<OwnedSemaphorePermit>,
+) {
+    // The system ends it: a connection to which nothing can be written is not looked at from here.
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(doorway.takes)) {
+        tracing::debug!(%error, "a connection may stand still without end");
+    }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers of a connection may wait");
     }
     let service = service_fn(|request| behind.answer(request).map(Ok::<_, Infallible>));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD_BYTES_MAX);
+    builder.timer(TokioTimer::new()).header_read_timeout(doorway.head).max_buf_size(HEAD_BYTES_MAX);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
@@ -190,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_when_all_places_are_taken_is_served_when_one_is_free() {
-        let doorway = Doorway { connections: 2, head: Duration::from_millis(50) };
+        let doorway = Doorway { connections: 2, head: Duration::from_millis(50), ..Doorway::default() };
         let door = open(doorway, hello()).await;
         let idle = [say(door.addr, "GET").await, say(door.addr, "").await];
         let mut answers: Vec<_> = (0..20).map(|_| tokio::spawn(async move { rest(say(door.addr, WHOLE).await).await })).collect();
@@ -198,6 +210,18 @@ mod tests {
             assert!(answer.await.unwrap().ends_with("hello"));
         }
         drop(idle);
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_its_answer_gives_its_place_to_others() {
+        // More than the buffers of both ends hold.
+        let large = || async { bytes::Bytes::from(vec![b'x'; 64 << 20]) };
+        let doorway = Doorway { connections: 1, takes: Duration::from_millis(100), ..Doorway::default() };
+        let door = open(doorway, hello().route("/large", get(large))).await;
+        let stuck = say(door.addr, &WHOLE.replace("GET /", "GET /large")).await;
+        let served = tokio::time::timeout(Duration::from_secs(30), async { rest(say(door.addr, WHOLE).await).await });
+        assert!(served.await.is_ok_and(|text| text.ends_with("hello")));
+        drop(stuck);
     }
 
     #[tokio::test]
