@@ -59,7 +59,7 @@ impl Inner {
                 && let (Ok(device), Ok(sensor)) = (Id::new(device), Id::new(sensor))
             {
                 let first = batch.devices.get(&(*of, device.as_str())).map_or(event.received, |times| times.0);
-                self.hear(&mut feeds, &device, sensor, event.received, first);
+                self.hear(&feeds, &device, &sensor, event.received, first);
             }
         }
         Ok(())
