@@ -2,9 +2,10 @@
 
 use super::NodeError;
 use crate::{
+    clock,
     config::{Mqtt, MqttListen},
     devices::{Devices, Registry},
-    identity::{Identity, Principal, Tokens},
+    identity::{self, Identify, Shown},
     ingest::{
         Ingest,
         mqtt::{self, Around, Broker, Door, Gate, Known, Refused, Settings},
@@ -68,7 +69,7 @@ async fn plain(listen: MqttListen) -> Result<Option<(TcpListener, SocketAddr)>, 
 /// The rooms that the door leads into.
 pub(super) struct Behind {
     pub tenant: Tenant,
-    pub tokens: Tokens,
+    pub identify: Identify,
     pub ledger: Ledger,
     pub devices: Devices,
     pub registry: Registry,
@@ -81,38 +82,38 @@ pub(super) fn start(tasks: &mut Tasks, bound: Bound, behind: Behind, stop: &Canc
     if bound.gates.is_empty() {
         return;
     }
-    let Behind { tenant, tokens, ledger, devices, registry, ingest, metrics } = behind;
-    let revocations = tokens.revocations();
-    let broker = Arc::new(Broker::new(door(&tenant, tokens, registry), ingest, ledger, devices, metrics, Settings::default()));
+    let Behind { tenant, identify, ledger, devices, registry, ingest, metrics } = behind;
+    let changes = identify.changes();
+    let broker = Arc::new(Broker::new(door(identify, registry), ingest, ledger, devices, metrics, Settings::default()));
     tasks.start("mqtt follower", broker.clone().follow(stop.clone()));
-    tasks.start("mqtt sessions", broker.clone().look_after(tenant, revocations, stop.clone()));
+    tasks.start("mqtt sessions", broker.clone().look_after(tenant, changes, stop.clone()));
     for gate in bound.gates {
         tasks.start("mqtt", mqtt::serve(gate, broker.clone(), stop.clone()));
     }
 }
 
-fn door(tenant: &Tenant, tokens: Tokens, registry: Registry) -> Door {
-    let ours = tenant.clone();
+fn door(identify: Identify, registry: Registry) -> Door {
     Door {
-        identify: Arc::new(move |username, password| {
-            let guest = || Known { who: Principal::Guest { tenant: ours.clone() }, stays: Arc::new(|| true) };
-            let who = match (username, password) {
-                (None, None) => Some(guest()),
-                // As with git: the token is the password, and the name says nothing.
-                (_, Some(password)) => {
-                    let token = std::str::from_utf8(&password).ok().and_then(|text| tokens.check(text));
-                    token.filter(|who| who.tenant == ours).map(|who| known(who, &tokens))
-                }
-                (Some(_), None) => None,
-            };
-            std::future::ready(who.ok_or(Refused::Unknown)).boxed()
+        identify: Arc::new(move |name, password| {
+            let identify = identify.clone();
+            async move { who(&identify, name.as_deref(), password.as_deref()).await }.boxed()
         }),
         owned: Arc::new(move |tenant, device| if tenant == registry.tenant() { registry.owned(device) } else { None }),
         connected: Arc::new(|_, _, _| {}),
     }
 }
 
-fn known(who: Identity, tokens: &Tokens) -> Known {
-    let (tokens, identity) = (tokens.clone(), who.clone());
-    Known { who: Principal::Token(who), stays: Arc::new(move || tokens.is_valid(&identity)) }
+/// A name without a password shows no more than nothing does, and is no guest: somebody has forgotten something.
+async fn who(identify: &Identify, name: Option<&str>, password: Option<&[u8]>) -> Result<Known, Refused> {
+    let shown = match (name, password.map(std::str::from_utf8)) {
+        (None, None) => Shown::Nothing,
+        (name, Some(Ok(password))) => Shown::Pair { name: name.unwrap_or_default(), password },
+        (_, Some(Err(_))) | (Some(_), None) => return Err(Refused::Unknown),
+    };
+    let known = identify.who(shown, clock::now()).await.map_err(|error| match error {
+        identity::Refused::TooOften(_) | identity::Refused::Failed(_) => Refused::Busy,
+        _ => Refused::Unknown,
+    })?;
+    let (identify, who) = (identify.clone(), known.who.clone());
+    Ok(Known { who, stays: Arc::new(move || identify.is_still(&known)) })
 }
