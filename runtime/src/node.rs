@@ -5,11 +5,11 @@ use crate::{
     config::{LedgerChoice, NodeConfig},
     deploy::{Reconciler, Store, StoreError, orphans},
     devices::{Devices, DevicesError, Registry, RegistryError},
-    dispatch::{Dispatch, HistorySource},
+    dispatch::{Dispatch, Fits, HistorySource},
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery, NodeSecret},
-    identity::{IdentityError, Tokens, node_secret},
+    identity::{IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, NewEvent, Subject, Tenant},
@@ -106,7 +106,8 @@ impl Node {
             secret: NodeSecret::new(node_secret(&config.data)?),
         })?;
         let store = Store::open(&config.data)?;
-        let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
+        let (history_of, fits) = (history_source(history.clone()), fits(registry.clone()));
+        let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         Ok(Node {
@@ -279,6 +280,15 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
             LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
         }
     }
+}
+
+/// What an app selects, it selects for whoever runs the node: what it may see is up to who lets it run there.
+fn fits(registry: Registry) -> Fits {
+    let operator = Principal::operator(registry.tenant());
+    Arc::new(move |selector, event| match (&event.device, &event.sensor) {
+        (Some(device), Some(sensor)) => registry.fits(selector, &operator, device, sensor),
+        _ => false,
+    })
 }
 
 fn history_source(history: History) -> HistorySource {

@@ -2,6 +2,7 @@
 
 use super::{
     id::{AppId, Id},
+    selector::Selector,
     subject::Pattern,
 };
 use serde::{Deserialize, Serialize};
@@ -53,8 +54,13 @@ pub struct Function {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
-    /// Every event whose subject matches.
-    Event { subject: Pattern, order: Order },
+    /// Every event whose subject matches; with `select`, every reading of a sensor that fits at the moment it is looked at.
+    Event {
+        subject: Pattern,
+        order: Order,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        select: Option<Selector>,
+    },
     /// Requests under `/run/APP` + `path` (a prefix that ends at a `/`), the longest path first. No `/` at the end, except of `/` alone.
     Http { path: String, auth: Auth },
 }

@@ -26,6 +26,7 @@ mod redeploy;
 mod releases;
 mod request;
 pub mod run;
+mod sensors;
 mod settings;
 mod state;
 mod subscribe;
@@ -134,6 +135,7 @@ fn v1() -> Router<AppState> {
     Router::new()
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
+        .route("/sensors", get(sensors::select))
         .route("/senml", post(readings::senml))
         .route("/devices/{device}/uplink", post(uplinks::raw))
         .route("/uplinks/chirpstack", post(uplinks::chirpstack))

@@ -60,7 +60,7 @@ fn everything_a_manifest_can_say_is_read() {
     let manifest = Manifest::parse(WHOLE).unwrap();
     assert_eq!(manifest.app.as_str(), "fridge-alert");
     let alert = manifest.function("alert").unwrap();
-    assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None });
+    assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None, select: None });
     assert_eq!((alert.timeout, alert.delivery.retry), (Duration::from_millis(500), 2));
     let Delivery { backoff_delay, retry_after_max, jitter_percent, .. } = alert.delivery;
     assert_eq!((backoff_delay, retry_after_max, jitter_percent), (Duration::from_secs(2), Duration::from_secs(60), 50));
@@ -139,7 +139,7 @@ fn an_empty_manifest_is_told_what_to_add() {
 #[test]
 fn what_makes_no_sense_together_is_refused() {
     for (lines, message) in [
-        ("http = \"/\"", "has either `subject` or `http`"),
+        ("http = \"/\"", "has one of `subject`, `select` and `http`"),
         ("auth = \"public\"", "`auth` has no meaning here"),
         ("[[on]]\nname='g'\nhttp='/'\ndelivery={retry=2}", "`delivery` has no meaning here"),
         ("[[on]]\nname='f'\nsubject='a'", "two `[[on]]` entries are called `f`"),
