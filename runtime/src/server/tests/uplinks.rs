@@ -2,8 +2,9 @@
 
 use super::Node;
 use crate::{
+    deploy::Draft,
     identity::Principal,
-    model::{Id, Micros, id::default_tenant},
+    model::{Digest, Id, Manifest, Micros, id::default_tenant},
 };
 
 const CHIRPSTACK: &str = r#"{"deduplicationId": "3ac7e3c4-4401-4b8d-9386-a5c902f9202d", "time": "2022-07-18T09:34:15.775023242+00:00",
@@ -115,4 +116,21 @@ async fn a_dead_letter_of_an_uplink_is_readings_when_its_device_names_the_right_
     assert_eq!(value(&node, "d1", "temp").await["value"], 3);
     node.ask("POST", &replay, "").await.problem(404);
     assert_eq!(node.ask("GET", "/api/v1/dead", "").await.is(200).json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_codec_is_among_the_functions_of_its_app_with_what_it_could_not_decode() {
+    let node = Node::start().await;
+    let manifest = Manifest::parse("[app]\nname = \"weather\"\n[codec]\nname = \"station\"\n").unwrap();
+    let artifact = Digest::of(b"never loaded");
+    let draft = Draft { artifact, manifest, commit: "0".repeat(40), summary: "v1".into(), created: Micros(1), rollback_of: None };
+    node.rooms.store.add_release(&node.app("weather"), draft).unwrap();
+    let admin = Principal::User { tenant: default_tenant(), id: Id::new("root").unwrap(), admin: true };
+    let document = r#"{"id": "d1", "meta": {"codec": "weather/station"}, "date_created": 0, "date_modified": 0}"#;
+    node.rooms.registry.create_device(&admin, serde_json::from_str(document).unwrap(), Micros(1)).await.unwrap();
+    let note = node.ask("POST", "/api/v1/devices/d1/uplink?port=1", "abc").await.is(202).json();
+    assert!(note["dead_letter"].as_str().unwrap().starts_with("weather/codec/"), "{note}");
+    let functions = node.ask("GET", "/api/v1/apps/weather/functions", "").await.is(200).json();
+    assert_eq!((&functions[0]["function"], &functions[0]["dead"]), (&"codec".into(), &1.into()));
+    assert_eq!(functions[0]["trigger"], "uplinks of devices whose codec is `weather` or `weather/station`");
 }
