@@ -33,6 +33,7 @@ mod subscribe;
 mod tail;
 mod tokens;
 mod uplinks;
+mod v2;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -47,7 +48,7 @@ use crate::{
     devices::{Devices, Registry},
     dispatch::Dispatch,
     history::History,
-    identity::Tokens,
+    identity::{Identify, Tokens},
     ingest::Ingest,
     ledger::Ledger,
     model::AppId,
@@ -83,6 +84,7 @@ pub struct Rooms {
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
     pub tokens: Tokens,
+    pub identify: Identify,
     pub ingest: Ingest,
     pub metrics: Metrics,
     pub redeploy: Redeploy,
@@ -116,7 +118,7 @@ pub fn router(rooms: Arc<Rooms>) -> Router {
     let state = AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default() };
     Router::new()
         .nest("/api/v1", v1())
-        .nest("/api/v2", v2())
+        .nest("/api/v2", v2().merge(v2::routes()))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::page))
