@@ -13,6 +13,7 @@ use crate::{
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Id, NewEvent, Subject, Tenant},
+    notify::{Notify, NotifyError},
     records::{Records, Space},
     server::{
         self, ForgetSource, Redeploy, Rooms,
@@ -32,6 +33,7 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod around;
 mod upkeep;
 use upkeep::Upkeep;
 
@@ -57,6 +59,10 @@ pub enum NodeError {
     Identity(#[from] IdentityError),
     #[error("can't open the users")]
     Users(#[from] AccountError),
+    #[error("can't open the notifications")]
+    Notify(#[from] NotifyError),
+    #[error("can't set up the mail of notifications (`[smtp]`): {0}")]
+    Smtp(String),
 }
 
 /// A node with everything open and nothing running.
@@ -71,6 +77,7 @@ pub struct Node {
     pub devices: Devices,
     pub tokens: Tokens,
     pub identify: Identify,
+    pub notify: Notify,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
     pub first_token: Option<String>,
@@ -106,6 +113,7 @@ impl Node {
         let first_user = identify.users.first_admin(clock::now()).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
+        let notify = around::notify(&config, &ledger, &devices, &identify)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
@@ -126,6 +134,7 @@ impl Node {
             devices,
             tokens,
             identify,
+            notify,
             metrics,
             first_token,
             first_user,
@@ -154,7 +163,8 @@ impl Node {
     /// What the API works on. `redeploy` and `forget_source` are the builder's.
     pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
         let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
-        let projections = [("history", self.history.standing().clone()), ("devices", self.devices.standing().clone())];
+        let standings = [self.history.standing(), self.devices.standing(), self.notify.standing()];
+        let projections: Vec<_> = ["history", "devices", "notify"].into_iter().zip(standings.map(Clone::clone)).collect();
         let unready = move || {
             let reasons = [
                 (!reconciler.is_ready(), "the apps are not loaded yet"),
@@ -179,6 +189,7 @@ impl Node {
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             identify: self.identify.clone(),
+            notify: self.notify.clone(),
             ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
             metrics: self.metrics.clone(),
             redeploy,
@@ -197,7 +208,7 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, config, stopping, .. } = self;
+        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, notify, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -207,6 +218,10 @@ impl Node {
         tasks.start("devices", {
             let (devices, ledger, end) = (devices.clone(), ledger.clone(), projections.clone());
             follow(async move { devices.run(ledger, end).await })
+        });
+        tasks.start("notify", {
+            let (notify, end) = (notify.clone(), projections.clone());
+            async move { notify.run(end).await }
         });
         // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
         if config.ledger == LedgerChoice::Embedded {
@@ -228,6 +243,7 @@ impl Node {
             dispatch: dispatch.clone(),
             history: history.clone(),
             devices: devices.clone(),
+            notify: notify.clone(),
             config: config.clone(),
         };
         control.start("trim", upkeep.run(deploys));

@@ -19,6 +19,7 @@ pub use limits::{
     CPU_DEFAULT, CPU_MIN, Limits, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX,
     REUSE_MAX,
 };
+pub use parse::check_host;
 pub use problem::{ManifestError, Problem};
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).

@@ -50,6 +50,7 @@ use crate::{
     ingest::Ingest,
     ledger::Ledger,
     model::AppId,
+    notify::Notify,
     telemetry::Metrics,
 };
 use axum::{
@@ -82,6 +83,7 @@ pub struct Rooms {
     pub reconciler: Arc<Reconciler>,
     pub tokens: Tokens,
     pub identify: Identify,
+    pub notify: Notify,
     pub ingest: Ingest,
     pub metrics: Metrics,
     pub redeploy: Redeploy,

@@ -154,8 +154,8 @@ fn read_grant(grant: &Section<'_>) -> Grant {
         history: grant.boolean("history"),
         config: grant.boolean("config"),
         secrets: grant.checked("secrets", GRANTS_MAX, |name| check_key(name).map(|()| name.to_owned())),
-        http: grant.checked("http", GRANTS_MAX, outbound_host),
-        http_private: grant.checked("http-private", GRANTS_MAX, outbound_host),
+        http: grant.checked("http", GRANTS_MAX, check_host),
+        http_private: grant.checked("http-private", GRANTS_MAX, check_host),
     }
 }
 
@@ -176,7 +176,7 @@ fn command_target(text: &str) -> Result<String, String> {
 }
 
 /// `api.example.com`, `*.example.com`, `[::1]`, each with a port or without.
-fn outbound_host(text: &str) -> Result<String, String> {
+pub fn check_host(text: &str) -> Result<String, String> {
     let wrong = |why: &str| Err(format!("`{text}` is not a host: {why}"));
     if text.contains("://") || text.contains('/') {
         return wrong("leave out scheme and path, as in `api.example.com`");

@@ -5,6 +5,7 @@ mod backup;
 mod ingest;
 mod lag;
 mod live;
+mod notify;
 mod users;
 mod who;
 
@@ -20,6 +21,7 @@ use crate::{
     ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
     model::{AppId, Id, Micros, id::default_tenant},
+    notify::{Channels, Lookup, Notify, Pace},
     records::{Records, Space},
     telemetry::Metrics,
 };
@@ -35,6 +37,12 @@ use tower::ServiceExt;
 
 /// While there is a file of this name, no source can be forgotten.
 pub const STUCK: &str = "stuck";
+
+/// Notifications that know no device and no user.
+fn notify_alone(ledger: &Ledger) -> Notify {
+    let lookup = Lookup { owned: Arc::new(|_| None), person: Arc::new(|_| None), current: Arc::new(|_, _, _| None) };
+    Notify::open(ledger.clone(), &default_tenant(), lookup, Channels::default(), Pace::default()).unwrap()
+}
 
 /// A node's rooms behind its API.
 pub struct Node {
@@ -61,6 +69,7 @@ impl Node {
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
         let records = Records::new(ledger.clone(), &default_tenant(), Space::Identity);
         let identify = Identify::new(records, tokens.clone(), &[1; 32], &default_tenant(), config.guests).unwrap();
+        let notify = notify_alone(&ledger);
         let metrics = Metrics::new();
         let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
@@ -87,6 +96,7 @@ impl Node {
             devices,
             tokens,
             identify,
+            notify,
             metrics: metrics.clone(),
         });
         Node { dir, router: observed(router(rooms.clone()), metrics), rooms, admin }

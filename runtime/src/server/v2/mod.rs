@@ -1,6 +1,8 @@
 //! `/api/v2`: what the WAZIUP cloud speaks, and what goes with it.
 
 mod auth;
+mod notifications;
+mod socials;
 mod users;
 
 use super::AppState;
@@ -17,4 +19,6 @@ pub fn routes() -> Router<AppState> {
         .route("/users/{user}", get(users::show_one).delete(users::delete))
         .route("/users/{user}/sms_credit", put(users::set_sms_credit))
         .route("/users/{user}/password", put(users::set_password))
+        .merge(notifications::routes())
+        .merge(socials::routes())
 }
