@@ -3,7 +3,7 @@
 use super::NodeError;
 use crate::{
     config::NodeConfig,
-    devices::{Devices, DevicesError},
+    devices::{Devices, DevicesError, Registry},
     identity::Identify,
     ledger::Ledger,
     model::{Id, Seq, Tenant, Value},
@@ -12,8 +12,14 @@ use crate::{
 };
 use std::{path::Path, sync::Arc};
 
-pub(super) fn notify(config: &NodeConfig, ledger: &Ledger, devices: &Devices, identify: &Identify) -> Result<Notify, NodeError> {
-    let lookup = lookup(&config.tenant, ledger, devices, identify);
+pub(super) fn notify(
+    config: &NodeConfig,
+    ledger: &Ledger,
+    devices: &Devices,
+    registry: &Registry,
+    identify: &Identify,
+) -> Result<Notify, NodeError> {
+    let lookup = lookup(&config.tenant, ledger, devices, registry, identify);
     let smtp = match &config.smtp {
         Some(smtp) => Some((smtp, smtp.password_file.as_deref().map(password).transpose()?)),
         None => None,
@@ -31,11 +37,11 @@ fn password(path: &Path) -> Result<String, NodeError> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-fn lookup(tenant: &Tenant, ledger: &Ledger, devices: &Devices, identify: &Identify) -> Lookup {
-    let users = identify.users.clone();
+fn lookup(tenant: &Tenant, ledger: &Ledger, devices: &Devices, registry: &Registry, identify: &Identify) -> Lookup {
+    let (users, registry) = (identify.users.clone(), registry.clone());
     let (tenant, ledger, devices) = (tenant.clone(), ledger.clone(), devices.clone());
     Lookup {
-        owned: Arc::new(|_| None),
+        owned: Arc::new(move |device| registry.owned(device)),
         person: Arc::new(move |id| {
             let user = users.get(id).inspect_err(|error| tracing::warn!(error = chain(error), "a user can't be looked up")).ok()??;
             Some(Person { admin: user.admin, email: user.profile.email })

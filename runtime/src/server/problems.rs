@@ -39,9 +39,10 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Problem {
         match error {
             IngestError::UnknownDevice(_) => Problem::unknown("unknown-device", error.to_string()).field("device"),
+            IngestError::UnknownSensor { .. } => Problem::unknown("unknown-sensor", error.to_string()).field("sensor"),
+            IngestError::NoRoom(_) => Problem::conflict(error.to_string()).field("device"),
             IngestError::TooFarAhead(ahead) => Problem::bad_request(ahead.to_string()).field("timestamp"),
             IngestError::Ledger(error) => error.into(),
-            IngestError::Devices(error) => error.into(),
             IngestError::KeyReused | IngestError::KeyForgotten => Problem::key_reused(error.to_string())
                 .field("idempotency-key")
                 .hint("a new key for each new request, the same for each repeat of it"),

@@ -13,7 +13,7 @@ use super::{Progress, Rooms, observed, router};
 use crate::{
     config::NodeConfig,
     deploy::{Reconciler, Store},
-    devices::Devices,
+    devices::{Devices, Registry},
     dispatch::Dispatch,
     engine::{Engine, EngineOptions},
     history::{History, HistoryOptions},
@@ -65,6 +65,7 @@ impl Node {
         let ledger = Ledger::open(&ledger).await.unwrap();
         let history = History::open(&config.history_dir(), HistoryOptions::default()).unwrap();
         let devices = Devices::open(&config.devices_dir()).unwrap();
+        let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant).unwrap();
         let tokens = Tokens::open(dir.path()).unwrap();
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
         let records = Records::new(ledger.clone(), &default_tenant(), Space::Identity);
@@ -82,7 +83,7 @@ impl Node {
             reconciler: Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone())),
             store,
             dispatch,
-            ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
+            ingest: Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register),
             redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
             forget_source: Arc::new(move |_| {
                 let is_stuck = stuck.exists();
@@ -94,6 +95,7 @@ impl Node {
             ledger,
             history,
             devices,
+            registry,
             tokens,
             identify,
             notify,
