@@ -22,6 +22,10 @@ pub const BODY_IDLE_SECONDS_MAX: u64 = 10;
 pub const BODY_ROOM_SECONDS_MAX: u64 = 5;
 /// Readings in one request.
 pub const INGEST_READINGS_MAX: usize = 30_000;
+/// Values in one uplink of a device: what a LoRaWAN frame can't hold, and a device on another net after a day offline does.
+pub const UPLINK_READINGS_MAX: usize = 1_000;
+/// Lists and objects inside each other in a value of XLPP: it is read by recursion.
+pub const XLPP_DEPTH_MAX: usize = 16;
 /// One key of an app's state.
 pub const STATE_KEY_BYTES_MAX: usize = 512;
 /// One value of an app's state.

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     clock,
     identity::Action,
-    ingest::{Format, RepeatKey, Stored, parse},
+    ingest::{
+        BodyError, Format, RepeatKey, Stored, parse,
+        payload::{self, Builtin},
+    },
     model::{Id, limit::INGEST_BODY_BYTES_MAX},
     preprocess::{Envelope, Sample},
 };
@@ -28,7 +31,7 @@ const DUPLICATE: &str = "tawi-duplicate";
 pub async fn value(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     let (device, sensor) = sender(&state, &caller, &path)?;
     let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
-    let format = Format::of(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()));
+    let format = Format::of(content_type(&headers));
     let (measured, value) = refused(&state, parse::value(format, &body))?;
     let sample = Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
     let target = ["value", device.as_str(), sensor.as_str()];
@@ -55,8 +58,31 @@ pub async fn values(
 pub async fn batch(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     caller.may(Action::Send)?;
     let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
-    let samples = refused(&state, parse::readings(&body))?;
+    let samples = match content_type(&headers).and_then(Builtin::of_content_type) {
+        Some(format @ (Builtin::SenmlJson | Builtin::SenmlCbor)) => refused(&state, senml_samples(format, &body))?,
+        _ => refused(&state, parse::readings(&body))?,
+    };
     store(&state, caller, samples, &["readings"], &headers).await
+}
+
+/// `POST /api/v1/senml`: as `/readings`, in JSON where the content type does not say that it is CBOR.
+pub async fn senml(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
+    caller.may(Action::Send)?;
+    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
+    let is_cbor =
+        content_type(&headers).is_some_and(|text| matches!(payload::essence(text).as_str(), "application/senml+cbor" | "application/cbor"));
+    let format = if is_cbor { Builtin::SenmlCbor } else { Builtin::SenmlJson };
+    let samples = refused(&state, senml_samples(format, &body))?;
+    store(&state, caller, samples, &["senml"], &headers).await
+}
+
+fn senml_samples(format: Builtin, body: &[u8]) -> Result<Vec<Sample>, BodyError> {
+    let records = if format == Builtin::SenmlCbor { payload::senml::cbor(body)? } else { payload::senml::json(body)? };
+    payload::senml::samples(&records, clock::now())
+}
+
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok())
 }
 
 fn sender(state: &AppState, caller: &Caller, path: &Path) -> Result<(Id, Id), Problem> {
@@ -73,7 +99,7 @@ async fn store(state: &AppState, caller: Caller, samples: Vec<Sample>, target: &
 }
 
 /// Counts a refusal under its problem's name.
-fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Result<T, Problem> {
+pub(super) fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Result<T, Problem> {
     result.map_err(|error| {
         let problem: Problem = error.into();
         state.metrics.refuse(problem.kind);
@@ -81,7 +107,7 @@ fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Resul
     })
 }
 
-fn answer(stored: &Stored) -> Response {
+pub(super) fn answer(stored: &Stored) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let sequence = match stored.seqs.as_slice() {
         [] => return response,

@@ -6,6 +6,7 @@ mod ingest;
 mod lag;
 mod live;
 mod notify;
+mod uplinks;
 mod users;
 mod who;
 
