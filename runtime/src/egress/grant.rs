@@ -1,52 +1,17 @@
-//! Which hosts a manifest grants, and how far their names may lead. Pure.
+//! What a manifest grants of an authority.
 
-use super::Reach;
 use crate::model::manifest::Grant;
+pub use crate::model::manifest::{Reach, default_port};
 use http::uri::Authority;
-use std::net::IpAddr;
-
-/// The port that a scheme means where none is said.
-pub fn default_port(tls: bool) -> u16 {
-    if tls { 443 } else { 80 }
-}
 
 /// An IPv6 address stands in brackets where a port could follow.
 pub fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// What is granted of an authority. An address, and `localhost`, mean what they say; a name leads anywhere only under `http-private`.
+/// How far an authority may lead; none: it is not granted.
 pub fn reach(grant: &Grant, authority: &Authority, tls: bool) -> Option<Reach> {
-    let granted = |list: &[String]| list.iter().any(|grant| grants(grant, authority, tls));
-    let host = authority.host().to_ascii_lowercase();
-    let is_literal = host == "localhost" || bare(&host).parse::<IpAddr>().is_ok();
-    match (granted(&grant.http_private), granted(&grant.http)) {
-        (true, _) => Some(Reach::Anywhere),
-        // A wildcard is never literal, whatever it covers.
-        (_, true) if is_literal && grant.http.iter().any(|one| !one.starts_with("*.") && grants(one, authority, tls)) => {
-            Some(Reach::Anywhere)
-        }
-        (_, true) => Some(Reach::Public),
-        (false, false) => None,
-    }
-}
-
-/// Whether `grant` (`host`, `*.domain`, either with `:port`) covers an authority. Without a port it means the scheme's own.
-fn grants(grant: &str, authority: &Authority, tls: bool) -> bool {
-    let default = default_port(tls);
-    let (host, port) = match grant.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') && port.chars().all(|c| c.is_ascii_digit()) => (host, port.parse().unwrap_or(0)),
-        _ => (grant, default),
-    };
-    if authority.port_u16().unwrap_or(default) != port {
-        return false;
-    }
-    let wanted = host.to_ascii_lowercase();
-    let actual = authority.host().to_ascii_lowercase();
-    match wanted.strip_prefix("*.") {
-        Some(domain) => actual.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
-        None => wanted == actual,
-    }
+    grant.reach(authority.host(), authority.port_u16(), tls)
 }
 
 #[cfg(test)]
@@ -68,7 +33,8 @@ mod tests {
             ("127.0.0.1:9000", "127.0.0.1", false, false),
             ("[::1]:80", "[::1]", false, true),
         ] {
-            assert_eq!(grants(grant, &authority.parse().unwrap(), https), yes, "{grant} on {authority}");
+            let is = reach(&self::grant(&[grant], &[]), &authority.parse().unwrap(), https).is_some();
+            assert_eq!(is, yes, "{grant} on {authority}");
         }
     }
 

@@ -9,7 +9,7 @@ mod grant;
 mod request;
 
 pub use address::is_public;
-pub use grant::{bare, default_port, reach};
+pub use grant::{Reach, bare, default_port, reach};
 pub use request::{Answer, Ask, ask, url};
 
 use std::{
@@ -25,15 +25,6 @@ use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
 };
-
-/// How far a grant goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Where the name leads on the public internet.
-    Public,
-    /// Wherever it leads: somebody said that this is meant.
-    Anywhere,
-}
 
 /// Where a request goes.
 #[derive(Debug)]

@@ -147,4 +147,12 @@ mod tests {
             assert!(matches!(asked, Err(EgressError::Url(_))), "{wrong}");
         }
     }
+
+    #[tokio::test]
+    async fn who_never_answers_is_given_up_after_a_while() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let asked = ask(post(url, 1, 4), |_, _| Some(Reach::Anywhere)).await;
+        assert!(matches!(asked, Err(EgressError::Slow { seconds: 1, .. })));
+    }
 }

@@ -177,3 +177,7 @@ pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
 pub const SELECTOR_TAGS_MAX: usize = 16;
 /// Selectors that are followed at a time: each is asked about every device that changes.
 pub const WATCHES_MAX: usize = 4_096;
+/// The answer of a source, or what its webhook is sent: a page of JSON.
+pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long one question to a source may take, from the lookup of its name to the last byte.
+pub const SOURCE_SECONDS_MAX: u64 = 30;
