@@ -20,4 +20,5 @@ pub mod preprocess;
 pub mod records;
 pub mod server;
 pub mod shutdown;
+pub mod sources;
 pub mod telemetry;

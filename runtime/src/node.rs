@@ -21,6 +21,7 @@ use crate::{
         run::{Doors, Runs},
     },
     shutdown::Tasks,
+    sources::Sources,
     telemetry::Metrics,
 };
 use axum::Router;
@@ -81,6 +82,8 @@ pub struct Node {
     pub tokens: Tokens,
     pub identify: Identify,
     pub notify: Notify,
+    pub sources: Sources,
+    pub ingest: Ingest,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
     pub first_token: Option<String>,
@@ -128,6 +131,8 @@ impl Node {
         let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
+        let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
+        let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
         Ok(Node {
             config,
             ledger,
@@ -141,6 +146,8 @@ impl Node {
             tokens,
             identify,
             notify,
+            sources,
+            ingest,
             metrics,
             first_token,
             first_user,
@@ -197,8 +204,8 @@ impl Node {
             tokens: self.tokens.clone(),
             identify: self.identify.clone(),
             notify: self.notify.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
-                .with_codecs(codecs(&self.dispatch)),
+            sources: self.sources.clone(),
+            ingest: self.ingest.clone(),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
@@ -216,7 +223,8 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, notify, config, stopping, .. } = self;
+        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, notify, sources, config, stopping, .. } =
+            self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -241,6 +249,10 @@ impl Node {
         control.start("identity", {
             let stop = deploys.clone();
             async move { identify.run(stop).await }
+        });
+        control.start("sources", {
+            let stop = deploys.clone();
+            async move { sources.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());

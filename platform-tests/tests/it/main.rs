@@ -18,6 +18,7 @@ mod log;
 mod misbehave;
 mod nats;
 mod node;
+mod notify;
 mod pilots;
 mod publish;
 mod push;

@@ -2,7 +2,7 @@
 
 use super::NodeError;
 use crate::{
-    config::NodeConfig,
+    config::{LedgerChoice, NodeConfig},
     devices::{Devices, DevicesError, Registry},
     identity::Identify,
     ledger::Ledger,
@@ -25,7 +25,8 @@ pub(super) fn notify(
         None => None,
     };
     let channels = Channels::new(smtp, config.webhooks_private.clone(), &lookup).map_err(NodeError::Smtp)?;
-    Ok(Notify::open(ledger.clone(), &config.tenant, lookup, channels, Pace::default())?)
+    let pace = Pace { is_alone: config.ledger == LedgerChoice::Embedded, ..Pace::default() };
+    Ok(Notify::open(ledger.clone(), &config.tenant, lookup, channels, pace)?)
 }
 
 fn password(path: &Path) -> Result<String, NodeError> {

@@ -37,11 +37,13 @@ pub struct Pace {
     /// After the first failure; twice as long after each one more.
     pub first: Duration,
     pub last: Duration,
+    /// No other node is on this log: a claim that nobody here is at is one of an earlier life, and not waited for.
+    pub is_alone: bool,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { first: Duration::from_secs(10), last: Duration::from_secs(2 * 3_600) }
+        Pace { first: Duration::from_secs(10), last: Duration::from_secs(2 * 3_600), is_alone: false }
     }
 }
 
@@ -101,8 +103,9 @@ impl List {
 }
 
 impl Line {
-    fn of(social: &Social, ours: bool) -> Line {
-        let due = match (social.status, ours) {
+    /// `free`: no other node can be at it.
+    fn of(social: &Social, ours: bool, free: bool) -> Line {
+        let due = match (social.status, ours || free) {
             (Sending::Pending, true) => Some(social.next_attempt),
             (Sending::Pending, false) => Some(social.next_attempt.max(social.claimed_until)),
             _ => None,
@@ -120,7 +123,7 @@ impl Outbox {
     pub fn set(&self, id: &Id, social: Option<&Social>) {
         let mut list = self.list.lock();
         let is_ours = list.all.get(id).is_some_and(|line| line.ours && line.due.is_some());
-        let line = social.map(|social| Line::of(social, is_ours && social.attempts == 0));
+        let line = social.map(|social| Line::of(social, is_ours && social.attempts == 0, self.pace.is_alone));
         list.put(id, line);
         drop(list);
         self.bell.notify_one();
@@ -133,7 +136,7 @@ impl Outbox {
             // Whoever followed the log may have been faster, and be done with it.
             let is_new = list.all.get(&social.id).is_none_or(|line| line.due.is_some()) && !list.busy.contains(&social.id);
             if is_new {
-                list.put(&social.id, Some(Line::of(social, true)));
+                list.put(&social.id, Some(Line::of(social, true, true)));
             }
         }
         drop(list);
@@ -171,7 +174,7 @@ impl Outbox {
     fn done(&self, id: &Id, social: Option<&Social>) {
         let mut list = self.list.lock();
         list.busy.remove(id);
-        list.put(id, social.map(|social| Line::of(social, false)));
+        list.put(id, social.map(|social| Line::of(social, false, self.pace.is_alone)));
     }
 
     /// Not now: the ledger did not take it, say.
@@ -256,7 +259,8 @@ impl Inner {
     async fn claim(&self, id: &Id) -> Result<Option<Social>, NotifyError> {
         let (now, key) = (clock::now(), Social::key(id));
         let claim = |changes: &mut Changes| {
-            let free = |social: &Social| social.status == Sending::Pending && social.claimed_until <= now && social.next_attempt <= now;
+            let is_free = |social: &Social| social.claimed_until <= now || self.outbox.pace.is_alone;
+            let free = |social: &Social| social.status == Sending::Pending && is_free(social) && social.next_attempt <= now;
             let Some(mut social) = self.records.get::<Social>(&key)?.filter(free) else { return Ok(None) };
             social.claimed_until = now.plus_millis(CLAIM_MILLIS);
             changes.put(key.clone(), &social)?;

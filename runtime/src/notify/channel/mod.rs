@@ -7,9 +7,10 @@ use mail::Mail;
 use webhook::Webhook;
 
 use super::{Lookup, Social};
-use crate::config::Smtp;
+use crate::{config::Smtp, model::limit::DELIVERY_SECONDS_MAX};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 pub const LOG: &str = "log";
 pub const WEBHOOK: &str = "webhook";
@@ -63,7 +64,11 @@ impl Channels {
 
     pub async fn send(&self, social: &Social) -> Result<Option<u16>, Refusal> {
         match self.0.get(social.channel.as_str()) {
-            Some(channel) => channel.send(social).await,
+            // Less than a claim: another node would begin with it.
+            Some(channel) => match timeout(Duration::from_secs(DELIVERY_SECONDS_MAX), channel.send(social)).await {
+                Ok(sent) => sent,
+                Err(_) => Err(Refusal::for_now(format!("it was not taken within {DELIVERY_SECONDS_MAX} s"))),
+            },
             None => {
                 let names: Vec<&str> = self.0.keys().copied().collect();
                 Err(Refusal::last(format!("the channel `{}` is not set up on this node; it has {}", social.channel, names.join(", "))))

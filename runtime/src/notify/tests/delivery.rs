@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     clock,
-    model::limit::{DELIVERY_ATTEMPTS_MAX, SOCIALS_KEPT_PER_OWNER_MAX},
-    notify::Sending,
+    model::limit::{DELIVERIES_MAX, DELIVERY_ATTEMPTS_MAX, SOCIALS_KEPT_PER_OWNER_MAX},
+    notify::{Channel, Refusal, Sending},
 };
 
 #[tokio::test]
@@ -82,10 +82,9 @@ async fn what_fired_before_a_crash_is_sent_after_it_and_once() {
     // It dies between the firing and the sending, and never noted that it had looked.
     looks(&first).await;
     drop(first);
-    let second = farm.node(std::slice::from_ref(&host));
+    // Where the log is nobody else's, the claim of an earlier life is not waited for.
+    let second = farm.node_at(Channels::new(None, vec![host], &farm.lookup()).unwrap(), true);
     assert!(second.position() < *farm.ledger.head().borrow());
-    // Its claim is over when the next one comes.
-    clock::set(Some(clock::now().plus_millis(60_000)));
     run_until(&[&second], "a message is sent", || state(&second, &watched).state.last_success.is_some()).await;
     assert_eq!(receiver.messages(), ["it is 41"]);
     assert_eq!(state(&second, &watched).state.times_sent, 1);
@@ -137,4 +136,43 @@ async fn of_old_messages_the_newest_are_kept() {
     assert_eq!(page[0].id.as_str(), format!("s{}", count - 1));
     assert!(node.social(&user("ada"), &id("s19")).is_err() && node.social(&user("ada"), &id("s20")).is_ok());
     assert!(node.socials(&user("bob"), 10, 0).unwrap().is_empty());
+}
+
+/// A channel that takes its time: as long as the test says.
+struct Slow {
+    under_way: Mutex<(usize, usize)>,
+    gate: tokio::sync::Semaphore,
+}
+
+#[async_trait::async_trait]
+impl Channel for Slow {
+    async fn send(&self, _: &Social) -> Result<Option<u16>, Refusal> {
+        let is_most = |(now, most): &mut (usize, usize)| {
+            *now += 1;
+            *most = (*most).max(*now);
+        };
+        is_most(&mut self.under_way.lock());
+        drop(self.gate.acquire().await.unwrap());
+        self.under_way.lock().0 -= 1;
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_messages_are_sent_at_a_time() {
+    let farm = Farm::new().await;
+    let slow = Arc::new(Slow { under_way: Mutex::default(), gate: tokio::sync::Semaphore::new(0) });
+    let node = farm.node_with(Channels::default().with("slow", slow.clone()));
+    let names: Vec<String> = (0..3 * DELIVERIES_MAX).map(|n| format!("u{n}")).collect();
+    let letter = json!({ "usernames": names, "channels": ["slow"], "message": "hello" });
+    node.send(&user("ada"), serde_json::from_value(letter).unwrap(), clock::now()).await.unwrap();
+    let sent = || socials(&node).iter().filter(|social| social.status == Sending::Sent).count();
+    run_until(&[&node], "all are sent", || {
+        if slow.under_way.lock().0 == DELIVERIES_MAX {
+            slow.gate.add_permits(names.len());
+        }
+        sent() == names.len()
+    })
+    .await;
+    assert_eq!(slow.under_way.lock().1, DELIVERIES_MAX);
 }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::model::{
     Kind,
-    limit::{CONDITION_DEVICES_MAX, MESSAGE_BYTES_MAX, NOTIFICATIONS_PER_OWNER_MAX, RECIPIENTS_MAX, SOCIALS_PENDING_PER_OWNER_MAX},
+    limit::{
+        CONDITION_DEVICES_MAX, MESSAGE_BYTES_MAX, NOTIFICATIONS_MAX, NOTIFICATIONS_PER_OWNER_MAX, RECIPIENTS_MAX,
+        SOCIALS_PENDING_PER_OWNER_MAX,
+    },
 };
 use crate::notify::NotifyError;
 
@@ -224,4 +227,26 @@ async fn an_owner_has_only_so_many_messages_on_their_way() {
     assert!(state.last_failure_reason.unwrap().contains("too many messages"));
     let letter = json!({ "username": "bob", "channel": "log", "message": "hello" });
     node.send(&user("bob"), serde_json::from_value(letter).unwrap(), Micros(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_has_a_most_of_notifications() {
+    let farm = Farm::new().await;
+    let node = farm.node(&[]);
+    let log = json!({ "type": "SocialAction", "value": { "channels": ["log"], "message": "" } });
+    let wish = json!({ "condition": condition("TC1 > 40"), "action": log });
+    let first = create(&node, &user("ada"), wish.clone()).await;
+    let one = state(&node, &first);
+    for some in 0..NOTIFICATIONS_MAX / 500 {
+        let put = |changes: &mut crate::records::Changes| {
+            (0..500).try_for_each(|n| {
+                let many = Notification { id: id(&format!("n{some}-{n}")), owner: Some(id(&format!("u{some}-{n}"))), ..one.clone() };
+                changes.put(Notification::key(&many.id), &many)
+            })
+        };
+        node.0.records.change::<(), crate::records::RecordsError>(Micros(1), put).await.unwrap();
+    }
+    looks(&node).await;
+    let refused = node.create(&user("ada"), serde_json::from_value(wish).unwrap(), Micros(1)).await;
+    assert!(matches!(refused, Err(NotifyError::Full { max: NOTIFICATIONS_MAX, .. })), "{refused:?}");
 }

@@ -76,7 +76,11 @@ impl Farm {
     }
 
     fn node_with(&self, channels: Channels) -> Notify {
-        let pace = Pace { first: Duration::from_millis(1), last: Duration::from_millis(4) };
+        self.node_at(channels, false)
+    }
+
+    fn node_at(&self, channels: Channels, is_alone: bool) -> Notify {
+        let pace = Pace { first: Duration::from_millis(1), last: Duration::from_millis(4), is_alone };
         Notify::open(self.ledger.clone(), &default_tenant(), self.lookup(), channels, pace).unwrap()
     }
 

@@ -24,6 +24,7 @@ use crate::{
     model::{AppId, Id, Micros, id::default_tenant},
     notify::{Channels, Lookup, Notify, Pace},
     records::{Records, Space},
+    sources::Sources,
     telemetry::Metrics,
 };
 use axum::{Router, body::Body};
@@ -73,10 +74,12 @@ impl Node {
         let identify = Identify::new(records, tokens.clone(), &[1; 32], &default_tenant(), config.guests).unwrap();
         let notify = notify_alone(&ledger);
         let metrics = Metrics::new();
+        let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register);
         let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
         let store = Store::open(dir.path()).unwrap();
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), no_history));
+        let sources = Sources::new(ledger.clone(), &default_tenant(), store.clone(), registry.clone(), ingest.clone());
         let stuck = dir.path().join(STUCK);
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
@@ -84,7 +87,8 @@ impl Node {
             reconciler: Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone())),
             store,
             dispatch,
-            ingest: Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register),
+            ingest,
+            sources,
             redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
             forget_source: Arc::new(move |_| {
                 let is_stuck = stuck.exists();
