@@ -96,6 +96,28 @@ pub const HTTP_CALLS_PER_APP_PERCENT: usize = 25;
 pub const HTTP_CALLS_PERCENT: usize = 75;
 /// A client that sends nothing of its request, or takes nothing of its answer, for so long holds no instance any more.
 pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
+/// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
+pub const DEVICES_MAX: usize = 250_000;
+/// Gateways of a node.
+pub const GATEWAYS_MAX: usize = 20_000;
+/// Projects of a node.
+pub const PROJECTS_MAX: usize = 20_000;
+/// Sensors of a device, and actuators of one: a data logger has some dozens; a device that invents sensors ends here.
+pub const PARTS_PER_DEVICE_MAX: usize = 512;
+/// A name, a kind, a unit, a domain: what fits a line on a screen.
+pub const TEXT_BYTES_MAX: usize = 256;
+/// `meta` of a device, a sensor or an actuator, and a calibration, as JSON: a page of text.
+pub const META_BYTES_MAX: usize = 16 * 1024;
+/// A document of the registry with all that belongs to it, as JSON: 512 sensors with all their kinds, and what one value of the ledger's state may be.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Devices of a project, and gateways of one, each a few dozen bytes of its document.
+pub const PROJECT_MEMBERS_MAX: usize = 10_000;
+/// A selector as a text, and each text in it.
+pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
+/// Tags that one selector asks for.
+pub const SELECTOR_TAGS_MAX: usize = 16;
+/// Selectors that are followed at a time: each is asked about every device that changes.
+pub const WATCHES_MAX: usize = 4_096;
 /// A password is this long at least: what is shorter is guessed.
 pub const PASSWORD_BYTES_MIN: usize = 8;
 /// And at most: a long sentence.
@@ -149,34 +171,12 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 pub const SOCIALS_PENDING_PER_OWNER_MAX: usize = 500;
 /// Messages of one owner that are kept after they were sent or given up, the newest of them.
 pub const SOCIALS_KEPT_PER_OWNER_MAX: usize = 1_000;
-/// Attempts to send one message. With the pauses between them, an address may be away for half a day.
+/// Attempts to send one message. With the pauses between them, an address may be away for some five hours.
 pub const DELIVERY_ATTEMPTS_MAX: u32 = 12;
 /// How long one attempt may take, from the lookup of a name to the last byte.
 pub const DELIVERY_SECONDS_MAX: u64 = 15;
 /// Attempts at a time, of all channels.
 pub const DELIVERIES_MAX: usize = 16;
-/// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
-pub const DEVICES_MAX: usize = 250_000;
-/// Gateways of a node.
-pub const GATEWAYS_MAX: usize = 20_000;
-/// Projects of a node.
-pub const PROJECTS_MAX: usize = 20_000;
-/// Sensors of a device, and actuators of one: a data logger has some dozens; a device that invents sensors ends here.
-pub const PARTS_PER_DEVICE_MAX: usize = 512;
-/// A name, a kind, a unit, a domain: what fits a line on a screen.
-pub const TEXT_BYTES_MAX: usize = 256;
-/// `meta` of a device, a sensor or an actuator, and a calibration, as JSON: a page of text.
-pub const META_BYTES_MAX: usize = 16 * 1024;
-/// A document of the registry with all that belongs to it, as JSON: 512 sensors with all their kinds, and what one value of the ledger's state may be.
-pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
-/// Devices of a project, and gateways of one, each a few dozen bytes of its document.
-pub const PROJECT_MEMBERS_MAX: usize = 10_000;
-/// A selector as a text, and each text in it.
-pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
-/// Tags that one selector asks for.
-pub const SELECTOR_TAGS_MAX: usize = 16;
-/// Selectors that are followed at a time: each is asked about every device that changes.
-pub const WATCHES_MAX: usize = 4_096;
 /// The answer of a source, or what its webhook is sent: a page of JSON.
 pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long one question to a source may take, from the lookup of its name to the last byte.

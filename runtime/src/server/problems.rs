@@ -3,7 +3,7 @@
 use super::Problem;
 use crate::{
     deploy::StoreError,
-    devices::DevicesError,
+    devices::{DevicesError, RegistryError},
     history::{HistoryError, HistoryErrorKind},
     identity::{AccountError, IdentityError, Refused},
     ingest::{BodyError, BodyErrorKind, IngestError},
@@ -103,6 +103,28 @@ impl From<RecordsError> for Problem {
             RecordsError::TooMany => Problem::too_large(error.to_string()),
             RecordsError::Format { .. } => Problem::internal(&error),
         }
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Problem {
+        match error {
+            RegistryError::Unknown { what, .. } => Problem::unknown(unknown(what), error.to_string()).field(what),
+            RegistryError::Exists { .. } => Problem::exists(error.to_string()).field("id"),
+            RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
+            RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            RegistryError::Full { .. } => Problem::conflict(error.to_string()),
+            RegistryError::Records(error) => error.into(),
+            RegistryError::Devices(error) => error.into(),
+        }
+    }
+}
+
+fn unknown(what: &str) -> &'static str {
+    match what {
+        "gateway" => "unknown-gateway",
+        "project" => "unknown-project",
+        _ => "unknown-device",
     }
 }
 

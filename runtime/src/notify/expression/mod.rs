@@ -1,7 +1,7 @@
 //! The condition of a notification: `TC1 > 40 && (HUM <= 20 || !RAIN)`. Pure.
 //!
 //! A name is a sensor of the device that sent the reading; `DEVICE.SENSOR` is a sensor of that one. Ids that are no plain names stand in
-//! back quotes: `` `gw-7`.`soil temp` ``. Texts stand in single or double quotes. What is not known (a sensor that said nothing yet, a
+//! back quotes: `` `gw-7`.`soil-temp` ``. Texts stand in single or double quotes. What is not known (a sensor that said nothing yet, a
 //! text where a number is needed, a division by zero) is neither true nor false, and stays so unless the rest decides alone
 //! (`unknown || true` is true). A condition that is not known to be true is not met.
 

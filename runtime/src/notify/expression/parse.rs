@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str) -> Parsed<Expression> {
 }
 
 impl Name {
-    /// `TC1`, `Pond.ph`, `` `gw-7`.`soil temp` ``.
+    /// `TC1`, `Pond.ph`, `` `gw-7`.`soil-temp` ``.
     pub fn parse(text: &str) -> Option<Name> {
         let mut reader = Reader { text: text.trim(), at: 0, depth: 0, names: Vec::new() };
         reader.name().ok()?;

@@ -11,7 +11,7 @@ fn met(text: &str) -> bool {
         (None, "HUM") => Some(Operand::Text("61.10".to_owned())),
         (None, "DOOR") => Some(Operand::Text("open".to_owned())),
         (None, "RAIN") => Some(Operand::Bool(false)),
-        (None, "soil temp") | (Some("gw-7"), "soil-temp") => Some(Operand::Number(9.0)),
+        (None | Some("gw-7"), "soil-temp") => Some(Operand::Number(9.0)),
         (Some("Pond"), "ph") => Some(Operand::Number(7.0)),
         _ => None,
     })
@@ -36,7 +36,7 @@ fn conditions_mean_what_they_say() {
         ("10 - 2 - 3 == 5 && 8 / 2 / 2 == 2", true),
         ("-TC1 < -4e1", true),
         ("TC1 - HUM < -20", true),
-        ("`soil temp` == Pond.ph + 2", true),
+        ("`soil-temp` == Pond.ph + 2", true),
         ("`gw-7`.`soil-temp` == 9", true),
     ] {
         assert_eq!(met(text), is, "{text}");

@@ -84,11 +84,12 @@ async fn what_fired_before_a_crash_is_sent_after_it_and_once() {
     drop(first);
     // Where the log is nobody else's, the claim of an earlier life is not waited for.
     let second = farm.node_at(Channels::new(None, vec![host], &farm.lookup()).unwrap(), true);
-    assert!(second.position() < *farm.ledger.head().borrow());
+    let head = *farm.ledger.head().borrow();
+    assert!(second.position() < head);
     run_until(&[&second], "a message is sent", || state(&second, &watched).state.last_success.is_some()).await;
     assert_eq!(receiver.messages(), ["it is 41"]);
     assert_eq!(state(&second, &watched).state.times_sent, 1);
-    assert_eq!(second.position(), *farm.ledger.head().borrow());
+    assert!(second.position() >= head);
 }
 
 #[tokio::test]

@@ -2,18 +2,25 @@
 
 mod auth;
 mod notifications;
+mod permissions;
+mod secrets;
 mod socials;
 mod users;
 
 use super::AppState;
 use axum::{
     Router,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route("/auth/token", post(auth::token))
+        .route("/auth/permissions/{kind}", get(permissions::list))
+        .route("/devices/{device}/secrets", get(secrets::list).post(secrets::create))
+        .route("/devices/{device}/secrets/{secret}", delete(secrets::revoke))
+        .route("/devices/{device}/claim", post(secrets::offer))
+        .route("/claims", post(secrets::claim))
         .route("/users", get(users::list).post(users::create))
         .route("/users/me", get(users::me))
         .route("/users/{user}", get(users::show_one).delete(users::delete))
