@@ -10,6 +10,10 @@ use std::{
     time::Duration,
 };
 
+mod message;
+
+pub use message::{DraftSmtp, DraftWebhooks, Smtp, SmtpTls};
+
 /// Only this machine, unless told otherwise: a fresh node has no TLS yet.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8294";
 
@@ -37,6 +41,10 @@ pub struct NodeConfig {
     pub dedup_window: Duration,
     pub mqtt: Mqtt,
     pub limits: NodeLimits,
+    /// Takes the mail of notifications; none: they have no mail.
+    pub smtp: Option<Smtp>,
+    /// Hosts in private nets that webhooks of notifications may lead to.
+    pub webhooks_private: Vec<String>,
     /// Makes one more admin token at start: for who lost the first.
     pub new_admin_token: bool,
 }
@@ -109,6 +117,8 @@ pub struct Draft {
     pub mqtt: DraftMqtt,
     pub limits: DraftLimits,
     pub identity: DraftIdentity,
+    pub smtp: DraftSmtp,
+    pub webhooks: DraftWebhooks,
     #[serde(skip)]
     pub new_admin_token: bool,
 }
@@ -194,6 +204,8 @@ impl Draft {
                 lag_bytes_max: self.limits.lag_bytes_max.or(other.limits.lag_bytes_max),
             },
             identity: DraftIdentity { guests: self.identity.guests.or(other.identity.guests) },
+            smtp: self.smtp.or(other.smtp),
+            webhooks: if self.webhooks.private.is_empty() { other.webhooks } else { self.webhooks },
             new_admin_token: self.new_admin_token || other.new_admin_token,
         }
     }
@@ -279,6 +291,8 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
     if limits.lag_bytes_max < LAG_BYTES_MAX_MIN {
         found("limits.lag-bytes-max", format!("is less than {LAG_BYTES_MAX_MIN}: functions that are well would be paused"));
     }
+    let smtp = message::smtp(draft.smtp, &mut mistakes);
+    let webhooks_private = message::webhooks(draft.webhooks, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(ConfigErrors(mistakes));
     }
@@ -295,6 +309,8 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         dedup_window,
         mqtt,
         limits,
+        smtp,
+        webhooks_private,
         new_admin_token: draft.new_admin_token,
     })
 }
@@ -379,12 +395,20 @@ mod tests {
             calls-max = 0
             guest-memory-bytes-max = 1024
             lag-bytes-max = 1024
+            [smtp]
+            tls = "off"
+            username = "tawi"
+            password-file = "secret"
+            from = "nobody"
+            [webhooks]
+            private = ["http://nas.lan/"]
         "#;
         let errors = check(Draft::from_toml(file).unwrap()).unwrap_err();
         let keys: Vec<_> = errors.0.iter().map(|e| e.key).collect();
         let limits = ["limits.calls-max", "limits.guest-memory-bytes-max", "limits.lag-bytes-max"];
         let others = ["data", "listen", "mqtt.listen", "mqtt.tls", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
-        assert_eq!(keys, others.into_iter().chain(limits).collect::<Vec<_>>());
+        let messages = ["smtp.host", "smtp.from", "smtp.tls", "webhooks.private"];
+        assert_eq!(keys, others.into_iter().chain(limits).chain(messages).collect::<Vec<_>>());
         assert!(errors.to_string().contains("`kafka://x` is neither `embedded` nor"), "{errors}");
     }
 

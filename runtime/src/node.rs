@@ -13,6 +13,7 @@ use crate::{
     ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Id, NewEvent, Subject, Tenant},
+    notify::{Notify, NotifyError},
     records::{Records, Space},
     server::{
         self, ForgetSource, Redeploy, Rooms,
@@ -20,6 +21,7 @@ use crate::{
         run::{Doors, Runs},
     },
     shutdown::Tasks,
+    sources::Sources,
     telemetry::Metrics,
 };
 use axum::Router;
@@ -32,6 +34,7 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod around;
 mod mqtt;
 mod upkeep;
 use upkeep::Upkeep;
@@ -64,6 +67,10 @@ pub enum NodeError {
     Identity(#[from] IdentityError),
     #[error("can't open the users")]
     Users(#[from] AccountError),
+    #[error("can't open the notifications")]
+    Notify(#[from] NotifyError),
+    #[error("can't set up the mail of notifications (`[smtp]`): {0}")]
+    Smtp(String),
 }
 
 /// A node with everything open and nothing running.
@@ -79,6 +86,9 @@ pub struct Node {
     pub registry: Registry,
     pub tokens: Tokens,
     pub identify: Identify,
+    pub notify: Notify,
+    pub sources: Sources,
+    pub ingest: Ingest,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
     pub first_token: Option<String>,
@@ -117,6 +127,7 @@ impl Node {
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
         let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
+        let notify = around::notify(&config, &ledger, &devices, &registry, &identify)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
@@ -127,6 +138,8 @@ impl Node {
         let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
+        let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
+        let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
         Ok(Node {
             config,
             ledger,
@@ -139,6 +152,9 @@ impl Node {
             registry,
             tokens,
             identify,
+            notify,
+            sources,
+            ingest,
             metrics,
             first_token,
             first_user,
@@ -173,7 +189,8 @@ impl Node {
     /// What the API works on. `redeploy` and `forget_source` are the builder's.
     pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
         let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
-        let projections = [("history", self.history.standing().clone()), ("devices", self.devices.standing().clone())];
+        let standings = [self.history.standing(), self.devices.standing(), self.notify.standing()];
+        let projections: Vec<_> = ["history", "devices", "notify"].into_iter().zip(standings.map(Clone::clone)).collect();
         let unready = move || {
             let reasons = [
                 (!reconciler.is_ready(), "the apps are not loaded yet"),
@@ -199,19 +216,15 @@ impl Node {
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             identify: self.identify.clone(),
-            ingest: self.ingest(),
+            notify: self.notify.clone(),
+            sources: self.sources.clone(),
+            ingest: self.ingest.clone(),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
             unready: Arc::new(unready),
             stopping: self.stopping.clone(),
         })
-    }
-
-    /// The way of every delivery, whatever door it comes by.
-    fn ingest(&self) -> Ingest {
-        Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
-            .with_codecs(codecs(&self.dispatch))
     }
 
     /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
@@ -223,7 +236,6 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let ingest = self.ingest();
         let Node {
             listener,
             mqtt,
@@ -235,6 +247,9 @@ impl Node {
             devices,
             registry,
             identify,
+            notify,
+            sources,
+            ingest,
             metrics,
             config,
             stopping,
@@ -250,6 +265,10 @@ impl Node {
             let (devices, ledger, end) = (devices.clone(), ledger.clone(), projections.clone());
             follow(async move { devices.run(ledger, end).await })
         });
+        tasks.start("notify", {
+            let (notify, end) = (notify.clone(), projections.clone());
+            async move { notify.run(end).await }
+        });
         // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
         if config.ledger == LedgerChoice::Embedded {
             remove_orphans(&store, &ledger, &config.tenant).await;
@@ -258,8 +277,12 @@ impl Node {
         let deploys = stop.child_token();
         let mut control = Tasks::default();
         control.start("identity", {
-            let stop = deploys.clone();
+            let (identify, stop) = (identify.clone(), deploys.clone());
             async move { identify.run(stop).await }
+        });
+        control.start("sources", {
+            let stop = deploys.clone();
+            async move { sources.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());
@@ -270,6 +293,7 @@ impl Node {
             dispatch: dispatch.clone(),
             history: history.clone(),
             devices: devices.clone(),
+            notify: notify.clone(),
             config: config.clone(),
         };
         control.start("trim", upkeep.run(deploys));

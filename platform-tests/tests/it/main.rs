@@ -19,6 +19,7 @@ mod misbehave;
 mod mqtt;
 mod nats;
 mod node;
+mod notify;
 mod pilots;
 mod publish;
 mod push;

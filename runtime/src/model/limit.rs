@@ -200,3 +200,34 @@ pub const DEVICE_SECRETS_MAX: usize = 8;
 pub const CLAIMS_MAX: usize = 10_000;
 /// A claim code is good for so many days: from the shop to the field.
 pub const CLAIM_DAYS_MAX: u64 = 90;
+/// The condition of a notification: a page of comparisons. It is walked by recursion, and a chain is as deep as it is long.
+pub const EXPRESSION_BYTES_MAX: usize = 1024;
+/// Parentheses and signs inside each other in a condition: it is parsed by recursion, on a small stack.
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Notifications of one user, and those of the node's tokens together: each is looked at for every reading that it names.
+pub const NOTIFICATIONS_PER_OWNER_MAX: usize = 100;
+/// Notifications of a node: all of them are in memory.
+pub const NOTIFICATIONS_MAX: usize = 10_000;
+/// Devices of one notification, and as many sensors.
+pub const CONDITION_DEVICES_MAX: usize = 100;
+/// The least time between two firings of one notification, whatever it asks for: a sensor that sends a thousand values a second has one
+/// message a second to tell.
+pub const THROTTLING_SECONDS_MIN: i64 = 1;
+/// Messages that one firing makes: each user on each channel.
+pub const RECIPIENTS_MAX: usize = 64;
+/// One message, its sensors' values filled in; longer ones are cut.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Messages of one owner that are not sent and not given up yet; what fires beyond is a failure of its notification.
+pub const SOCIALS_PENDING_PER_OWNER_MAX: usize = 500;
+/// Messages of one owner that are kept after they were sent or given up, the newest of them.
+pub const SOCIALS_KEPT_PER_OWNER_MAX: usize = 1_000;
+/// Attempts to send one message. With the pauses between them, an address may be away for some five hours.
+pub const DELIVERY_ATTEMPTS_MAX: u32 = 12;
+/// How long one attempt may take, from the lookup of a name to the last byte.
+pub const DELIVERY_SECONDS_MAX: u64 = 15;
+/// Attempts at a time, of all channels.
+pub const DELIVERIES_MAX: usize = 16;
+/// The answer of a source, or what its webhook is sent: a page of JSON.
+pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long one question to a source may take, from the lookup of its name to the last byte.
+pub const SOURCE_SECONDS_MAX: u64 = 30;

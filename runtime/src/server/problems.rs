@@ -8,6 +8,7 @@ use crate::{
     identity::{AccountError, IdentityError, Refused},
     ingest::{BodyError, BodyErrorKind, IngestError},
     ledger::{ErrorKind, LedgerError},
+    notify::NotifyError,
     records::RecordsError,
 };
 
@@ -152,6 +153,21 @@ impl From<Refused> for Problem {
             Refused::Ended => Problem::bad_token().hint("log in with name and password again"),
             Refused::TooOften(seconds) => Problem::too_often(refused.to_string(), seconds),
             Refused::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotifyError> for Problem {
+    fn from(error: NotifyError) -> Problem {
+        match error {
+            NotifyError::Unknown { what: "message", .. } => Problem::unknown("unknown-message", error.to_string()).field("social"),
+            NotifyError::Unknown { .. } => Problem::unknown("unknown-notification", error.to_string()).field("notification"),
+            NotifyError::Forbidden(why) => Problem::forbidden(why),
+            NotifyError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            NotifyError::Full { .. } => Problem::conflict(error.to_string()),
+            NotifyError::Records(error) => error.into(),
+            NotifyError::Ledger(error) => error.into(),
+            NotifyError::Random(_) | NotifyError::Task(_) => Problem::internal(&error),
         }
     }
 }

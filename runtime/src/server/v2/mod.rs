@@ -1,8 +1,10 @@
 //! `/api/v2`: what the WAZIUP cloud speaks, and what goes with it.
 
 mod auth;
+mod notifications;
 mod permissions;
 mod secrets;
+mod socials;
 mod users;
 
 use super::AppState;
@@ -24,4 +26,6 @@ pub fn routes() -> Router<AppState> {
         .route("/users/{user}", get(users::show_one).delete(users::delete))
         .route("/users/{user}/sms_credit", put(users::set_sms_credit))
         .route("/users/{user}/password", put(users::set_password))
+        .merge(notifications::routes())
+        .merge(socials::routes())
 }
