@@ -92,3 +92,5 @@ pub const HTTP_CALLS_PER_APP_PERCENT: usize = 25;
 pub const HTTP_CALLS_PERCENT: usize = 75;
 /// A client that sends nothing of its request, or takes nothing of its answer, for so long holds no instance any more.
 pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
+/// How long a question waits for the history to have what came before it: less than a client waits for an answer.
+pub const REACH_SECONDS_MAX: u64 = 5;
