@@ -3,13 +3,13 @@
 use super::{
     AppState, Problem,
     auth::Caller,
-    request::{Path, idempotency_key},
+    request::idempotency_key,
 };
 use crate::{
     clock,
     identity::Action,
-    ingest::{Format, RepeatKey, Stored, parse},
-    model::{Id, limit::INGEST_BODY_BYTES_MAX},
+    ingest::{RepeatKey, Stored, parse},
+    model::{Tenant, limit::INGEST_BODY_BYTES_MAX},
     preprocess::{Envelope, Sample},
 };
 use axum::{
@@ -17,63 +17,38 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// Where the readings are in the log: `17` or `17-42`.
 const SEQUENCE: &str = "tawi-sequence";
 /// Told to who sent the same key before.
 const DUPLICATE: &str = "tawi-duplicate";
 
-/// `POST /api/v2/devices/{device}/sensors/{sensor}/value`
-pub async fn value(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
-    let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
-    let format = Format::of(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()));
-    let (measured, value) = refused(&state, parse::value(format, &body))?;
-    let sample = Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
-    let target = ["value", device.as_str(), sensor.as_str()];
-    store(&state, caller, vec![sample], &target, &headers).await
-}
-
-/// `POST /api/v2/devices/{device}/sensors/{sensor}/values`
-pub async fn values(
-    State(state): State<AppState>,
-    caller: Caller,
-    path: Path,
-    headers: HeaderMap,
-    from: Body,
-) -> Result<Response, Problem> {
-    let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
-    let values = refused(&state, parse::values(&body))?;
-    let sample = |(measured, value)| Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
-    let samples = values.into_iter().map(sample).collect();
-    store(&state, caller, samples, &["values", device.as_str(), sensor.as_str()], &headers).await
-}
-
 /// `POST /api/v1/readings`
 pub async fn batch(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     caller.may(Action::Send)?;
     let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let samples = refused(&state, parse::readings(&body))?;
-    store(&state, caller, samples, &["readings"], &headers).await
-}
-
-fn sender(state: &AppState, caller: &Caller, path: &Path) -> Result<(Id, Id), Problem> {
-    caller.may(Action::Send)?;
-    refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))
+    store(&state, &caller.0.tenant, &caller.0.token, samples, &["readings"], &headers).await
 }
 
 /// `target`: the route and what is named in it; a key counts for these alone, and for who sent it.
-async fn store(state: &AppState, caller: Caller, samples: Vec<Sample>, target: &[&str], headers: &HeaderMap) -> Result<Response, Problem> {
-    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(&caller.0.token, target, key));
-    let envelope = Envelope { tenant: caller.0.tenant, received: clock::now(), samples };
+pub async fn store(
+    state: &AppState,
+    tenant: &Tenant,
+    sender: &str,
+    samples: Vec<Sample>,
+    target: &[&str],
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(sender, target, key));
+    let envelope = Envelope { tenant: tenant.clone(), received: clock::now(), samples };
     let stored = refused(state, state.ingest.store(envelope, repeat).await)?;
     Ok(answer(&stored))
 }
 
 /// Counts a refusal under its problem's name.
-fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Result<T, Problem> {
+pub fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Result<T, Problem> {
     result.map_err(|error| {
         let problem: Problem = error.into();
         state.metrics.refuse(problem.kind);
@@ -81,7 +56,7 @@ fn refused<T, E: Into<Problem>>(state: &AppState, result: Result<T, E>) -> Resul
     })
 }
 
-fn answer(stored: &Stored) -> Response {
+pub fn answer(stored: &Stored) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let sequence = match stored.seqs.as_slice() {
         [] => return response,
