@@ -24,6 +24,8 @@ pub struct NodeConfig {
     pub tenant: Tenant,
     /// Whether a device that nobody registered is registered by its first reading.
     pub auto_register: bool,
+    /// Whether who says no name may do what everybody may.
+    pub guests: bool,
     /// How long an event stays in the log after every consumer has passed it.
     pub log_retention: Duration,
     /// How long history is kept, by measured time.
@@ -75,8 +77,15 @@ pub struct Draft {
     pub history_retention: Option<String>,
     pub dedup_window: Option<String>,
     pub limits: DraftLimits,
+    pub identity: DraftIdentity,
     #[serde(skip)]
     pub new_admin_token: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct DraftIdentity {
+    pub guests: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -133,6 +142,7 @@ impl Draft {
                 disk_free_bytes_min: self.limits.disk_free_bytes_min.or(other.limits.disk_free_bytes_min),
                 lag_bytes_max: self.limits.lag_bytes_max.or(other.limits.lag_bytes_max),
             },
+            identity: DraftIdentity { guests: self.identity.guests.or(other.identity.guests) },
             new_admin_token: self.new_admin_token || other.new_admin_token,
         }
     }
@@ -227,6 +237,7 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         ledger,
         tenant,
         auto_register: draft.auto_register.unwrap_or(true),
+        guests: draft.identity.guests.unwrap_or(true),
         log_retention,
         history_retention,
         dedup_window,
@@ -303,13 +314,15 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_file() {
-        let file =
-            Draft::from_toml("data = \"/srv\"\nledger = \"nats://n:4222\"\nauto-register = false\nhistory-retention = \"365d\"").unwrap();
+        let file = Draft::from_toml(
+            "data = \"/srv\"\nledger = \"nats://n:4222\"\nauto-register = false\nhistory-retention = \"365d\"\n[identity]\nguests = false",
+        )
+        .unwrap();
         let flags = Draft { ledger: Some("embedded".into()), listen: Some("localhost:0".into()), ..Draft::default() };
         let config = check(flags.or(file)).unwrap();
         assert_eq!(config.ledger, LedgerChoice::Embedded);
         assert_eq!(config.data, Path::new("/srv"));
-        assert!(!config.auto_register);
+        assert!(!config.auto_register && !config.guests);
         assert_eq!(config.history_retention, Some(Duration::from_secs(365 * 86_400)));
     }
 

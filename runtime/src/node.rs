@@ -9,10 +9,11 @@ use crate::{
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery, NodeSecret},
-    identity::{IdentityError, Tokens, node_secret},
+    identity::{AccountError, Identify, IdentityError, Tokens, node_secret},
     ingest::Ingest,
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
-    model::{AppId, Event, NewEvent, Subject, Tenant},
+    model::{AppId, Event, Id, NewEvent, Subject, Tenant},
+    records::{Records, Space},
     server::{
         self, ForgetSource, Redeploy, Rooms,
         listen::Doorway,
@@ -54,6 +55,8 @@ pub enum NodeError {
     Devices(#[from] DevicesError),
     #[error("can't open the node's tokens and secret")]
     Identity(#[from] IdentityError),
+    #[error("can't open the users")]
+    Users(#[from] AccountError),
 }
 
 /// A node with everything open and nothing running.
@@ -67,9 +70,12 @@ pub struct Node {
     pub history: History,
     pub devices: Devices,
     pub tokens: Tokens,
+    pub identify: Identify,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
     pub first_token: Option<String>,
+    /// The first administrator's name and password, shown once; none when there are users already.
+    pub first_user: Option<(Id, String)>,
     /// Cancelled when the node begins to stop: long answers end then.
     pub stopping: CancellationToken,
     listener: TcpListener,
@@ -94,12 +100,16 @@ impl Node {
             false => tokens.first_admin(&config.tenant, clock::now())?,
         };
         let ledger = Ledger::open(&ledger_config(&config)).await?;
+        let secret = node_secret(&config.data)?;
+        let records = Records::new(ledger.clone(), &config.tenant, Space::Identity);
+        let identify = Identify::new(records, tokens.clone(), &secret, &config.tenant, config.guests)?;
+        let first_user = identify.users.first_admin(clock::now()).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
-            secret: NodeSecret::new(node_secret(&config.data)?),
+            secret: NodeSecret::new(secret),
         })?;
         let store = Store::open(&config.data)?;
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
@@ -115,8 +125,10 @@ impl Node {
             history,
             devices,
             tokens,
+            identify,
             metrics,
             first_token,
+            first_user,
             stopping,
             listener,
             addr,
@@ -166,6 +178,7 @@ impl Node {
             dispatch: self.dispatch.clone(),
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
+            identify: self.identify.clone(),
             ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
             metrics: self.metrics.clone(),
             redeploy,
@@ -177,14 +190,14 @@ impl Node {
 
     /// Every door in one: the API, `more` (the builder's git), and the functions, by path and by host name.
     pub fn doors(&self, rooms: Arc<Rooms>, more: Router) -> Doors {
-        let runs = Runs { dispatch: self.dispatch.clone(), tokens: self.tokens.clone(), tenant: self.config.tenant.clone() };
+        let runs = Runs { dispatch: self.dispatch.clone(), identify: self.identify.clone(), tenant: self.config.tenant.clone() };
         let api = server::observed(server::router(rooms).merge(more), self.metrics.clone());
         Doors { api, runs: Arc::new(runs) }
     }
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, ledger, store, dispatch, reconciler, history, devices, config, stopping, .. } = self;
+        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, config, stopping, .. } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -202,6 +215,10 @@ impl Node {
         reconciler.round().await;
         let deploys = stop.child_token();
         let mut control = Tasks::default();
+        control.start("identity", {
+            let stop = deploys.clone();
+            async move { identify.run(stop).await }
+        });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());
             async move { reconciler.run(stop).await }

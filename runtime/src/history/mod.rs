@@ -23,7 +23,7 @@ mod tests;
 pub use error::{HistoryError, HistoryErrorKind};
 pub use query::QueryError;
 pub use schema::Hit;
-pub use search::{Page, Query, Sort};
+pub use search::{Page, Query, Sort, Source};
 
 use crate::{
     model::{

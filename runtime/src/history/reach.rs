@@ -81,7 +81,7 @@ fn last_of(ledger: &Ledger, query: &Query, from: Seq, head: Seq) -> Result<Optio
 fn is_meant(query: &Query, event: &Event) -> bool {
     event.tenant == query.tenant
         && query.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind))
-        && query.devices.as_ref().is_none_or(|ids| event.device.as_ref().is_some_and(|device| ids.contains(device)))
+        && query.sources.as_ref().is_none_or(|sources| sources.iter().any(|source| event.device.as_ref() == Some(&source.device)))
         && query.sensors.as_ref().is_none_or(|ids| event.sensor.as_ref().is_some_and(|sensor| ids.contains(sensor)))
         && query.from.is_none_or(|from| event.measured >= from)
         && query.to.is_none_or(|to| event.measured < to)

@@ -48,10 +48,17 @@ pub struct Query {
     pub sort: Sort,
     /// Only these kinds; None: all.
     pub kinds: Option<Vec<Kind>>,
-    /// Only of these devices; None: whatever device, or none.
-    pub devices: Option<Vec<Id>>,
+    /// Only of these; None: whatever device, or none.
+    pub sources: Option<Vec<Source>>,
     /// Only of these sensors, of whatever device.
     pub sensors: Option<Vec<Id>>,
+}
+
+/// A device, and from which time of receipt on it is meant; None: from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub device: Id,
+    pub since: Option<Micros>,
 }
 
 impl Query {
@@ -66,7 +73,7 @@ impl Query {
             offset: 0,
             sort: Sort::default(),
             kinds: None,
-            devices: None,
+            sources: None,
             sensors: None,
         }
     }
@@ -163,8 +170,8 @@ impl Question {
             let kinds = kinds.iter().map(|kind| term(Term::from_field_text(fields.kind, kind_name(*kind))));
             all.push(Box::new(BooleanQuery::union(kinds.collect())));
         }
-        all.extend(query.devices.as_ref().map(|devices| any_of(fields.device, devices)));
-        all.extend(query.sensors.as_ref().map(|sensors| any_of(fields.sensor, sensors)));
+        all.extend(query.sources.as_ref().map(|sources| any_source(fields, sources)));
+        all.extend(query.sensors.as_ref().map(|sensors| any_of(fields.sensor, sensors.iter())));
         all.extend(window(fields, partition.month, query));
         let query: Box<dyn TantivyQuery> = match all.len() {
             1 => all.swap_remove(0),
@@ -213,6 +220,17 @@ fn term(term: Term) -> Box<dyn TantivyQuery> {
 }
 
 /// However many there are, they are looked up in one pass over the field's terms.
-fn any_of(field: Field, ids: &[Id]) -> Box<dyn TantivyQuery> {
-    Box::new(TermSetQuery::new(ids.iter().map(|id| Term::from_field_text(field, id.as_str()))))
+fn any_of<'a>(field: Field, ids: impl Iterator<Item = &'a Id>) -> Box<dyn TantivyQuery> {
+    Box::new(TermSetQuery::new(ids.map(|id| Term::from_field_text(field, id.as_str()))))
+}
+
+fn any_source(fields: &Fields, sources: &[Source]) -> Box<dyn TantivyQuery> {
+    let mut any = vec![any_of(fields.device, sources.iter().filter(|source| source.since.is_none()).map(|source| &source.device))];
+    for source in sources {
+        let Some(since) = source.since else { continue };
+        let device = term(Term::from_field_text(fields.device, source.device.as_str()));
+        let received = RangeQuery::new(Bound::Included(Term::from_field_i64(fields.received, since.0)), Bound::Unbounded);
+        any.push(Box::new(BooleanQuery::intersection(vec![device, Box::new(received)])));
+    }
+    Box::new(BooleanQuery::union(any))
 }

@@ -4,6 +4,14 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const PREFIX: &str = "tawi_";
+/// Of a device's secret: what somebody shows is told apart by how it begins.
+const DEVICE_PREFIX: &str = "tawid_";
+/// Letters and digits that nobody takes for one another, in upper case: a claim code is typed from a sticker.
+const CLAIM_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+/// 13 characters of 32 are 65 bits, for a code that is good for some weeks.
+const CLAIM_CHARACTERS: usize = 13;
+/// A generated password of letters and digits: 95 bits.
+const PASSWORD_CHARACTERS: usize = 16;
 /// 40 characters of 62 are 238 bits: nobody guesses one, so a plain hash of it is safe to keep.
 const CHARACTERS: usize = 40;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -47,10 +55,39 @@ impl From<Hash> for String {
 
 /// A new secret: shown once, never stored.
 pub fn generate() -> Result<String, getrandom::Error> {
-    let mut text = String::with_capacity(PREFIX.len() + CHARACTERS);
-    text.push_str(PREFIX);
-    text.push_str(&characters(CHARACTERS)?);
-    Ok(text)
+    Ok(format!("{PREFIX}{}", characters(CHARACTERS)?))
+}
+
+/// A new secret for a device.
+pub fn generate_for_device() -> Result<String, getrandom::Error> {
+    Ok(format!("{DEVICE_PREFIX}{}", characters(CHARACTERS)?))
+}
+
+/// A password for who did not choose one.
+pub fn password() -> Result<String, getrandom::Error> {
+    characters(PASSWORD_CHARACTERS)
+}
+
+pub fn is_token(shown: &str) -> bool {
+    shown.starts_with(PREFIX)
+}
+
+pub fn is_device_secret(shown: &str) -> bool {
+    shown.starts_with(DEVICE_PREFIX)
+}
+
+/// A new claim code, as it is printed: `7KQ2M-9XPAB-CDE`.
+pub fn claim_code() -> Result<String, getrandom::Error> {
+    let mut random = [0u8; CLAIM_CHARACTERS];
+    getrandom::fill(&mut random)?;
+    // 256 is a multiple of 32: each character is as likely as the others.
+    let text: String = random.iter().map(|b| char::from(CLAIM_ALPHABET[usize::from(b % 32)])).collect();
+    Ok(format!("{}-{}-{}", &text[..5], &text[5..10], &text[10..]))
+}
+
+/// A claim code as it is compared, however it was typed.
+pub fn plain_claim_code(typed: &str) -> String {
+    typed.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect()
 }
 
 /// A short public name for a token, such as `k7Qx2mPa`.
@@ -81,6 +118,11 @@ mod tests {
         assert_eq!(one.len(), PREFIX.len() + CHARACTERS);
         assert!(one.starts_with(PREFIX) && one[PREFIX.len()..].chars().all(|c| c.is_ascii_alphanumeric()), "{one}");
         assert_ne!(one, two);
+        assert!(is_token(&one) && !is_device_secret(&one));
+        let device = generate_for_device().unwrap();
+        assert!(is_device_secret(&device) && !is_token(&device));
+        let code = claim_code().unwrap();
+        assert_eq!(plain_claim_code(&format!(" {} ", code.to_lowercase().replace('-', " "))), plain_claim_code(&code));
         assert!(Hash::of(&one).equals(&Hash::of(&one)) && !Hash::of(&one).equals(&Hash::of(&two)));
     }
 }

@@ -134,6 +134,11 @@ impl Tokens {
         self.records.read().iter().any(|r| r.token.tenant == who.tenant && r.token.id == who.token)
     }
 
+    /// Whoever listens to [`Tokens::revocations`] looks again.
+    pub(super) fn something_changed(&self) {
+        self.revoked.send_modify(|count| *count += 1);
+    }
+
     /// Changes whenever a token is revoked.
     pub fn revocations(&self) -> watch::Receiver<u64> {
         self.revoked.subscribe()
@@ -156,7 +161,7 @@ impl Tokens {
         self.write(&next)?;
         *records = next;
         drop(records);
-        self.revoked.send_modify(|count| *count += 1);
+        self.something_changed();
         Ok(true)
     }
 

@@ -18,7 +18,8 @@ pub enum Op {
         function: FunctionId,
         start: Seq,
     },
-    /// Forgets a consumer (an `[[on]]` entry that a release no longer has). Its parked events become dead letters.
+    /// Forgets a consumer (an `[[on]]` entry that a release no longer has). Its parked events become dead letters. The version of its app
+    /// moves on, so that what another node has under way for it does not count.
     Unregister {
         function: FunctionId,
     },

@@ -361,7 +361,10 @@ impl<'t> Tables<'t> {
     /// the same name.
     fn unregister(&mut self, function: &FunctionId) -> Result<Outcome, LedgerError> {
         let key = record::function_key(function);
-        self.consumers.remove(key.as_slice()).map_err(failed)?;
+        if self.consumers.remove(key.as_slice()).map_err(failed)?.is_some() {
+            // What it has under way on a node that runs the release before would have effects, and be a dead letter too.
+            self.move_on(function)?;
+        }
         self.forget_pauses(&key, false)?;
         let end = record::prefix_end(&key).unwrap_or_default();
         let waiting = self.parked.extract_from_if::<&[u8], _>(key.as_slice()..end.as_slice(), |_, _| true).map_err(failed)?;

@@ -94,3 +94,41 @@ pub const HTTP_CALLS_PERCENT: usize = 75;
 pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
 /// How long a question waits for the history to have what came before it: less than a client waits for an answer.
 pub const REACH_SECONDS_MAX: u64 = 5;
+/// A password is this long at least: what is shorter is guessed.
+pub const PASSWORD_BYTES_MIN: usize = 8;
+/// And at most: a long sentence.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Passwords hashed at a time: each takes 19 MiB and a processor.
+pub const PASSWORD_HASHES_MAX: usize = 2;
+/// Passwords that wait for their turn: some two seconds of them. Who comes on top is told to come back.
+pub const PASSWORD_HASHES_WAITING_MAX: usize = 64;
+/// Passwords of Basic authentication that are known again without hashing.
+pub const PASSWORDS_REMEMBERED_MAX: usize = 1_000;
+/// Wrong passwords for one user within [`LOGIN_WINDOW_SECONDS`]; after them even the right one waits for the window's end.
+pub const LOGIN_FAILURES_MAX: usize = 10;
+/// A guesser has 2,880 guesses a day, who mistyped waits five minutes.
+pub const LOGIN_WINDOW_SECONDS: u64 = 300;
+/// Users whose failures are counted at a time; then the oldest are forgotten.
+pub const LOGIN_USERS_REMEMBERED_MAX: usize = 10_000;
+/// Users that guests register in an hour, all together.
+pub const GUEST_REGISTRATIONS_PER_HOUR_MAX: usize = 100;
+/// Users of a tenant, those counted that are deleted, whose names nobody takes over.
+pub const USERS_MAX: usize = 100_000;
+/// A text of a user's profile: a name or an address of mail.
+pub const PROFILE_BYTES_MAX: usize = 254;
+/// A session lasts so long, as in the WAZIUP cloud; who renews it goes on.
+pub const SESSION_SECONDS: u64 = 600;
+/// So long after the password was shown it is renewed no more: a working day.
+pub const SESSION_RENEWED_SECONDS_MAX: u64 = 43_200;
+/// Secrets of one device at a time: an old one, a new one, and some forgotten.
+pub const DEVICE_SECRETS_MAX: usize = 8;
+/// Claim codes that nobody has used yet: a delivery of devices.
+pub const CLAIMS_MAX: usize = 10_000;
+/// A claim code is good for so many days: from the shop to the field.
+pub const CLAIM_DAYS_MAX: u64 = 90;
+/// Devices that one question for values can be about: each has a condition of its own.
+pub const DATA_DEVICES_MAX: usize = 100;
+/// Sensors that one question for values can name.
+pub const DATA_SENSORS_MAX: usize = 1_000;
+/// Devices inside of the gateways or projects of one answer.
+pub const FULL_DEVICES_MAX: usize = 1_000;

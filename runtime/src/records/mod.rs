@@ -7,11 +7,11 @@
 
 use crate::{
     ledger::{Commit, Ledger, LedgerError, Op, Outcome},
-    model::{AppId, Id, Kind, Micros, NewEvent, Subject, Tenant, Value, Write},
+    model::{AppId, Id, Kind, Micros, NewEvent, Seq, Subject, Tenant, Value, Write},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// Times a change decides again because another node's came first.
 const TRIES_MAX: u32 = 32;
@@ -129,6 +129,16 @@ impl Records {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Grows with each change of this space, whichever node made it. Blocks as a read does.
+    pub fn version(&self) -> Result<u64, RecordsError> {
+        Ok(self.ledger.version(&self.place)?)
+    }
+
+    /// Moves whenever there may be a change, of this space or another.
+    pub fn head(&self) -> watch::Receiver<Seq> {
+        self.ledger.head()
     }
 
     /// Makes a change durable. `decide` reads through [`Records::get`], fills in what is to be written, and says why not; it is asked again when another change

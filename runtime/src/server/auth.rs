@@ -1,16 +1,21 @@
-//! Who is asking: the token of a request, and what it allows.
+//! Who is asking: what the header of a request shows, and what it allows.
 
 use super::{AppState, Problem};
 use crate::{
-    identity::{Action, Identity, Tokens, allow},
+    clock,
+    identity::{Action, Identify, Identity, Known, Principal, Shown, allow},
     model::AppId,
 };
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header, request::Parts};
 
-/// The identity behind a request's token. A handler that has one has still to ask [`Caller::may`].
+/// The identity behind a request's token, or an administrator's session. A handler that has one has still to ask [`Caller::may`].
 #[derive(Debug, Clone)]
-pub struct Caller(pub Identity);
+pub struct Caller(pub Identity, pub Known);
+
+/// Who is behind a request, guests included: the right to anything is still to be asked for.
+#[derive(Debug, Clone)]
+pub struct Asker(pub Principal);
 
 impl Caller {
     pub fn may(&self, action: Action<'_>) -> Result<(), Problem> {
@@ -30,27 +35,80 @@ impl FromRequestParts<AppState> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Caller, Problem> {
-        identify(&parts.headers, &state.tokens).map(Caller)
+        identify(&parts.headers, &state.identify).await
     }
 }
 
-/// The identity behind an `authorization` header: `Bearer TOKEN`, or `Basic` with the token as the password (git, curl -u).
-pub fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Identity, Problem> {
-    let value = headers.get(header::AUTHORIZATION).ok_or_else(Problem::no_token)?;
-    let token = value.to_str().ok().and_then(token).ok_or_else(Problem::bad_token)?;
-    tokens.check(&token).ok_or_else(Problem::bad_token)
+impl FromRequestParts<AppState> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Asker, Problem> {
+        let credentials = Credentials::of(&parts.headers)?;
+        Ok(Asker(state.identify.who(credentials.shown(), clock::now()).await?.who))
+    }
 }
 
-fn token(value: &str) -> Option<String> {
-    let (scheme, rest) = value.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(rest.trim().to_owned());
+/// Who may what a token may, by the `authorization` header: `Bearer TOKEN`, or `Basic` with the token as the password (git, curl -u), and the
+/// same with an administrator's session or name and password.
+pub async fn identify(headers: &HeaderMap, identify: &Identify) -> Result<Caller, Problem> {
+    let credentials = Credentials::of(headers)?;
+    if matches!(credentials, Credentials::None) {
+        return Err(Problem::no_token());
     }
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+    caller(identify.who(credentials.shown(), clock::now()).await?)
+}
+
+/// The same where the header may be somebody else's business: no password is hashed for it. None: it is nobody's whom we know.
+pub fn identify_at_once(headers: &HeaderMap, identify: &Identify) -> Option<Caller> {
+    let credentials = Credentials::of(headers).ok()?;
+    caller(identify.at_once(credentials.shown(), clock::now())?.ok()?).ok()
+}
+
+fn caller(known: Known) -> Result<Caller, Problem> {
+    match (known.identity(), &known.who) {
+        (Some(identity), _) => Ok(Caller(identity, known)),
+        (None, Principal::User { id, .. }) => Err(Problem::forbidden(format!("the user `{id}` is no administrator"))),
+        (None, Principal::Device { id, .. }) => {
+            Err(Problem::forbidden(format!("`{id}` is a device, which sends its own values and no more")))
+        }
+        (None, _) => Err(Problem::no_token()),
     }
-    let pair = String::from_utf8(base64(rest.trim())?).ok()?;
-    Some(pair.split_once(':')?.1.to_owned())
+}
+
+/// An `authorization` header, read.
+#[derive(Debug, PartialEq)]
+pub enum Credentials {
+    None,
+    Bearer(String),
+    Pair(String, String),
+}
+
+impl Credentials {
+    pub fn of(headers: &HeaderMap) -> Result<Credentials, Problem> {
+        let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Credentials::None) };
+        value.to_str().ok().and_then(Credentials::parse).ok_or_else(Problem::bad_token)
+    }
+
+    fn parse(value: &str) -> Option<Credentials> {
+        let (scheme, rest) = value.split_once(' ')?;
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Credentials::Bearer(rest.trim().to_owned()));
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let pair = String::from_utf8(base64(rest.trim())?).ok()?;
+        let (name, password) = pair.split_once(':')?;
+        Some(Credentials::Pair(name.to_owned(), password.to_owned()))
+    }
+
+    pub fn shown(&self) -> Shown<'_> {
+        match self {
+            Credentials::None => Shown::Nothing,
+            Credentials::Bearer(text) => Shown::Bearer(text),
+            Credentials::Pair(name, password) => Shown::Pair { name, password },
+        }
+    }
 }
 
 /// Standard base64, padded or not.
@@ -82,13 +140,15 @@ mod tests {
 
     #[test]
     fn a_token_comes_as_bearer_or_as_a_password() {
-        assert_eq!(token("Bearer tawi_x").as_deref(), Some("tawi_x"));
-        assert_eq!(token("bearer  tawi_x ").as_deref(), Some("tawi_x"));
+        let bearer = || Some(Credentials::Bearer("tawi_x".into()));
+        assert_eq!(Credentials::parse("Bearer tawi_x"), bearer());
+        assert_eq!(Credentials::parse("bearer  tawi_x "), bearer());
         // printf 'tawi:tawi_x~?' | base64
-        assert_eq!(token("Basic dGF3aTp0YXdpX3h+Pw==").as_deref(), Some("tawi_x~?"));
-        assert_eq!(token("Basic dGF3aTp0YXdpX3h+Pw").as_deref(), Some("tawi_x~?"));
+        let pair = || Some(Credentials::Pair("tawi".into(), "tawi_x~?".into()));
+        assert_eq!(Credentials::parse("Basic dGF3aTp0YXdpX3h+Pw=="), pair());
+        assert_eq!(Credentials::parse("Basic dGF3aTp0YXdpX3h+Pw"), pair());
         for wrong in ["tawi_x", "Digest x", "Basic ???", "Basic dGF3aQ=="] {
-            assert_eq!(token(wrong), None, "{wrong}");
+            assert_eq!(Credentials::parse(wrong), None, "{wrong}");
         }
     }
 }

@@ -58,7 +58,7 @@ pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut
         let is_asked = function.as_ref().is_none_or(|f| cause.function == *f) && call.as_ref().is_none_or(|c| cause.call == *c);
         cause.app == app && is_asked
     };
-    Ok(ndjson(old.chain(tail(&state, caller.0, known + 1, ours)?)))
+    Ok(ndjson(old.chain(tail(&state, caller.1, known + 1, ours)?)))
 }
 
 /// Up to where history knows everything: the head of the log at the time of the question, if it gets there.

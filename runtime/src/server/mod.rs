@@ -9,7 +9,6 @@ pub mod auth;
 mod backup;
 mod body;
 mod dead;
-mod devices;
 mod event;
 mod functions;
 mod health;
@@ -31,6 +30,7 @@ mod state;
 mod subscribe;
 mod tail;
 mod tokens;
+mod v2;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -45,7 +45,7 @@ use crate::{
     devices::Devices,
     dispatch::Dispatch,
     history::History,
-    identity::Tokens,
+    identity::{Identify, Tokens},
     ingest::Ingest,
     ledger::Ledger,
     model::AppId,
@@ -80,6 +80,7 @@ pub struct Rooms {
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
     pub tokens: Tokens,
+    pub identify: Identify,
     pub ingest: Ingest,
     pub metrics: Metrics,
     pub redeploy: Redeploy,
@@ -113,7 +114,9 @@ pub fn router(rooms: Arc<Rooms>) -> Router {
     let state = AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default() };
     Router::new()
         .nest("/api/v1", v1())
-        .nest("/api/v2", v2())
+        .nest(v2::PREFIX, v2::routes())
+        .route("/docs", get(v2::openapi::page))
+        .route("/docs/openapi.json", get(v2::openapi::json))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::page))
@@ -161,17 +164,6 @@ fn app() -> Router<AppState> {
         .route("/secrets/{key}", put(settings::set_secret).delete(settings::unset_secret))
         .route("/dead/{function}/{sequence}", get(dead::show).delete(dead::drop_letter))
         .route("/dead/{function}/{sequence}/replay", post(dead::replay))
-}
-
-/// What devices and gateways of the WAZIUP platform speak.
-fn v2() -> Router<AppState> {
-    Router::new()
-        .route("/devices", get(devices::list))
-        .route("/devices/{device}", get(devices::show))
-        .route("/devices/{device}/sensors", get(devices::sensors))
-        .route("/devices/{device}/sensors/{sensor}", get(devices::sensor))
-        .route("/devices/{device}/sensors/{sensor}/value", post(readings::value))
-        .route("/devices/{device}/sensors/{sensor}/values", post(readings::values))
 }
 
 async fn no_route(uri: http::Uri) -> Problem {

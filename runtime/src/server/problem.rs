@@ -52,7 +52,22 @@ impl Problem {
     }
 
     pub fn bad_token() -> Problem {
-        Problem::new(StatusCode::UNAUTHORIZED, "bad-token", "The token is not valid", "the token is unknown or was revoked")
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "bad-token",
+            "The token is not valid",
+            "the token, or the name and password, is wrong, or good no more",
+        )
+    }
+
+    /// Something of this name is there already, as the WAZIUP API says it.
+    pub fn exists(detail: impl Into<Box<str>>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "exists", "There is one already", detail)
+    }
+
+    pub fn too_often(detail: impl Into<Box<str>>, seconds: u64) -> Problem {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many tries", detail);
+        problem.retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
     pub fn forbidden(detail: impl Into<Box<str>>) -> Problem {

@@ -5,9 +5,10 @@ use crate::{
     deploy::StoreError,
     devices::DevicesError,
     history::{HistoryError, HistoryErrorKind},
-    identity::IdentityError,
+    identity::{AccountError, IdentityError, Refused},
     ingest::{BodyError, BodyErrorKind, IngestError},
     ledger::{ErrorKind, LedgerError},
+    records::RecordsError,
 };
 
 impl From<BodyError> for Problem {
@@ -83,6 +84,46 @@ impl From<IdentityError> for Problem {
             IdentityError::Name => Problem::bad_request(error.to_string()).field("name"),
             IdentityError::TooMany | IdentityError::LastAdmin(..) => Problem::conflict(error.to_string()),
             _ => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<RecordsError> for Problem {
+    fn from(error: RecordsError) -> Problem {
+        match error {
+            RecordsError::Ledger(error) => error.into(),
+            RecordsError::Busy => Problem::unavailable(error.to_string()),
+            RecordsError::TooMany => Problem::too_large(error.to_string()),
+            RecordsError::Format { .. } => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Problem {
+        use AccountError as E;
+        match error {
+            E::Unknown(_) => Problem::unknown("unknown-user", error.to_string()).field("user"),
+            E::Exists(_) | E::Gone(_) => Problem::exists(error.to_string()).field("username"),
+            E::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            E::LastAdmin(_) | E::TooManyUsers | E::TooManySecrets(_) | E::TooManyClaims => Problem::conflict(error.to_string()),
+            E::TooManyRegistrations(seconds) => Problem::too_often(error.to_string(), seconds),
+            E::UnknownClaim => Problem::unknown("unknown-claim", error.to_string()).field("code"),
+            E::Busy => Problem::unavailable(error.to_string()),
+            E::Records(error) => error.into(),
+            E::Random(_) | E::Hash(_) | E::Sign(_) => Problem::internal(&error),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        match refused {
+            Refused::NoGuests => Problem::no_token(),
+            Refused::Wrong => Problem::bad_token(),
+            Refused::Ended => Problem::bad_token().hint("log in with name and password again"),
+            Refused::TooOften(seconds) => Problem::too_often(refused.to_string(), seconds),
+            Refused::Failed(error) => error.into(),
         }
     }
 }

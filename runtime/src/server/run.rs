@@ -2,14 +2,14 @@
 
 use super::{
     Problem,
-    auth::{Caller, identify},
+    auth::{identify, identify_at_once},
     listen::Behind,
     request::idempotency_key,
 };
 use crate::{
     dispatch::{App, Dispatch, HttpFailure},
     engine::Failure,
-    identity::{Action, Tokens},
+    identity::{Action, Identify},
     ledger::ErrorKind,
     model::{
         AppId, Digest, Id, Tenant,
@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// What the door to functions needs.
 pub struct Runs {
     pub dispatch: Arc<Dispatch>,
-    pub tokens: Tokens,
+    pub identify: Identify,
     pub tenant: Tenant,
 }
 
@@ -89,13 +89,13 @@ impl Runs {
             .ok_or_else(|| Problem::unknown("unknown-path", format!("`{name}` handles no HTTP request at `{path}`")))?
             .clone();
         if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
-            self.check(request.headers(), &app.id.app)?;
+            self.check(request.headers(), &app.id.app).await?;
         }
         let shows = request.headers().contains_key(header::AUTHORIZATION);
-        let who = shows.then(|| identify(request.headers(), &self.tokens).ok()).flatten();
+        let who = shows.then(|| identify_at_once(request.headers(), &self.identify)).flatten();
         check_length(request.headers())?;
         let key = idempotency_key(request.headers())?;
-        let key = key.map(|key| call_key(who.as_ref().map(|who| who.token.as_str()), request.method(), path, request.uri().query(), key));
+        let key = key.map(|key| call_key(who.as_ref().map(|who| who.0.token.as_str()), request.method(), path, request.uri().query(), key));
         let uri = match request.uri().query() {
             Some(query) => Uri::try_from(format!("{path}?{query}")),
             None => Uri::try_from(path),
@@ -127,12 +127,12 @@ impl Runs {
     }
 
     /// A token of another tenant is nobody here.
-    fn check(&self, headers: &HeaderMap, app: &Id) -> Result<(), Problem> {
-        let who = identify(headers, &self.tokens)?;
-        if who.tenant != self.tenant {
+    async fn check(&self, headers: &HeaderMap, app: &Id) -> Result<(), Problem> {
+        let who = identify(headers, &self.identify).await?;
+        if who.0.tenant != self.tenant {
             return Err(Problem::bad_token());
         }
-        Caller(who).may(Action::Call(app))
+        who.may(Action::Call(app))
     }
 }
 

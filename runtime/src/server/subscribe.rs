@@ -24,7 +24,7 @@ pub async fn subscribe(State(state): State<AppState>, caller: Caller, mut params
     let after = params.parse("after")?.unwrap_or(head);
     params.done()?;
     let tenant = caller.0.tenant.clone();
-    Ok(ndjson(tail(&state, caller.0, after.saturating_add(1), move |event| {
+    Ok(ndjson(tail(&state, caller.1, after.saturating_add(1), move |event| {
         event.tenant == tenant && kinds.contains(&event.kind) && pattern.matches(event.subject.as_str())
     })?))
 }

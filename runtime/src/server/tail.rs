@@ -2,7 +2,7 @@
 
 use super::{AppState, Problem, event::EventJson};
 use crate::{
-    identity::{Identity, Tokens},
+    identity::{Identify, Known},
     ledger::Ledger,
     model::{Event, Seq},
 };
@@ -31,8 +31,8 @@ struct Tail {
     stopping: CancellationToken,
     next: Seq,
     filter: Filter,
-    who: Identity,
-    tokens: Tokens,
+    who: Known,
+    identify: Identify,
     revocations: watch::Receiver<u64>,
     _place: OwnedSemaphorePermit,
 }
@@ -41,12 +41,12 @@ struct Tail {
 /// reads slowly is only late.
 pub fn tail(
     state: &AppState,
-    who: Identity,
+    who: Known,
     from: Seq,
     filter: impl Fn(&Event) -> bool + Send + 'static,
 ) -> Result<impl Stream<Item = Bytes> + Send + 'static, Problem> {
     let full = |_| Problem::unavailable("as many streams as the node allows are open");
-    let mut revocations = state.tokens.revocations();
+    let mut revocations = state.identify.changes();
     // It may have been revoked since the request was let in.
     revocations.mark_changed();
     let tail = Tail {
@@ -56,7 +56,7 @@ pub fn tail(
         next: from,
         filter: Box::new(filter),
         revocations,
-        tokens: state.tokens.clone(),
+        identify: state.identify.clone(),
         who,
         _place: state.streams.clone().try_acquire_owned().map_err(full)?,
     };
@@ -88,14 +88,14 @@ impl Tail {
         }
     }
 
-    /// Looks again when somebody's token was revoked.
+    /// Looks again when somebody's token was revoked, or a user is another.
     fn is_allowed(&mut self) -> bool {
         if !self.revocations.has_changed().unwrap_or(true) {
             return true;
         }
         // First this, then the look: a revocation in between is one more change.
         self.revocations.mark_unchanged();
-        self.tokens.is_valid(&self.who)
+        self.identify.is_still(&self.who)
     }
 
     fn read(&mut self) -> Option<Vec<u8>> {

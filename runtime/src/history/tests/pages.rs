@@ -2,7 +2,7 @@
 
 use super::{Dice, find, history_of, id, log_line, micros, reading, seqs};
 use crate::{
-    history::{History, HistoryError, HistoryOptions, Query, Sort},
+    history::{History, HistoryError, HistoryOptions, Query, Sort, Source},
     model::{
         Event, Kind, Micros, Value,
         event::Cause,
@@ -65,7 +65,8 @@ fn devices_and_sensors_are_a_filter_beside_the_text() {
     ]);
     let of = |devices: Option<&[&str]>, sensors: Option<&[&str]>| {
         let ids = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
-        let query = Query { devices: devices.map(ids), sensors: sensors.map(ids), ..Query::new(default_tenant(), "") };
+        let sources = devices.map(|names| ids(names).into_iter().map(|device| Source { device, since: None }).collect());
+        let query = Query { sources, sensors: sensors.map(ids), ..Query::new(default_tenant(), "") };
         assert_eq!(place.history.count(&query).unwrap(), place.history.search(&query).unwrap().total);
         seqs(&place.history.search(&query).unwrap())
     };
@@ -74,6 +75,18 @@ fn devices_and_sensors_are_a_filter_beside_the_text() {
     assert_eq!(of(None, Some(&["x"])), [2, 1]);
     assert_eq!(of(Some(&[]), None), Vec::<u64>::new());
     assert_eq!(of(Some(&["po"]), None), Vec::<u64>::new());
+}
+
+#[test]
+fn a_device_is_meant_from_a_time_of_receipt_on() {
+    let at = micros("2026-01-01T00:00:00Z");
+    let place = history_of(&[reading(1, "pond", "x", at, "1"), reading(2, "lake", "x", at, "1"), reading(3, "pond", "x", at, "1")]);
+    // What was received with 3 or later, and measured whenever.
+    let since = Some(Micros(1_790_000_000_000_003));
+    let of = |sources: Vec<Source>| seqs(&place.history.search(&Query { sources: Some(sources), ..Query::new(default_tenant(), "") }).unwrap());
+    assert_eq!(of(vec![Source { device: id("pond"), since }]), [3]);
+    assert_eq!(of(vec![Source { device: id("pond"), since }, Source { device: id("lake"), since: None }]), [3, 2]);
+    assert_eq!(of(vec![Source { device: id("lake"), since }]), Vec::<u64>::new());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{id, reading, seqs};
 use crate::{
-    history::{History, HistoryError, HistoryOptions, Query},
+    history::{History, HistoryError, HistoryOptions, Query, Source},
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op},
     model::{Event, Micros, id::default_tenant},
 };
@@ -20,7 +20,7 @@ async fn send(ledger: &Ledger, device: &str, value: &str) {
 }
 
 fn of(device: &str) -> Query {
-    Query { devices: Some(vec![id(device)]), ..Query::new(default_tenant(), "") }
+    Query { sources: Some(vec![Source { device: id(device), since: None }]), ..Query::new(default_tenant(), "") }
 }
 
 #[tokio::test]

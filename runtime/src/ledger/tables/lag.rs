@@ -192,7 +192,7 @@ impl Tables<'_> {
     }
 
     /// Whatever a call of its app has under way is refused from here on.
-    fn move_on(&mut self, function: &FunctionId) -> Result<Version, LedgerError> {
+    pub(super) fn move_on(&mut self, function: &FunctionId) -> Result<Version, LedgerError> {
         let app = record::app_key(&function.app);
         let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
         self.versions.insert(app.as_slice(), version).map_err(failed)?;

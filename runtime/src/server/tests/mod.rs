@@ -5,6 +5,7 @@ mod backup;
 mod ingest;
 mod lag;
 mod live;
+mod users;
 mod who;
 
 use super::{Progress, Rooms, observed, router};
@@ -15,10 +16,11 @@ use crate::{
     dispatch::Dispatch,
     engine::{Engine, EngineOptions},
     history::{History, HistoryOptions},
-    identity::{Role, Tokens},
+    identity::{Identify, Role, Tokens},
     ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
     model::{AppId, Id, Micros, id::default_tenant},
+    records::{Records, Space},
     telemetry::Metrics,
 };
 use axum::{Router, body::Body};
@@ -57,6 +59,8 @@ impl Node {
         let devices = Devices::open(&config.devices_dir()).unwrap();
         let tokens = Tokens::open(dir.path()).unwrap();
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
+        let records = Records::new(ledger.clone(), &default_tenant(), Space::Identity);
+        let identify = Identify::new(records, tokens.clone(), &[1; 32], &default_tenant(), config.guests).unwrap();
         let metrics = Metrics::new();
         let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
@@ -82,6 +86,7 @@ impl Node {
             history,
             devices,
             tokens,
+            identify,
             metrics: metrics.clone(),
         });
         Node { dir, router: observed(router(rooms.clone()), metrics), rooms, admin }

@@ -91,6 +91,74 @@ pub struct NewProject {
     pub gateway_ids: Option<Vec<Id>>,
 }
 
+/// One value of many.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct NewValue {
+    value: Json,
+    /// RFC 3339; without it the time of arrival.
+    timestamp: Option<String>,
+}
+
+/// Any object.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+#[allow(dead_code)]
+pub struct Meta(Json);
+
+/// A line through two points: what the sensor says, and what is meant.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Calibration {
+    linear: Option<Linear2>,
+}
+
+#[derive(ToSchema)]
+#[schema(as = LinearCalibration)]
+#[allow(dead_code)]
+pub struct Linear2 {
+    enabled: Option<bool>,
+    value_min: Point,
+    value_max: Point,
+}
+
+#[derive(ToSchema)]
+#[schema(as = CalibrationPoint)]
+#[allow(dead_code)]
+pub struct Point {
+    sensor_value: f64,
+    real_value: f64,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Login {
+    username: Option<String>,
+    password: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct User {
+    username: String,
+    password: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    facebook: Option<String>,
+    twitter: Option<String>,
+    sms_credit: Option<u32>,
+    admin: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct NewPassword {
+    password: String,
+    old: Option<String>,
+}
+
 impl NewDevice {
     pub fn into_device(self, now: Micros) -> Result<Device, Problem> {
         let sensors = self.sensors.unwrap_or_default().into_iter().map(|sensor| sensor.into_sensor(now));
@@ -235,6 +303,14 @@ impl Scalar {
             Json::Bool(yes) => Ok(Some(yes)),
             Json::String(text) if text == "true" || text == "false" => Ok(Some(text == "true")),
             other => Err(wrong(field, "true or false", &other)),
+        }
+    }
+
+    pub fn visibility(self) -> Result<Visibility, Problem> {
+        match self.0.as_str() {
+            Some("public") => Ok(Visibility::Public),
+            Some("private") => Ok(Visibility::Private),
+            _ => Err(wrong("visibility", "`public` or `private`", &self.0)),
         }
     }
 

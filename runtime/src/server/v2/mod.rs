@@ -6,6 +6,7 @@
 
 mod actuators;
 mod answer;
+mod auth;
 mod command;
 mod csv;
 mod datapoints;
@@ -19,11 +20,12 @@ mod projects;
 mod sensors;
 mod shape;
 mod table;
+mod users;
 mod values;
 
 use super::AppState;
 use axum::Router;
-use table::Routes;
+use table::{LIMIT, Looks, OFFSET, Param, Routes, Says};
 
 /// Everything there is under [`PREFIX`].
 pub fn tables() -> Vec<Routes> {
@@ -37,6 +39,7 @@ pub fn tables() -> Vec<Routes> {
         projects::routes(),
         permissions::routes(),
         ontologies::routes(),
+        accounts(),
     ]
 }
 
@@ -44,4 +47,22 @@ pub const PREFIX: &str = "/api/v2";
 
 pub fn routes() -> Router<AppState> {
     tables().into_iter().fold(Router::new(), |router, table| table.add_to(router))
+}
+
+/// What `auth` and `users` serve.
+fn accounts() -> Routes {
+    const NAMES: Param = Param("username", "those whose name holds this", Looks::Text);
+    Routes::of("Users")
+        .post(
+            "/auth/token",
+            auth::token,
+            Says::new("A session of ten minutes, for a name and a password, or for one that is still good").takes::<input::Login>().text("the session, for `authorization: Bearer`"),
+        )
+        .get("/users", users::list, Says::new("Users").query(&[LIMIT, OFFSET, NAMES]).list::<input::User>())
+        .post("/users", users::create, Says::new("Makes a user").takes::<input::User>().text("the name, as JSON").refuses("422", "there is one with this name already"))
+        .get("/users/me", users::me, Says::new("Who asks").one::<input::User>())
+        .get("/users/{user}", users::show_one, Says::new("A user").one::<input::User>())
+        .delete("/users/{user}", users::delete, Says::new("Deletes a user; what she owns stays").done())
+        .put("/users/{user}/sms_credit", users::set_sms_credit, Says::new("How many short messages she may send").takes_scalar(Looks::Number).done())
+        .put("/users/{user}/password", users::set_password, Says::new("A new password, which ends her sessions").takes::<input::NewPassword>().done())
 }

@@ -130,8 +130,10 @@ impl History {
             19 => self.release(),
             20..=22 => self.replay(),
             23 => self.trim(),
-            24..=25 => self.pass_some(2_000),
-            26..=35 => self.pass_some(30),
+            24 => self.pause(),
+            25 => self.resume(),
+            26..=27 => self.pass_some(2_000),
+            28..=36 => self.pass_some(30),
             _ => self.turn(),
         }
         self.hear();
@@ -347,6 +349,23 @@ impl History {
         self.say(|| format!("node {n} trims below {below}"));
     }
 
+    /// The log has become too long for the sake of one function.
+    fn pause(&mut self) {
+        let Some(n) = self.some_node() else { return };
+        let bytes_max = self.dice.below(4_000);
+        let Some(node) = &self.places[n].node else { return };
+        let below = *node.ledger().head().borrow() + 1;
+        node.pause_laggards(below, bytes_max);
+        self.say(|| format!("node {n} pauses for whom alone more than {bytes_max} bytes below {below} are kept"));
+    }
+
+    fn resume(&mut self) {
+        let Some(n) = self.some_node() else { return };
+        if self.places[n].node.as_ref().is_some_and(Node::resume_all) {
+            self.say(|| format!("node {n} resumes what is paused"));
+        }
+    }
+
     fn pass_some(&mut self, most: u64) {
         let time = Duration::from_millis(1 + self.dice.below(most));
         self.pass(time);
@@ -416,6 +435,7 @@ impl History {
                 node.run(40);
                 node.turn(Floor::work);
             }
+            node.resume_all();
             self.observe(n);
         }
         self.hear();

@@ -5,7 +5,7 @@ use super::{
     releases::{app, function},
 };
 use crate::{
-    ledger::{DeadLetter, Ledger},
+    ledger::{DeadLetter, Ledger, Lost},
     model::{Event, Kind, NewEvent, Seq},
 };
 use std::{
@@ -79,8 +79,10 @@ impl Model {
         self.devices();
         let effects = self.effects();
         let dead = ledger.dead(None, None, usize::MAX).unwrap();
+        let lost = ledger.lost(None).unwrap();
         for (name, begun) in &self.begun {
-            self.each_once(name, *begun, &effects, &dead);
+            let lost: Vec<Lost> = lost.iter().filter(|(of, _)| *of == function(name)).map(|(_, lost)| *lost).collect();
+            self.each_once(name, *begun, &effects, &dead, &lost);
         }
         self.order(&effects);
         seen_in_state(ledger, &effects);
@@ -128,8 +130,9 @@ impl Model {
         effects
     }
 
-    /// Each event that concerns a function had its effects once, or is a dead letter.
-    fn each_once(&self, name: &str, begun: Seq, effects: &Effects<'_>, dead: &[DeadLetter]) {
+    /// Each event that concerns a function had its effects once, or is a dead letter, or is counted among those that were dropped while
+    /// it was paused.
+    fn each_once(&self, name: &str, begun: Seq, effects: &Effects<'_>, dead: &[DeadLetter], lost: &[Lost]) {
         let mut ends: BTreeMap<Seq, Vec<&str>> = BTreeMap::new();
         for ((_, _), seqs) in effects.iter().filter(|((function, _), _)| *function == name) {
             seqs.iter().for_each(|seq| ends.entry(*seq).or_default().push("done"));
@@ -140,13 +143,23 @@ impl Model {
         }
         // One that comes and goes is not there for every event.
         let sure = name != "second" || !self.second_left;
+        let mut dropped = vec![0; lost.len()];
         for event in self.log.values() {
             let ended = ends.remove(&event.seq).unwrap_or_default();
             let (may, must) = concerns(name, event);
             let what = format!("event {} came to {ended:?} at `{name}`, which began behind {begun}", event.seq);
             assert!(ended.len() <= 1, "more than once: {what}");
             assert!(ended.is_empty() || (may && event.seq > begun), "not at all its own: {what}");
-            assert!(!(ended.is_empty() && must && sure && event.seq > begun), "lost: {what}");
+            let missing = ended.is_empty() && must && sure && event.seq > begun;
+            let range = lost.iter().position(|lost| (lost.from..=lost.to).contains(&event.seq));
+            assert!(!missing || range.is_some(), "lost: {what}");
+            if missing && let Some(range) = range {
+                dropped[range] += 1;
+            }
+        }
+        for (lost, dropped) in lost.iter().zip(dropped) {
+            let all = lost.to - lost.from + 1;
+            assert!((dropped..=all).contains(&lost.events), "{dropped} events are missing of `{name}`, which is told: {lost:?}");
         }
     }
 

@@ -105,6 +105,26 @@ impl Node {
         });
     }
 
+    /// As the upkeep does it, which looks at some moment how far everybody is.
+    pub fn pause_laggards(&self, below: Seq, bytes_max: u64) {
+        let dispatch = self.dispatch.clone();
+        self.runtime.spawn(async move {
+            let _ = dispatch.pause_laggards(below, bytes_max).await;
+        });
+    }
+
+    /// Lets whatever is paused go on. True when there was something.
+    pub fn resume_all(&self) -> bool {
+        let paused = self.ledger().paused().unwrap_or_default();
+        for (function, _) in &paused {
+            let (dispatch, function) = (self.dispatch.clone(), function.clone());
+            self.runtime.spawn(async move {
+                let _ = dispatch.resume(&function).await;
+            });
+        }
+        !paused.is_empty()
+    }
+
     pub fn trim(&self, below: Seq) {
         let ledger = self.ledger().clone();
         self.runtime.spawn(async move {
