@@ -9,6 +9,8 @@ mod bare;
 mod many;
 #[path = "floor/plain.rs"]
 mod plain;
+#[path = "floor/registry.rs"]
+mod registry;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -52,7 +54,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 7] = [
+const ALL: [Bench; 8] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -60,6 +62,7 @@ const ALL: [Bench; 7] = [
     ("fanout", many::fan_out),
     ("releases", many::releases),
     ("burst", many::burst),
+    ("registry", registry::registry),
 ];
 
 fn main() {

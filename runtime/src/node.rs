@@ -4,7 +4,7 @@ use crate::{
     clock,
     config::{LedgerChoice, NodeConfig},
     deploy::{Reconciler, Store, StoreError, orphans},
-    devices::{Devices, DevicesError},
+    devices::{Devices, DevicesError, Registry, RegistryError},
     dispatch::{Dispatch, HistorySource},
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
@@ -53,6 +53,8 @@ pub enum NodeError {
     History(#[from] HistoryError),
     #[error("can't open the devices")]
     Devices(#[from] DevicesError),
+    #[error("can't read what is registered")]
+    Registry(#[from] RegistryError),
     #[error("can't open the node's tokens and secret")]
     Identity(#[from] IdentityError),
     #[error("can't open the users")]
@@ -69,6 +71,7 @@ pub struct Node {
     pub reconciler: Arc<Reconciler>,
     pub history: History,
     pub devices: Devices,
+    pub registry: Registry,
     pub tokens: Tokens,
     pub identify: Identify,
     pub metrics: Metrics,
@@ -106,6 +109,7 @@ impl Node {
         let first_user = identify.users.first_admin(clock::now()).await?;
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
+        let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
@@ -124,6 +128,7 @@ impl Node {
             reconciler,
             history,
             devices,
+            registry,
             tokens,
             identify,
             metrics,
@@ -174,12 +179,13 @@ impl Node {
             ledger: self.ledger.clone(),
             history: self.history.clone(),
             devices: self.devices.clone(),
+            registry: self.registry.clone(),
             store: self.store.clone(),
             dispatch: self.dispatch.clone(),
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             identify: self.identify.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.devices.clone(), self.metrics.clone(), self.config.auto_register),
+            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,

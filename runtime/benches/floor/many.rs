@@ -13,7 +13,7 @@ use tawi_runtime::{
 };
 
 /// What the kernel says this process holds.
-fn resident_bytes() -> f64 {
+pub fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() * 1024.0

@@ -1,26 +1,35 @@
-//! In: events of the ledger, in order. Out: which devices there are and what each sensor said last.
-//! Never: changes the ledger, decides what a device may do.
+//! In: events of the ledger, in order, and what people register. Out: which devices there are, and what each sensor said last.
+//! Never: decides who may do what (`identity` does), changes the ledger but by documents.
 //!
-//! A projection of the readings. The *current value* of a sensor is the one that arrived last, the highest sequence, and
+//! Two halves. `registry` holds what is registered, which is documents in the ledger. The rest is a projection of the readings. The *current value* of a sensor is the one that arrived last, the highest sequence, and
 //! not the one with the newest measured time: a clock that is ahead by a year would freeze the value for a year, and what
 //! arrives late from a gateway that was offline arrives in the order in which it was sent. Its measured time is kept beside.
 
+mod batch;
 mod follow;
+mod query;
+pub mod registry;
 mod store;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use query::{Query, QueryError};
+pub use registry::{Registry, RegistryError};
+
 use crate::{
     ledger::LedgerError,
     model::{Event, Id, Micros, Seq, Tenant, Value},
+    records::RecordsError,
     telemetry::Standing,
 };
+use parking_lot::Mutex;
+use registry::Follower;
 use std::{path::Path, sync::Arc};
 use store::Store;
 
-/// A device that sent something, and its sensors in the order of their ids.
+/// A device that sent something, and its sensors in the order of their ids. What is registered of it is [`crate::model::Device`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Device {
     pub id: Id,
@@ -29,6 +38,8 @@ pub struct Device {
     /// When its last reading was received.
     pub modified: Micros,
     pub sensors: Vec<Sensor>,
+    /// Those that were commanded.
+    pub actuators: Vec<Actuator>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -37,13 +48,27 @@ pub struct Sensor {
     pub current: Current,
 }
 
-/// What a sensor said last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Actuator {
+    pub id: Id,
+    /// The value of its last command.
+    pub current: Current,
+}
+
+/// What a sensor said last, or an actuator was told last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Current {
     pub value: Value,
     pub measured: Micros,
     pub received: Micros,
     pub seq: Seq,
+}
+
+/// What the sensors of one device said last, and its actuators were told last, by their ids.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Currents {
+    pub sensors: Vec<Sensor>,
+    pub actuators: Vec<Actuator>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +79,8 @@ pub enum DevicesError {
     Format { name: String, why: String },
     #[error("can't read the ledger for the devices")]
     Ledger(#[source] LedgerError),
+    #[error("can't follow what is registered")]
+    Registry(#[source] RecordsError),
     #[error("the devices' worker ended early")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -63,6 +90,8 @@ pub enum DevicesError {
 pub struct Devices {
     store: Arc<Store>,
     standing: Standing,
+    /// Registries hear of what was taken.
+    followers: Arc<Mutex<Vec<Follower>>>,
     /// The next step of following the ledger panics.
     #[cfg(test)]
     stumbles: Arc<std::sync::atomic::AtomicBool>,
@@ -74,6 +103,7 @@ impl Devices {
         Ok(Devices {
             store: Arc::new(Store::open(dir)?),
             standing: Standing::default(),
+            followers: Arc::default(),
             #[cfg(test)]
             stumbles: Arc::default(),
         })
@@ -82,7 +112,17 @@ impl Devices {
     /// Takes events in ascending order of sequence; what was taken before is skipped. Seen at once, durable with the next
     /// [`Devices::commit`]. Blocks.
     pub fn index(&self, events: &[Arc<Event>]) -> Result<(), DevicesError> {
-        self.store.index(events)
+        self.store.index(events, |batch| {
+            let followers = self.followers.lock().clone();
+            followers.iter().try_for_each(|follower| follower.follow(batch))
+        })
+    }
+
+    /// What every sensor of a tenant was heard to say before now is for the follower to read first.
+    fn follow(&self, follower: Follower) {
+        let mut followers = self.followers.lock();
+        followers.retain(Follower::is_alive);
+        followers.push(follower);
     }
 
     /// Makes what was taken durable. Blocks.
@@ -116,6 +156,16 @@ impl Devices {
 
     pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {
         self.store.get(tenant, device)
+    }
+
+    /// What the actuators of a device were told last, also where it never sent anything.
+    pub fn actuators(&self, tenant: &Tenant, device: &Id) -> Result<Vec<Actuator>, DevicesError> {
+        self.store.actuators(tenant, device)
+    }
+
+    /// What each of some devices said and was told last, in their order; whoever was not heard has said nothing.
+    pub fn currents<'a>(&self, tenant: &Tenant, devices: impl IntoIterator<Item = &'a Id>) -> Result<Vec<Currents>, DevicesError> {
+        self.store.all_currents(tenant, devices.into_iter())
     }
 
     /// Whether a reading of this device has been taken.

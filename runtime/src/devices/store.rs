@@ -1,14 +1,16 @@
-//! `devices.redb`: one row for each device, one for each sensor, and the position in the log that they are the state of.
+//! `devices.redb`: one row for each device, one for each sensor and actuator, and the position in the log that they are the state of.
 //!
-//! All three change in one transaction, so a restart goes on where the file is, whenever that was written.
+//! All of it changes in one transaction, so a restart goes on where the file is, whenever that was written.
 
-use super::{Current, Device, DevicesError, Sensor};
-use crate::model::{Event, Id, Kind, Micros, Seq, Tenant, Value};
+use super::{
+    Actuator, Current, Currents, Device, DevicesError, Sensor,
+    batch::{Batch, Gone},
+};
+use crate::model::{Event, Id, Micros, Seq, Tenant, Value};
 use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -25,7 +27,11 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// (tenant, device) -> when.
 const DEVICES: TableDefinition<(&str, &str), Times> = TableDefinition::new("devices");
 /// (tenant, device, sensor) -> JSON of [`Row`].
-const SENSORS: TableDefinition<(&str, &str, &str), &[u8]> = TableDefinition::new("sensors");
+const SENSORS: Rows = TableDefinition::new("sensors");
+/// (tenant, device, actuator) -> JSON of [`Row`]: what it was commanded last.
+const ACTUATORS: Rows = TableDefinition::new("actuators");
+
+type Rows = TableDefinition<'static, (&'static str, &'static str, &'static str), &'static [u8]>;
 
 /// Created and modified, in microseconds.
 type Times = (i64, i64);
@@ -70,40 +76,40 @@ impl Store {
         self.position.load(Ordering::Acquire)
     }
 
-    pub fn index(&self, events: &[Arc<Event>]) -> Result<(), DevicesError> {
+    /// `told` hears of what is new before the position says that it was taken.
+    pub fn index(&self, events: &[Arc<Event>], told: impl FnOnce(&Batch<'_>) -> Result<(), DevicesError>) -> Result<(), DevicesError> {
         let mut dirty = self.dirty.lock();
         let new = events.partition_point(|event| event.seq <= self.position());
         let events = events.get(new..).unwrap_or_default();
         let Some(end) = events.last().map(|event| event.seq) else { return Ok(()) };
-        self.write(events, end).map_err(|e| storage("write to the file", e))?;
+        let batch = Batch::of(events);
+        self.write(&batch, end).map_err(|e| storage("write to the file", e))?;
+        told(&batch)?;
         self.position.store(end, Ordering::Release);
         *dirty = true;
         Ok(())
     }
 
-    /// Of many readings of one sensor only the last is written.
-    fn write(&self, events: &[Arc<Event>], end: Seq) -> Result<(), redb::Error> {
-        let mut last: BTreeMap<(&str, &str, &str), &Event> = BTreeMap::new();
-        let mut devices: BTreeMap<(&str, &str), (Micros, Micros)> = BTreeMap::new();
-        for event in events.iter().filter(|event| event.kind == Kind::Reading) {
-            let (Some(device), Some(sensor)) = (&event.device, &event.sensor) else { continue };
-            let (tenant, device) = (event.tenant.as_str(), device.as_str());
-            last.insert((tenant, device, sensor.as_str()), event);
-            let seen = devices.entry((tenant, device)).or_insert((event.received, event.received));
-            seen.1 = event.received;
-        }
+    fn write(&self, batch: &Batch<'_>, end: Seq) -> Result<(), redb::Error> {
         let mut txn = self.db.begin_write()?;
         // The log can tell it again.
         txn.set_durability(Durability::None)?;
+        for gone in &batch.gone {
+            forget(&txn, gone)?;
+        }
         {
             let mut table = txn.open_table(DEVICES)?;
-            for (key, (first, last)) in devices {
+            for (key, (first, last)) in &batch.devices {
                 let created = table.get(key)?.map_or(first.0, |row| row.value().0);
                 table.insert(key, (created, last.0))?;
             }
             let mut table = txn.open_table(SENSORS)?;
-            for (key, event) in last {
-                table.insert(key, row(event).as_slice())?;
+            for (key, event) in &batch.readings {
+                table.insert(key, row(event, &event.value).as_slice())?;
+            }
+            let mut table = txn.open_table(ACTUATORS)?;
+            for (key, (event, value)) in &batch.commands {
+                table.insert(key, row(event, value).as_slice())?;
             }
             txn.open_table(META)?.insert("position", end)?;
         }
@@ -130,6 +136,7 @@ impl Store {
             copy_table(&from, &txn, META)?;
             copy_table(&from, &txn, DEVICES)?;
             copy_table(&from, &txn, SENSORS)?;
+            copy_table(&from, &txn, ACTUATORS)?;
             Ok(txn.commit()?)
         };
         copy().map_err(|e| storage("copy the file", e))
@@ -182,24 +189,111 @@ impl Store {
     }
 
     fn device(&self, tenant: &Tenant, device: Id, (created, modified): Times) -> Result<Device, DevicesError> {
-        let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-            let table = self.db.begin_read()?.open_table(SENSORS)?;
-            let mut rows = vec![];
-            for row in table.range((tenant.as_str(), device.as_str(), "")..)? {
-                let (key, row) = row?;
-                let (of, by, sensor) = key.value();
-                if (of, by) != (tenant.as_str(), device.as_str()) {
-                    break;
-                }
-                rows.push((sensor.to_owned(), row.value().to_vec()));
-            }
-            Ok(rows)
-        };
-        let rows = read().map_err(|e| storage("read a device", e))?;
-        let sensors = rows.into_iter().map(|(sensor, row)| Ok(Sensor { id: id(&sensor)?, current: current(&sensor, &row)? }));
-        let sensors = sensors.collect::<Result<_, DevicesError>>()?;
-        Ok(Device { id: device, created: Micros(created), modified: Micros(modified), sensors })
+        let sensors = self.currents(SENSORS, tenant, &device)?.into_iter().map(|(id, current)| Sensor { id, current }).collect();
+        let actuators = self.actuators(tenant, &device)?;
+        Ok(Device { id: device, created: Micros(created), modified: Micros(modified), sensors, actuators })
     }
+
+    pub fn actuators(&self, tenant: &Tenant, device: &Id) -> Result<Vec<Actuator>, DevicesError> {
+        let actuators = self.currents(ACTUATORS, tenant, device)?.into_iter();
+        Ok(actuators.map(|(id, current)| Actuator { id, current }).collect())
+    }
+
+    /// Of many devices as one moment has them.
+    pub fn all_currents<'a>(&self, tenant: &Tenant, devices: impl Iterator<Item = &'a Id>) -> Result<Vec<Currents>, DevicesError> {
+        let tables = || -> Result<_, redb::Error> {
+            let txn = self.db.begin_read()?;
+            Ok((txn.open_table(SENSORS)?, txn.open_table(ACTUATORS)?))
+        };
+        let (sensors, actuators) = tables().map_err(|e| storage("read what devices said", e))?;
+        let all = devices.map(|device| {
+            let sensors = rows_of(&sensors, tenant, device)?.into_iter().map(|(id, current)| Sensor { id, current });
+            let actuators = rows_of(&actuators, tenant, device)?.into_iter().map(|(id, current)| Actuator { id, current });
+            Ok(Currents { sensors: sensors.collect(), actuators: actuators.collect() })
+        });
+        all.collect()
+    }
+
+    fn currents(&self, rows: Rows, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
+        let table = || -> Result<_, redb::Error> { Ok(self.db.begin_read()?.open_table(rows)?) };
+        rows_of(&table().map_err(|e| storage("read a device", e))?, tenant, device)
+    }
+
+    /// Every sensor of a tenant that sent something, in the order of ids: device, sensor, when its device was heard first, and when it
+    /// was heard last.
+    pub fn heard(&self, tenant: &Tenant, mut each: impl FnMut(Id, Id, Micros, Micros)) -> Result<(), DevicesError> {
+        let doing = "read all devices";
+        let read = || -> Result<_, redb::Error> {
+            let txn = self.db.begin_read()?;
+            Ok((txn.open_table(DEVICES)?, txn.open_table(SENSORS)?))
+        };
+        let (devices, sensors) = read().map_err(|e| storage(doing, e))?;
+        let of_tenant = (tenant.as_str(), "", "")..;
+        for row in sensors.range(of_tenant).map_err(|e| storage(doing, e))? {
+            let (key, row) = row.map_err(|e| storage(doing, e))?;
+            let (of, device, sensor) = key.value();
+            if of != tenant.as_str() {
+                break;
+            }
+            let when: When =
+                serde_json::from_slice(row.value()).map_err(|e| DevicesError::Format { name: sensor.to_owned(), why: e.to_string() })?;
+            let first = devices.get((of, device)).map_err(|e| storage(doing, e))?.map_or(when.received, |times| times.value().0);
+            each(id(device)?, id(sensor)?, Micros(first), Micros(when.received));
+        }
+        Ok(())
+    }
+}
+
+type Open = redb::ReadOnlyTable<(&'static str, &'static str, &'static str), &'static [u8]>;
+
+/// The rows of one device, by id.
+fn rows_of(table: &Open, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
+    let failed = |e: redb::StorageError| storage("read a device", e);
+    let mut rows = vec![];
+    for row in table.range((tenant.as_str(), device.as_str(), "")..).map_err(failed)? {
+        let (key, row) = row.map_err(failed)?;
+        let (of, by, name) = key.value();
+        if (of, by) != (tenant.as_str(), device.as_str()) {
+            break;
+        }
+        rows.push((id(name)?, current(name, row.value())?));
+    }
+    Ok(rows)
+}
+
+/// What of a [`Row`] tells when it was heard.
+#[derive(Deserialize)]
+struct When {
+    received: i64,
+}
+
+/// Takes away what was said of a device, or of some of its sensors and actuators, before it was taken away itself.
+fn forget(txn: &redb::WriteTransaction, gone: &Gone) -> Result<(), redb::Error> {
+    let (tenant, device) = (gone.tenant.as_str(), gone.device.as_str());
+    for (rows, named) in [(SENSORS, &gone.what.sensors), (ACTUATORS, &gone.what.actuators)] {
+        let mut table = txn.open_table(rows)?;
+        match named {
+            Some(named) => {
+                for id in named {
+                    table.remove((tenant, device, id.as_str()))?;
+                }
+            }
+            None => {
+                let of_device = |key: (&str, &str, &str)| (key.0, key.1) == (tenant, device);
+                let all = table.range((tenant, device, "")..)?.map_while(|row| {
+                    let key = row.map(|(key, _)| of_device(key.value()).then(|| key.value().2.to_owned()));
+                    key.transpose()
+                });
+                for id in all.collect::<Result<Vec<String>, _>>()? {
+                    table.remove((tenant, device, id.as_str()))?;
+                }
+            }
+        }
+    }
+    if gone.what.is_all() {
+        txn.open_table(DEVICES)?.remove((tenant, device))?;
+    }
+    Ok(())
 }
 
 /// Makes the tables, so that reading finds them, and reads format and position.
@@ -208,6 +302,7 @@ fn prepare(db: &Database) -> Result<(u64, Seq), redb::Error> {
     let read = {
         txn.open_table(DEVICES)?;
         txn.open_table(SENSORS)?;
+        txn.open_table(ACTUATORS)?;
         let mut meta = txn.open_table(META)?;
         let format = meta.get("format")?.map(|row| row.value());
         if format.is_none() {
@@ -220,8 +315,8 @@ fn prepare(db: &Database) -> Result<(u64, Seq), redb::Error> {
     Ok(read)
 }
 
-fn row(event: &Event) -> Vec<u8> {
-    let (json, bytes) = match &event.value {
+fn row(event: &Event, value: &Value) -> Vec<u8> {
+    let (json, bytes) = match value {
         Value::Json(text) => (Some(text.to_string()), None),
         Value::Bytes(bytes) => (None, Some(bytes.to_vec())),
     };

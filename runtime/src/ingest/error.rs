@@ -1,18 +1,20 @@
 //! Why a delivery was not taken. Nothing of it is stored.
 
-use crate::{devices::DevicesError, ledger::LedgerError, model::Id, preprocess::TooFarAhead};
+use crate::{ledger::LedgerError, model::Id, preprocess::TooFarAhead};
 
 /// Why a delivery was not stored, once it was understood.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     #[error("no device `{0}` is registered, and this node does not register devices by themselves")]
     UnknownDevice(Id),
+    #[error("the device `{device}` has no sensor `{sensor}`, and this node does not register sensors by themselves")]
+    UnknownSensor { device: Id, sensor: Id },
+    #[error("nothing new can be registered by sending: {0}")]
+    NoRoom(String),
     #[error(transparent)]
     TooFarAhead(#[from] TooFarAhead),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    #[error("can't tell whether the device is registered")]
-    Devices(#[from] DevicesError),
     #[error("this idempotency key was used for other readings, which are stored; these are not")]
     KeyReused,
     #[error("this idempotency key was used, and the log no longer has what it was used for: whether this is the same can't be told")]

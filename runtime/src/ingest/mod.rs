@@ -9,16 +9,13 @@ pub use error::IngestError;
 pub use parse::Format;
 
 use crate::{
-    devices::Devices,
+    devices::{Registry, RegistryError, registry::Known},
     ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
     model::{Id, Micros, NewEvent, Seq, Subject, Tenant, Value},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
 const DURABLE_WAIT: Duration = Duration::from_secs(5);
@@ -27,9 +24,9 @@ const DURABLE_WAIT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Ingest {
     ledger: Ledger,
-    devices: Devices,
+    registry: Registry,
     metrics: Metrics,
-    /// Whether a device that nobody has heard of may send.
+    /// Whether a device or a sensor that nobody has heard of may send.
     auto_register: bool,
 }
 
@@ -56,8 +53,8 @@ impl RepeatKey {
 }
 
 impl Ingest {
-    pub fn new(ledger: Ledger, devices: Devices, metrics: Metrics, auto_register: bool) -> Ingest {
-        Ingest { ledger, devices, metrics, auto_register }
+    pub fn new(ledger: Ledger, registry: Registry, metrics: Metrics, auto_register: bool) -> Ingest {
+        Ingest { ledger, registry, metrics, auto_register }
     }
 
     /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them. A repeat is one by its
@@ -66,7 +63,7 @@ impl Ingest {
         if envelope.samples.is_empty() {
             return Ok(Stored { seqs: Vec::new(), duplicate: false });
         }
-        self.check_known(&envelope).await?;
+        self.check_known(&envelope)?;
         let (tenant, now) = (envelope.tenant.clone(), envelope.received);
         let events = preprocess::readings(envelope)?;
         let count = events.len();
@@ -104,16 +101,29 @@ impl Ingest {
         asked.await.map_err(|_| IngestError::Stopped)?
     }
 
-    async fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
-        if self.auto_register {
+    /// Every sensor is known, or may become so. Asks memory, so it is asked for every reading.
+    fn check_known(&self, envelope: &Envelope) -> Result<(), IngestError> {
+        if envelope.tenant != *self.registry.tenant() && self.auto_register {
             return Ok(());
         }
-        let devices: BTreeSet<Id> = envelope.samples.iter().map(|sample| sample.device.clone()).collect();
-        let (registry, tenant) = (self.devices.clone(), envelope.tenant.clone());
-        let unknown = tokio::task::spawn_blocking(move || first_unknown(&registry, &tenant, devices)).await;
-        match unknown.map_err(|_| IngestError::Stopped)?? {
-            Some(device) => Err(IngestError::UnknownDevice(device)),
-            None => Ok(()),
+        let mut last = None;
+        for sample in &envelope.samples {
+            let sensor = (&sample.device, &sample.sensor);
+            // Most deliveries are of one sensor.
+            if last.replace(sensor) != Some(sensor) {
+                self.check_sensor(&envelope.tenant, sensor.0, sensor.1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<(), IngestError> {
+        let known = if tenant == self.registry.tenant() { self.registry.knows(device, sensor) } else { Known::Nothing };
+        match (known, self.auto_register) {
+            (Known::Sensor, _) => Ok(()),
+            (_, true) => self.registry.has_room(device).map_err(|full: RegistryError| IngestError::NoRoom(full.to_string())),
+            (Known::Device, false) => Err(IngestError::UnknownSensor { device: device.clone(), sensor: sensor.clone() }),
+            (Known::Nothing, false) => Err(IngestError::UnknownDevice(device.clone())),
         }
     }
 }
@@ -144,20 +154,12 @@ fn sent(event: &NewEvent) -> &Value {
     event.raw.as_ref().unwrap_or(&event.value)
 }
 
-fn first_unknown(registry: &Devices, tenant: &Tenant, devices: BTreeSet<Id>) -> Result<Option<Id>, IngestError> {
-    for device in devices {
-        if !registry.known(tenant, &device)? {
-            return Ok(Some(device));
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{
+        devices::Devices,
         ledger::{LedgerConfig, LedgerOptions},
         model::id::default_tenant,
         preprocess::Sample,
@@ -166,7 +168,8 @@ mod tests {
     async fn door(dir: &std::path::Path, auto_register: bool) -> Ingest {
         let config = LedgerConfig::Embedded { dir: dir.join("ledger"), options: LedgerOptions::default() };
         let (ledger, devices) = (Ledger::open(&config).await.unwrap(), Devices::open(&dir.join("devices")).unwrap());
-        Ingest::new(ledger, devices, Metrics::new(), auto_register)
+        let registry = Registry::open(ledger.clone(), devices, &default_tenant()).unwrap();
+        Ingest::new(ledger, registry, Metrics::new(), auto_register)
     }
 
     fn delivery(values: &[&str]) -> Envelope {
@@ -227,6 +230,28 @@ mod tests {
         let refused = ingest.store(delivery(&["1"]), None).await;
         assert!(matches!(refused, Err(IngestError::UnknownDevice(device)) if device.as_str() == "d1"));
         assert_eq!(*ingest.ledger.head().borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn without_auto_register_what_somebody_registered_may_send_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let ingest = door(dir.path(), false).await;
+        let dates = serde_json::json!({ "date_created": 0, "date_modified": 0 });
+        let mut text = serde_json::json!({ "id": "d1", "sensors": [{ "id": "t" }] });
+        for part in ["", "/sensors/0"] {
+            text.pointer_mut(part).unwrap().as_object_mut().unwrap().extend(dates.as_object().unwrap().clone());
+        }
+        let who = crate::identity::Principal::Guest { tenant: default_tenant() };
+        ingest.registry.create_device(&who, serde_json::from_value(text).unwrap(), Micros(1)).await.unwrap();
+        let stored = ingest.store(delivery(&["1", "2"]), None).await.unwrap();
+        assert_eq!(stored.seqs.len(), 2);
+        let mut other = delivery(&["1", "2"]);
+        other.samples[1].sensor = Id::new("hum").unwrap();
+        let refused = ingest.store(other, None).await;
+        assert!(matches!(&refused, Err(IngestError::UnknownSensor { sensor, .. }) if sensor.as_str() == "hum"), "{refused:?}");
+        let mut elsewhere = delivery(&["1"]);
+        elsewhere.tenant = Id::new("mainz").unwrap();
+        assert!(matches!(ingest.store(elsewhere, None).await, Err(IngestError::UnknownDevice(_))));
     }
 
     #[tokio::test]

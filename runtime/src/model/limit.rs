@@ -132,3 +132,25 @@ pub const DATA_DEVICES_MAX: usize = 100;
 pub const DATA_SENSORS_MAX: usize = 1_000;
 /// Devices inside of the gateways or projects of one answer.
 pub const FULL_DEVICES_MAX: usize = 1_000;
+/// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
+pub const DEVICES_MAX: usize = 250_000;
+/// Gateways of a node.
+pub const GATEWAYS_MAX: usize = 20_000;
+/// Projects of a node.
+pub const PROJECTS_MAX: usize = 20_000;
+/// Sensors of a device, and actuators of one: a data logger has some dozens; a device that invents sensors ends here.
+pub const PARTS_PER_DEVICE_MAX: usize = 512;
+/// A name, a kind, a unit, a domain: what fits a line on a screen.
+pub const TEXT_BYTES_MAX: usize = 256;
+/// `meta` of a device, a sensor or an actuator, and a calibration, as JSON: a page of text.
+pub const META_BYTES_MAX: usize = 16 * 1024;
+/// A document of the registry with all that belongs to it, as JSON: 512 sensors with all their kinds, and what one value of the ledger's state may be.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Devices of a project, and gateways of one, each a few dozen bytes of its document.
+pub const PROJECT_MEMBERS_MAX: usize = 10_000;
+/// A selector as a text, and each text in it.
+pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
+/// Tags that one selector asks for.
+pub const SELECTOR_TAGS_MAX: usize = 16;
+/// Selectors that are followed at a time: each is asked about every device that changes.
+pub const WATCHES_MAX: usize = 4_096;

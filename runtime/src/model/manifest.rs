@@ -11,7 +11,7 @@ mod delivery;
 mod limits;
 mod parse;
 mod problem;
-mod quantity;
+pub(super) mod quantity;
 mod section;
 
 pub use delivery::{BackoffPolicy, Delivery, RETRY_AFTER_MAX, RETRY_MAX};

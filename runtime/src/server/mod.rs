@@ -42,7 +42,7 @@ pub use redeploy::Progress;
 use crate::{
     config::NodeConfig,
     deploy::{Reconciler, Store},
-    devices::Devices,
+    devices::{Devices, Registry},
     dispatch::Dispatch,
     history::History,
     identity::{Identify, Tokens},
@@ -76,6 +76,7 @@ pub struct Rooms {
     pub ledger: Ledger,
     pub history: History,
     pub devices: Devices,
+    pub registry: Registry,
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,

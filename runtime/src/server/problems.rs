@@ -3,7 +3,7 @@
 use super::Problem;
 use crate::{
     deploy::StoreError,
-    devices::DevicesError,
+    devices::{DevicesError, RegistryError},
     history::{HistoryError, HistoryErrorKind},
     identity::{AccountError, IdentityError, Refused},
     ingest::{BodyError, BodyErrorKind, IngestError},
@@ -38,9 +38,10 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Problem {
         match error {
             IngestError::UnknownDevice(_) => Problem::unknown("unknown-device", error.to_string()).field("device"),
+            IngestError::UnknownSensor { .. } => Problem::unknown("unknown-sensor", error.to_string()).field("sensor"),
+            IngestError::NoRoom(_) => Problem::conflict(error.to_string()).field("device"),
             IngestError::TooFarAhead(ahead) => Problem::bad_request(ahead.to_string()).field("timestamp"),
             IngestError::Ledger(error) => error.into(),
-            IngestError::Devices(error) => error.into(),
             IngestError::KeyReused | IngestError::KeyForgotten => Problem::key_reused(error.to_string())
                 .field("idempotency-key")
                 .hint("a new key for each new request, the same for each repeat of it"),
@@ -75,6 +76,31 @@ impl From<HistoryError> for Problem {
 impl From<DevicesError> for Problem {
     fn from(error: DevicesError) -> Problem {
         Problem::internal(&error)
+    }
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Problem {
+        match error {
+            RegistryError::Unknown { what, .. } => Problem::unknown(unknown(what), error.to_string()).field(what),
+            RegistryError::Exists { .. } => Problem::exists(error.to_string()).field("id"),
+            RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
+            RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            RegistryError::Full { .. } => Problem::conflict(error.to_string()),
+            RegistryError::Records(error) => error.into(),
+            RegistryError::Devices(error) => error.into(),
+        }
+    }
+}
+
+fn unknown(what: &str) -> &'static str {
+    match what {
+        "device" => "unknown-device",
+        "sensor" => "unknown-sensor",
+        "actuator" => "unknown-actuator",
+        "gateway" => "unknown-gateway",
+        "project" => "unknown-project",
+        _ => "unknown",
     }
 }
 

@@ -1,10 +1,6 @@
 //! Readings by HTTP: answered with 204 when they are durable, never before.
 
-use super::{
-    AppState, Problem,
-    auth::Caller,
-    request::idempotency_key,
-};
+use super::{AppState, Problem, auth::Caller, request::idempotency_key};
 use crate::{
     clock,
     identity::Action,

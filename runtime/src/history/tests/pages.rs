@@ -83,7 +83,8 @@ fn a_device_is_meant_from_a_time_of_receipt_on() {
     let place = history_of(&[reading(1, "pond", "x", at, "1"), reading(2, "lake", "x", at, "1"), reading(3, "pond", "x", at, "1")]);
     // What was received with 3 or later, and measured whenever.
     let since = Some(Micros(1_790_000_000_000_003));
-    let of = |sources: Vec<Source>| seqs(&place.history.search(&Query { sources: Some(sources), ..Query::new(default_tenant(), "") }).unwrap());
+    let of =
+        |sources: Vec<Source>| seqs(&place.history.search(&Query { sources: Some(sources), ..Query::new(default_tenant(), "") }).unwrap());
     assert_eq!(of(vec![Source { device: id("pond"), since }]), [3]);
     assert_eq!(of(vec![Source { device: id("pond"), since }, Source { device: id("lake"), since: None }]), [3, 2]);
     assert_eq!(of(vec![Source { device: id("lake"), since }]), Vec::<u64>::new());

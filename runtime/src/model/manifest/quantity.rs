@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `500ms`, `10s`, `5m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::model) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{}` is not a duration: a whole number and `ms`, `s`, `m` or `h`, as in `10s`", shown(text));
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let millis: u64 = match unit {

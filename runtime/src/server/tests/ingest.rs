@@ -2,7 +2,11 @@
 
 use super::Node;
 use crate::identity::Role;
-use crate::model::limit::{INGEST_BODY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::model::{
+    Micros,
+    id::default_tenant,
+    limit::{INGEST_BODY_BYTES_MAX, VALUE_BYTES_MAX},
+};
 use axum::body::Body;
 use futures::StreamExt;
 use http::Request;
@@ -120,4 +124,14 @@ async fn without_auto_register_a_stranger_is_unknown() {
     let node = Node::with(|config| config.auto_register = false).await;
     let (kind, field) = node.ask("POST", VALUE, "1").await.problem(404);
     assert_eq!((kind.as_str(), field.as_str()), ("unknown-device", "device"));
+    let dates = |mut text: serde_json::Value| {
+        (text["date_created"], text["date_modified"]) = (0.into(), 0.into());
+        text
+    };
+    let device = dates(serde_json::json!({ "id": "fridge1", "sensors": [dates(serde_json::json!({ "id": "door" }))] }));
+    let who = crate::identity::Principal::Guest { tenant: default_tenant() };
+    node.rooms.registry.create_device(&who, serde_json::from_value(device).unwrap(), Micros(1)).await.unwrap();
+    let (kind, field) = node.ask("POST", VALUE, "1").await.problem(404);
+    assert_eq!((kind.as_str(), field.as_str()), ("unknown-sensor", "sensor"));
+    node.ask("POST", &VALUE.replace("temp", "door"), "1").await.is(204);
 }

@@ -6,13 +6,14 @@ mod ingest;
 mod lag;
 mod live;
 mod users;
+mod v2;
 mod who;
 
 use super::{Progress, Rooms, observed, router};
 use crate::{
     config::NodeConfig,
     deploy::{Reconciler, Store},
-    devices::Devices,
+    devices::{Devices, Registry},
     dispatch::Dispatch,
     engine::{Engine, EngineOptions},
     history::{History, HistoryOptions},
@@ -28,7 +29,10 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -55,8 +59,10 @@ impl Node {
         change(&mut config);
         let ledger = LedgerConfig::Embedded { dir: config.ledger_dir(), options: LedgerOptions::default() };
         let ledger = Ledger::open(&ledger).await.unwrap();
-        let history = History::open(&config.history_dir(), HistoryOptions::default()).unwrap();
+        let history =
+            History::open(&config.history_dir(), HistoryOptions { commit_interval: Duration::ZERO, ..HistoryOptions::default() }).unwrap();
         let devices = Devices::open(&config.devices_dir()).unwrap();
+        let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant).unwrap();
         let tokens = Tokens::open(dir.path()).unwrap();
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
         let records = Records::new(ledger.clone(), &default_tenant(), Space::Identity);
@@ -73,7 +79,7 @@ impl Node {
             reconciler: Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone())),
             store,
             dispatch,
-            ingest: Ingest::new(ledger.clone(), devices.clone(), metrics.clone(), config.auto_register),
+            ingest: Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register),
             redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
             forget_source: Arc::new(move |_| {
                 let is_stuck = stuck.exists();
@@ -85,6 +91,7 @@ impl Node {
             ledger,
             history,
             devices,
+            registry,
             tokens,
             identify,
             metrics: metrics.clone(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 impl Node {
     /// A request of nobody in particular.
-    async fn ask_as_guest(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub async fn ask_as_guest(&self, method: &str, path: &str, body: &str) -> Answer {
         let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned())).unwrap();
         let (head, body) = self.send(request).await.into_parts();
         Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes().to_vec() }
@@ -21,7 +21,7 @@ impl Node {
     }
 
     /// A user who has logged in.
-    async fn user(&self, name: &str, admin: bool) -> String {
+    pub async fn user(&self, name: &str, admin: bool) -> String {
         let body = json!({ "username": name, "password": "correct horse", "admin": admin, "email": format!("{name}@example.com") });
         let made = self.ask("POST", "/api/v2/users", &body.to_string()).await.is(200).json();
         assert_eq!(made, name);

@@ -1,11 +1,7 @@
 //! The actuators of a device, and what they are told.
 
 use super::{
-    super::{
-        AppState, Problem,
-        auth::Asker,
-        request::Path,
-    },
+    super::{AppState, Problem, auth::Asker, request::Path},
     answer::{Answer, json, read},
     command,
     devices::{seen_by, update},
@@ -31,7 +27,11 @@ pub fn routes() -> Routes {
         .get("/devices/{device}/actuators/{actuator}", show, Says::new("An actuator, with what it was told last").one::<ActuatorShape>())
         .delete("/devices/{device}/actuators/{actuator}", delete, Says::new("Takes an actuator away").done())
         .put("/devices/{device}/actuators/{actuator}/name", set_name, put("Its name"))
-        .put("/devices/{device}/actuators/{actuator}/meta", set_meta, Says::new("Whatever else is known of it").takes::<input::Meta>().done())
+        .put(
+            "/devices/{device}/actuators/{actuator}/meta",
+            set_meta,
+            Says::new("Whatever else is known of it").takes::<input::Meta>().done(),
+        )
         .put("/devices/{device}/actuators/{actuator}/actuator_kind", set_kind, put("What kind of thing it is: `Buzzer`"))
         .put("/devices/{device}/actuators/{actuator}/value_type", set_value_type, put("What it is told: `bool`, `number`, `string`"))
         .put("/devices/{device}/actuators/{actuator}/value", command::give, Says::new("Tells it something: a command").takes_value().done())

@@ -1,6 +1,9 @@
 //! What all handlers here share: answers, parameters, and reading what was acknowledged before the question.
 
-use super::super::{AppState, Problem, request::{Params, blocking}};
+use super::super::{
+    AppState, Problem,
+    request::{Params, blocking},
+};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -98,10 +101,8 @@ pub async fn read<T: Send + 'static>(
 
 /// The same before a change, which costs nothing where there is nothing to take.
 pub async fn fresh(state: &AppState) -> Result<(), Problem> {
-    match state.devices.position() < *state.ledger.head().borrow() {
-        true => read(state, |_| Ok(())).await,
-        false => Ok(()),
-    }
+    let head = *state.ledger.head().borrow();
+    if state.devices.position() < head { read(state, |_| Ok(())).await } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,10 +1,6 @@
 //! Values as a table.
 
-use super::{
-    super::Problem,
-    answer::Answer,
-    shape::DatapointShape,
-};
+use super::{super::Problem, answer::Answer, shape::DatapointShape};
 use axum::response::IntoResponse;
 use http::header;
 
@@ -62,6 +58,9 @@ mod tests {
              \"pond,1\",\"t\"\"c\",\"{\"\"a\"\":1}\",2016-06-08T18:20:27.873Z,2016-06-08T18:20:27.873Z\n"
         );
         let last = String::from_utf8(table(&points[..1], true).unwrap()).unwrap();
-        assert!(last.starts_with("device_id,sensor_id,value,timestamp,date_received,calibrated\n") && last.ends_with("Z,false\n"), "{last}");
+        assert!(
+            last.starts_with("device_id,sensor_id,value,timestamp,date_received,calibrated\n") && last.ends_with("Z,false\n"),
+            "{last}"
+        );
     }
 }

@@ -55,7 +55,9 @@ impl Wanted {
     pub fn of(mut params: Params) -> Result<Wanted, Problem> {
         let (limit, offset) = window(&mut params)?;
         if offset > HISTORY_OFFSET_MAX {
-            let why = format!("at most {HISTORY_OFFSET_MAX} values are passed over; let `date_to` or `date_from` be the time of the last one seen");
+            let why = format!(
+                "at most {HISTORY_OFFSET_MAX} values are passed over; let `date_to` or `date_from` be the time of the last one seen"
+            );
             return Err(Problem::bad_request(why).field("offset"));
         }
         let sort = match params.text("sort").as_deref() {
@@ -113,9 +115,9 @@ async fn several(State(state): State<AppState>, Asker(who): Asker, mut params: P
         let who = who.clone();
         read(&state, move |state| visible(state, &who, named)).await?
     };
-    let sources = devices.as_ref().map(|devices| {
-        devices.iter().map(|device| Source { device: device.id.clone(), since: since(&who, device) }).collect::<Vec<_>>()
-    });
+    let sources = devices
+        .as_ref()
+        .map(|devices| devices.iter().map(|device| Source { device: device.id.clone(), since: since(&who, device) }).collect::<Vec<_>>());
     let hits = ask(&state, wanted.query(&who, sources, sensors)).await?;
     let devices = match devices {
         Some(devices) => devices,

@@ -63,7 +63,9 @@ async fn create(State(state): State<AppState>, Asker(who): Asker, headers: Heade
     let device = new.into_device(now)?;
     fresh(&state).await?;
     // It would be everybody's then, with all that it goes on to say.
-    if matches!(who, Principal::Guest { .. }) && state.registry.device(&device.id).is_some_and(|_| !state.registry.is_registered(&device.id)) {
+    if matches!(who, Principal::Guest { .. })
+        && state.registry.device(&device.id).is_some_and(|_| !state.registry.is_registered(&device.id))
+    {
         return Err(Problem::forbidden(format!("the device `{}` sends already: who registers it says who it is", device.id)));
     }
     state.registry.create_device(&who, device, now).await?;

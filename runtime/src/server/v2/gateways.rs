@@ -37,7 +37,11 @@ pub fn routes() -> Routes {
         .put("/gateways/{gateway}/owner", set_owner, put("Whose it is", Looks::Text))
         .put("/gateways/{gateway}/visibility", set_visibility, put("Who sees it", Looks::OneOf(&["public", "private"])))
         .put("/gateways/{gateway}/location", set_location, Says::new("Where it is; null: nowhere").takes::<LocationShape>().done())
-        .get("/gateways/{gateway}/vpn", vpn, Says::new("A way into the gateway, which there is not: see the guide").refuses("404", "always"))
+        .get(
+            "/gateways/{gateway}/vpn",
+            vpn,
+            Says::new("A way into the gateway, which there is not: see the guide").refuses("404", "always"),
+        )
 }
 
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
@@ -93,22 +97,22 @@ pub fn with_devices<T>(
             by_gateway.entry(gateway).or_default().push(shape);
         }
     }
-    let shape = |gateway| {
+    let mut shape = |gateway: &'_ Gateway| {
         let devices = full.then(|| by_gateway.remove(&gateway.id).unwrap_or_default());
         GatewayShape::of(gateway, is_connected(gateway, clock::now()), devices)
     };
-    let mut shape = shape;
     then(gateways.iter().map(|gateway| shape(gateway)).collect())
 }
 
 /// The devices behind some gateways that somebody may see.
 fn behind(state: &AppState, who: &Principal, gateways: &[Arc<Gateway>]) -> Result<Vec<Arc<Device>>, Problem> {
-    let mut devices = state.registry.behind(who, &gateways.iter().map(|gateway| gateway.id.clone()).collect::<Vec<_>>(), FULL_DEVICES_MAX + 1);
+    let devices = state.registry.behind(who, &gateways.iter().map(|gateway| gateway.id.clone()).collect::<Vec<_>>(), FULL_DEVICES_MAX + 1);
     if devices.len() > FULL_DEVICES_MAX {
-        let why = format!("more than {FULL_DEVICES_MAX} devices are behind these gateways: ask for fewer of them with `limit`, or for devices with `q`");
+        let why = format!(
+            "more than {FULL_DEVICES_MAX} devices are behind these gateways: ask for fewer of them with `limit`, or for devices with `q`"
+        );
         return Err(Problem::bad_request(why).field("full"));
     }
-    devices.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(devices)
 }
 
@@ -166,4 +170,3 @@ async fn vpn(State(state): State<AppState>, Asker(who): Asker, path: Path) -> An
     let hint = "gateways reach the node, by HTTP or MQTT, and the node never has to reach them";
     Err(Problem::unknown("no-vpn", format!("there is no VPN to the gateway `{id}`, and none to any other")).hint(hint))
 }
-

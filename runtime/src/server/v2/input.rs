@@ -266,10 +266,12 @@ impl Scalar {
 
     fn of(headers: &HeaderMap, bytes: &[u8]) -> Result<Scalar, Problem> {
         let text = std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
-        let plain = || Scalar(match text.trim() {
-            "" => Json::Null,
-            text => text.into(),
-        });
+        let plain = || {
+            Scalar(match text.trim() {
+                "" => Json::Null,
+                text => text.into(),
+            })
+        };
         match media_type(headers) {
             "text/plain" => Ok(plain()),
             "application/json" => serde_json::from_str(text).map(Scalar).map_err(|error| malformed(&error)),
@@ -390,7 +392,8 @@ mod tests {
 
     #[test]
     fn a_member_that_is_missing_is_named_and_unknown_ones_are_passed_over() {
-        let new = serde_json::from_str::<NewDevice>(r#"{"id":"d","date_created":"x","sensors":[{"id":"s","value":{"value":1}}],"meta":null}"#);
+        let new =
+            serde_json::from_str::<NewDevice>(r#"{"id":"d","date_created":"x","sensors":[{"id":"s","value":{"value":1}}],"meta":null}"#);
         assert_eq!(new.ok().unwrap().into_device(Micros(1)).unwrap().sensors.len(), 1);
         let error = serde_json::from_str::<NewDevice>("{}").err().unwrap();
         assert_eq!(malformed(&error).field.as_deref(), Some("id"));

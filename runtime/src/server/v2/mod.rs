@@ -56,13 +56,30 @@ fn accounts() -> Routes {
         .post(
             "/auth/token",
             auth::token,
-            Says::new("A session of ten minutes, for a name and a password, or for one that is still good").takes::<input::Login>().text("the session, for `authorization: Bearer`"),
+            Says::new("A session of ten minutes, for a name and a password, or for one that is still good")
+                .takes::<input::Login>()
+                .text("the session, for `authorization: Bearer`"),
         )
         .get("/users", users::list, Says::new("Users").query(&[LIMIT, OFFSET, NAMES]).list::<input::User>())
-        .post("/users", users::create, Says::new("Makes a user").takes::<input::User>().text("the name, as JSON").refuses("422", "there is one with this name already"))
+        .post(
+            "/users",
+            users::create,
+            Says::new("Makes a user")
+                .takes::<input::User>()
+                .text("the name, as JSON")
+                .refuses("422", "there is one with this name already"),
+        )
         .get("/users/me", users::me, Says::new("Who asks").one::<input::User>())
         .get("/users/{user}", users::show_one, Says::new("A user").one::<input::User>())
         .delete("/users/{user}", users::delete, Says::new("Deletes a user; what she owns stays").done())
-        .put("/users/{user}/sms_credit", users::set_sms_credit, Says::new("How many short messages she may send").takes_scalar(Looks::Number).done())
-        .put("/users/{user}/password", users::set_password, Says::new("A new password, which ends her sessions").takes::<input::NewPassword>().done())
+        .put(
+            "/users/{user}/sms_credit",
+            users::set_sms_credit,
+            Says::new("How many short messages she may send").takes_scalar(Looks::Number).done(),
+        )
+        .put(
+            "/users/{user}/password",
+            users::set_password,
+            Says::new("A new password, which ends her sessions").takes::<input::NewPassword>().done(),
+        )
 }

@@ -16,10 +16,11 @@ use utoipa::ToSchema;
 
 pub fn routes() -> Routes {
     let says = || Says::new("What who asks may do with each").query(&[LIMIT, OFFSET]).list::<Permission>();
-    Routes::of("Permissions")
-        .get("/auth/permissions/devices", devices, says())
-        .get("/auth/permissions/projects", projects, says())
-        .get("/auth/permissions/gateways", gateways, says())
+    Routes::of("Permissions").get("/auth/permissions/devices", devices, says()).get("/auth/permissions/projects", projects, says()).get(
+        "/auth/permissions/gateways",
+        gateways,
+        says(),
+    )
 }
 
 #[derive(Serialize, ToSchema)]

@@ -92,8 +92,10 @@ impl Contents {
     fn of(state: &AppState, who: &Principal, project: &Project, room: &mut usize) -> Result<Contents, Problem> {
         let devices: Vec<_> =
             project.device_ids.iter().filter_map(|id| state.registry.device_for(who, Deed::View, id).ok()).take(*room + 1).collect();
-        let sees = |gateway: &Arc<Gateway>| may(who, Deed::View, Resource { kind: ResourceKind::Gateway, id: &gateway.id, owned: &gateway.owned });
-        let gateways: Vec<_> = project.gateway_ids.iter().filter_map(|id| state.registry.gateway(id)).filter(sees).take(*room + 1).collect();
+        let sees =
+            |gateway: &Arc<Gateway>| may(who, Deed::View, Resource { kind: ResourceKind::Gateway, id: &gateway.id, owned: &gateway.owned });
+        let gateways: Vec<_> =
+            project.gateway_ids.iter().filter_map(|id| state.registry.gateway(id)).filter(sees).take(*room + 1).collect();
         let Some(left) = room.checked_sub(devices.len().max(gateways.len())) else {
             let why = format!("more than {FULL_DEVICES_MAX} devices are in these projects: ask for fewer of them with `limit`");
             return Err(Problem::bad_request(why).field("full"));

@@ -1,11 +1,7 @@
 //! The sensors of a device.
 
 use super::{
-    super::{
-        AppState, Problem,
-        auth::Asker,
-        request::Path,
-    },
+    super::{AppState, Problem, auth::Asker, request::Path},
     answer::{Answer, json, read},
     devices::{seen_by, update},
     input::{self, NewSensor, Scalar},

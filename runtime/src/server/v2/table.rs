@@ -250,7 +250,8 @@ fn parts(path: &str) -> impl Iterator<Item = &str> {
 /// `GET /devices/{device}/sensors` is `getDevicesDeviceSensors`: what generated clients call their functions.
 fn name(method: &Method, path: &str) -> String {
     let words = path.split(['/', '_', '{', '}']).filter(|word| !word.is_empty());
-    let capital = |word: &str| word.chars().next().map(|c| c.to_ascii_uppercase()).into_iter().chain(word.chars().skip(1)).collect::<String>();
+    let capital =
+        |word: &str| word.chars().next().map(|c| c.to_ascii_uppercase()).into_iter().chain(word.chars().skip(1)).collect::<String>();
     words.fold(method.as_str().to_lowercase(), |name, word| name + &capital(word))
 }
 

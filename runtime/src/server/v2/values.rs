@@ -19,7 +19,7 @@ use crate::{
     devices::{RegistryError, registry::Known},
     identity::{Deed, Principal},
     ingest::{Format, parse},
-    model::{Device, Id, Owned, Visibility, limit::INGEST_BODY_BYTES_MAX},
+    model::{Device, Id, Micros, Owned, Visibility, limit::INGEST_BODY_BYTES_MAX},
     preprocess::Sample,
 };
 use axum::{body::Body, extract::State};
@@ -89,7 +89,6 @@ async fn may_send(state: &AppState, who: &Principal, device: &Id, sensor: &Id) -
     }
     let auto_register = state.config.auto_register;
     match (allowed, who) {
-        (Some(true), _) if !auto_register && registry.knows(device, sensor) != Known::Sensor => Err(unknown(device, sensor)),
         (Some(true), _) => Ok(()),
         (Some(false), _) => {
             registry.device_for(who, Deed::CreateData, device)?;
@@ -120,12 +119,28 @@ async fn register(state: &AppState, who: &Principal, device: &Id) -> Result<(), 
         return Ok(());
     }
     let now = clock::now();
-    let owned = Owned { owner: None, visibility: Visibility::Private };
-    match state.registry.create_device(who, Device::new(device.clone(), owned, now), now).await {
+    match state.registry.create_device(who, found(device.clone(), now), now).await {
         Ok(_) => Ok(()),
         // Somebody was faster: the same user, with another value, or not.
         Err(RegistryError::Exists { .. }) => state.registry.device_for(who, Deed::CreateData, device).map(drop).map_err(Problem::from),
         Err(error) => Err(error.into()),
+    }
+}
+
+fn found(id: Id, now: Micros) -> Device {
+    Device {
+        id,
+        name: None,
+        gateway_id: None,
+        domain: None,
+        owned: Owned { owner: None, visibility: Visibility::Private },
+        location: None,
+        deployed: None,
+        meta: Default::default(),
+        sensors: Vec::new(),
+        actuators: Vec::new(),
+        date_created: now,
+        date_modified: now,
     }
 }
 

@@ -20,6 +20,10 @@
 //! | a step of the view that may be in its file is taken back | the applier panics (disk, 34) |
 //! | a batch that was given up and comes late is applied | twice (nodes, 218) |
 //! | a line is ready while something of it runs | another order (disk, 256) |
+//! | what a paused function loses is not noted | lost (disk, 48) |
+//! | what another node has under way for a forgotten function counts | more than once (nodes, 151) |
+//!
+//! The last two were tried when pauses came to be among the steps, which gave each seed another history; the others before that.
 //!
 //! Not found within some hundred histories: reads while a view is being brought up to date again. In a history nobody reads just then.
 //!
