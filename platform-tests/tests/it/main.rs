@@ -26,3 +26,4 @@ mod secrets;
 mod state;
 mod tokens;
 mod torture;
+mod waziup;

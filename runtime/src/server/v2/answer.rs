@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 /// As in the WAZIUP API.
-pub const LIMIT_DEFAULT: usize = 20;
-pub const LIMIT_MAX: usize = 1_000;
+const LIMIT_DEFAULT: usize = 20;
+const LIMIT_MAX: usize = 1_000;
 /// How many there are in all, for who asks for a page of them.
 const TOTAL: &str = "tawi-total";
 /// A projection that is further behind than this (a node that has just started) answers with what it has.
@@ -39,6 +39,15 @@ pub fn page<T: Serialize>(shapes: &[T], total: usize) -> Answer {
 
 /// `limit` and `offset`; an empty one is none.
 pub fn window(params: &mut Params) -> Result<(usize, usize), Problem> {
+    window_of(params, LIMIT_DEFAULT)
+}
+
+/// The same where the cloud has no limit: who does not know of one should get all, as far as that goes.
+pub fn window_of_all(params: &mut Params) -> Result<(usize, usize), Problem> {
+    window_of(params, LIMIT_MAX)
+}
+
+fn window_of(params: &mut Params, default: usize) -> Result<(usize, usize), Problem> {
     let number = |params: &mut Params, name: &'static str| match params.text(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => text
@@ -46,7 +55,7 @@ pub fn window(params: &mut Params) -> Result<(usize, usize), Problem> {
             .map(Some)
             .map_err(|_| Problem::bad_request(format!("`{}` can't be the parameter `{name}`", short(&text))).field(name)),
     };
-    Ok((number(params, "limit")?.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX), number(params, "offset")?.unwrap_or(0)))
+    Ok((number(params, "limit")?.unwrap_or(default).min(LIMIT_MAX), number(params, "offset")?.unwrap_or(0)))
 }
 
 /// A switch such as `full`: said without a value it is on.

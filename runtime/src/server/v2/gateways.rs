@@ -6,11 +6,11 @@ use super::{
         auth::Asker,
         request::{Params, Path},
     },
-    answer::{Answer, done, end, fresh, json, page, read, switch, window},
+    answer::{Answer, done, end, fresh, json, page, read, switch, window_of_all},
     devices::{currents, new_owner, shapes},
     input::{self, NewGateway, Scalar},
     shape::{GatewayShape, LocationShape},
-    table::{LIMIT, Looks, OFFSET, Param, Routes, Says},
+    table::{LIMIT_ALL, Looks, OFFSET, Param, Routes, Says},
 };
 use crate::{
     clock,
@@ -28,7 +28,7 @@ pub const FULL: Param = Param("full", "with those of its devices that who asks m
 pub fn routes() -> Routes {
     let put = |summary, looks| Says::new(summary).takes_scalar(looks).done();
     Routes::of("Gateways")
-        .get("/gateways", list, Says::new("Gateways that who asks may see, by id").query(&[FULL, LIMIT, OFFSET]).list::<GatewayShape>())
+        .get("/gateways", list, Says::new("Gateways that who asks may see, by id").query(&[FULL, LIMIT_ALL, OFFSET]).list::<GatewayShape>())
         .post("/gateways", create, Says::new("Registers a gateway").takes::<NewGateway>().makes())
         .get("/gateways/{gateway}", show, Says::new("A gateway").query(&[FULL]).one::<GatewayShape>())
         .delete("/gateways/{gateway}", delete, Says::new("Deletes a gateway; its devices stay").done())
@@ -45,7 +45,7 @@ pub fn routes() -> Routes {
 }
 
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
-    let (full, (limit, offset)) = (switch(&mut params, "full")?, window(&mut params)?);
+    let (full, (limit, offset)) = (switch(&mut params, "full")?, window_of_all(&mut params)?);
     end(params)?;
     read(&state, move |state| {
         let gateways = state.registry.gateways(&who);

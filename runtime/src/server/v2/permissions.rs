@@ -2,8 +2,8 @@
 
 use super::{
     super::{AppState, auth::Asker, request::Params},
-    answer::{Answer, end, page, read, window},
-    table::{LIMIT, OFFSET, Routes, Says},
+    answer::{Answer, end, page, read, window_of_all},
+    table::{LIMIT_ALL, OFFSET, Routes, Says},
 };
 use crate::{
     devices::Query,
@@ -15,7 +15,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub fn routes() -> Routes {
-    let says = || Says::new("What who asks may do with each").query(&[LIMIT, OFFSET]).list::<Permission>();
+    let says = || Says::new("What who asks may do with each").query(&[LIMIT_ALL, OFFSET]).list::<Permission>();
     Routes::of("Permissions").get("/auth/permissions/devices", devices, says()).get("/auth/permissions/projects", projects, says()).get(
         "/auth/permissions/gateways",
         gateways,
@@ -37,7 +37,7 @@ impl Permission {
 }
 
 async fn devices(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
-    let (limit, offset) = window(&mut params)?;
+    let (limit, offset) = window_of_all(&mut params)?;
     end(params)?;
     read(&state, move |state| {
         let (devices, total) = state.registry.list(&who, &Query::all(), limit, offset);
@@ -48,7 +48,7 @@ async fn devices(State(state): State<AppState>, Asker(who): Asker, mut params: P
 }
 
 async fn projects(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
-    let (limit, offset) = window(&mut params)?;
+    let (limit, offset) = window_of_all(&mut params)?;
     end(params)?;
     read(&state, move |state| {
         let projects = state.registry.projects(&who);
@@ -60,7 +60,7 @@ async fn projects(State(state): State<AppState>, Asker(who): Asker, mut params: 
 }
 
 async fn gateways(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
-    let (limit, offset) = window(&mut params)?;
+    let (limit, offset) = window_of_all(&mut params)?;
     end(params)?;
     read(&state, move |state| {
         let gateways = state.registry.gateways(&who);

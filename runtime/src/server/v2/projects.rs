@@ -6,12 +6,12 @@ use super::{
         auth::Asker,
         request::{Params, Path},
     },
-    answer::{Answer, done, end, fresh, json, page, read, switch, window},
+    answer::{Answer, done, end, fresh, json, page, read, switch, window_of_all},
     devices::{currents, new_owner, shapes},
     gateways::{FULL, with_devices},
     input::{self, NewProject, Scalar},
     shape::ProjectShape,
-    table::{LIMIT, Looks, OFFSET, Routes, Says},
+    table::{LIMIT_ALL, Looks, OFFSET, Routes, Says},
 };
 use crate::{
     clock,
@@ -26,7 +26,7 @@ use std::sync::Arc;
 pub fn routes() -> Routes {
     let put = |summary, looks| Says::new(summary).takes_scalar(looks).done();
     Routes::of("Projects")
-        .get("/projects", list, Says::new("Projects that who asks may see, by id").query(&[FULL, LIMIT, OFFSET]).list::<ProjectShape>())
+        .get("/projects", list, Says::new("Projects that who asks may see, by id").query(&[FULL, LIMIT_ALL, OFFSET]).list::<ProjectShape>())
         .post("/projects", create, Says::new("Makes a project").takes::<NewProject>().makes())
         .get("/projects/{project}", show, Says::new("A project").query(&[FULL]).one::<ProjectShape>())
         .delete("/projects/{project}", delete, Says::new("Deletes a project; what is in it stays").done())
@@ -38,7 +38,7 @@ pub fn routes() -> Routes {
 }
 
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
-    let (full, (limit, offset)) = (switch(&mut params, "full")?, window(&mut params)?);
+    let (full, (limit, offset)) = (switch(&mut params, "full")?, window_of_all(&mut params)?);
     end(params)?;
     read(&state, move |state| {
         let projects = state.registry.projects(&who);

@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     clock,
-    devices::{RegistryError, registry::Known},
+    devices::RegistryError,
     identity::{Deed, Principal},
-    ingest::{Format, parse},
+    ingest::{Format, IngestError, parse},
     model::{Device, Id, Micros, Owned, Visibility, limit::INGEST_BODY_BYTES_MAX},
-    preprocess::Sample,
+    preprocess::{self, Envelope, Sample},
 };
 use axum::{body::Body, extract::State};
 use http::{HeaderMap, header};
@@ -52,9 +52,9 @@ async fn one(State(state): State<AppState>, Asker(who): Asker, path: Path, heade
     let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
     let format = Format::of(headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()));
     let (measured, value) = refused(&state, parse::value(format, &body))?;
-    register(&state, &who, &device).await?;
-    let sample = Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
-    store(&state, who.tenant(), &sender_name(&who), vec![sample], &["value", device.as_str(), sensor.as_str()], &headers).await
+    let samples = vec![Sample { device: device.clone(), sensor: sensor.clone(), measured, value }];
+    register(&state, &who, &device, &samples).await?;
+    store(&state, who.tenant(), &sender_name(&who), samples, &["value", device.as_str(), sensor.as_str()], &headers).await
 }
 
 /// `POST …/values`
@@ -65,25 +65,25 @@ async fn many(State(state): State<AppState>, Asker(who): Asker, path: Path, head
     if values.is_empty() {
         return done();
     }
-    register(&state, &who, &device).await?;
     let sample = |(measured, value)| Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
-    let samples = values.into_iter().map(sample).collect();
+    let samples: Vec<Sample> = values.into_iter().map(sample).collect();
+    register(&state, &who, &device, &samples).await?;
     store(&state, who.tenant(), &sender_name(&who), samples, &["values", device.as_str(), sensor.as_str()], &headers).await
 }
 
 /// Where somebody may send values to, before a body is read for it.
 async fn target(state: &AppState, who: &Principal, path: &Path) -> Result<(Id, Id), Problem> {
     let (device, sensor) = refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))?;
-    let allowed = may_send(state, who, &device, &sensor).await;
+    let allowed = may_send(state, who, &device).await;
     refused(state, allowed)?;
     Ok((device, sensor))
 }
 
-async fn may_send(state: &AppState, who: &Principal, device: &Id, sensor: &Id) -> Result<(), Problem> {
+async fn may_send(state: &AppState, who: &Principal, device: &Id) -> Result<(), Problem> {
     let registry = &state.registry;
     let mut allowed = registry.allows(who, Deed::CreateData, device);
-    if allowed.is_none() || registry.knows(device, sensor) == Known::Nothing {
-        // It may have been registered, or heard, a moment ago.
+    if allowed != Some(true) {
+        // It may have been registered, or heard, a moment ago, on this node or another.
         fresh(state).await?;
         allowed = registry.allows(who, Deed::CreateData, device);
     }
@@ -114,11 +114,14 @@ fn nobodys(device: &Id) -> Problem {
 }
 
 /// A device that a user's first value makes is the user's: else it would belong to nobody, and the second value would be refused.
-async fn register(state: &AppState, who: &Principal, device: &Id) -> Result<(), Problem> {
+async fn register(state: &AppState, who: &Principal, device: &Id, samples: &[Sample]) -> Result<(), Problem> {
     if who.user().is_none() || who.is_admin() || state.registry.owned(device).is_some() {
         return Ok(());
     }
     let now = clock::now();
+    // What is going to be refused makes no device.
+    let envelope = Envelope { tenant: who.tenant().clone(), received: now, samples: samples.to_vec() };
+    refused(state, preprocess::readings(envelope).map_err(IngestError::from))?;
     match state.registry.create_device(who, found(device.clone(), now), now).await {
         Ok(_) => Ok(()),
         // Somebody was faster: the same user, with another value, or not.

@@ -152,3 +152,11 @@ async fn who_sees_more_devices_than_one_question_has_names_some() {
     node.guest("GET", "/sensors_data?device_id=d1,d2", "").await.is(200);
     node.ask("GET", "/api/v2/sensors_data", "").await.is(200);
 }
+
+#[tokio::test]
+async fn a_question_names_so_many_sensors() {
+    let node = Node::start().await;
+    let named = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    node.ask("GET", &format!("/api/v2/sensors_data?sensor_id={}", named(1_000)), "").await.is(200);
+    assert_eq!(node.ask("GET", &format!("/api/v2/sensors_data?sensor_id={}", named(1_001)), "").await.problem(400).1, "sensor_id");
+}

@@ -45,7 +45,9 @@ async fn a_device_that_a_users_first_value_makes_is_hers() {
     node.v2(&bob, "POST", VALUE, "4").await.problem(403);
     node.v2(&bob, "GET", "/devices/fridge1", "").await.problem(403);
     // A body that is refused makes nothing.
-    node.v2(&bob, "POST", "/devices/fridge2/sensors/temp/value", "{").await.problem(400);
+    for body in ["{", r#"{"value":1,"timestamp":"2300-01-01T00:00:00Z"}"#] {
+        node.v2(&bob, "POST", "/devices/fridge2/sensors/temp/value", body).await.problem(400);
+    }
     node.v2(&bob, "GET", "/devices/fridge2", "").await.problem(404);
 }
 

@@ -1,6 +1,10 @@
 //! Gateways, what is behind them, and whether they live.
 
 use super::{Node, ids, station};
+use crate::{
+    model::{Micros, id::default_tenant},
+    records::{Changes, Records, RecordsError, Space},
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -59,4 +63,30 @@ async fn a_private_gateway_is_its_owners() {
     node.put_text(&ada, "/gateways/MyGW/owner", "bob").await.is(204);
     node.v2(&ada, "GET", "/gateways/MyGW", "").await.problem(403);
     node.v2(&bob, "GET", "/gateways/MyGW", "").await.is(200);
+}
+
+#[tokio::test]
+async fn a_full_answer_has_so_many_devices() {
+    let node = Node::start().await;
+    let ids: Vec<String> = (0..1_001).map(|n| format!("d{n:04}")).collect();
+    node.ask("POST", "/api/v2/gateways", r#"{"id":"MyGW"}"#).await.is(204);
+    let records = Records::new(node.rooms.ledger.clone(), &default_tenant(), Space::Devices);
+    for some in ids.chunks(500) {
+        let put = |changes: &mut Changes| {
+            some.iter().try_for_each(|id| {
+                let device = json!({ "id": id, "gateway_id": "MyGW", "visibility": "public", "date_created": 0, "date_modified": 0 });
+                changes.put(format!("d:{id}"), &device)
+            })
+        };
+        records.change::<(), RecordsError>(Micros(1), put).await.unwrap();
+    }
+    node.ask("POST", "/api/v2/projects", &json!({ "id": "all", "device_ids": ids }).to_string()).await.is(204);
+    for path in ["/gateways?full=true", "/gateways/MyGW?full=true", "/projects?full=true", "/projects/all?full=true"] {
+        assert_eq!(node.ask("GET", &format!("/api/v2{path}"), "").await.problem(400).1, "full", "{path}");
+    }
+    node.ask("DELETE", "/api/v2/devices/d0000", "").await.is(204);
+    for path in ["/gateways/MyGW?full=true", "/projects/all?full=true"] {
+        let full = node.ask("GET", &format!("/api/v2{path}"), "").await.is(200).json();
+        assert_eq!(full["devices"].as_array().unwrap().len(), 1_000, "{path}");
+    }
 }
