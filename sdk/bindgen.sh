@@ -36,3 +36,4 @@ wasi=$(echo wasi:io/{error,poll,streams}@0.2.12 wasi:clocks/monotonic-clock@0.2.
 generate guest --generate-all "$@"
 generate_export event "$tawi" "$@"
 generate_export http "$tawi $wasi" "$@"
+generate_export decoder "$tawi" "$@"

@@ -37,7 +37,14 @@ pub enum Command {
         path: Option<PathBuf>,
     },
     /// Save a token for a node (read from TAWI_TOKEN or standard input) and make it the current one
-    Login { url: String },
+    Login {
+        url: String,
+        /// Log in with this user's password instead
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Who the node takes you for
+    Whoami,
     /// What the node is and how far it has come
     Status,
     /// What is deployed
@@ -87,6 +94,9 @@ pub enum Command {
     /// Who may do what
     #[command(subcommand)]
     Tokens(Tokens),
+    /// People with passwords
+    #[command(subcommand)]
+    Users(Users),
     /// Devices and their current values
     #[command(subcommand)]
     Devices(Devices),
@@ -137,6 +147,9 @@ pub struct Up {
     /// Refuse readings of devices that nobody registered
     #[arg(long)]
     pub no_auto_register: bool,
+    /// Refuse who says no name
+    #[arg(long)]
+    pub no_guests: bool,
     /// A TOML file; flags go before it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -304,6 +317,42 @@ pub enum Tokens {
         /// The id, as the list shows it
         id: String,
     },
+}
+
+/// Passwords are asked for, or read from standard input where that is no terminal.
+#[derive(Debug, Subcommand)]
+pub enum Users {
+    /// All users
+    List {
+        /// Only those whose name contains this
+        #[arg(default_value = "")]
+        name: String,
+        #[arg(long, short = 'n', default_value_t = 100)]
+        limit: u32,
+        #[arg(long, default_value_t = 0)]
+        offset: u32,
+    },
+    /// Make a user
+    Add {
+        name: String,
+        /// May do everything
+        #[arg(long)]
+        admin: bool,
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        /// With its international code
+        #[arg(long, value_name = "NUMBER")]
+        phone: Option<String>,
+    },
+    /// Delete a user; what the user owns stays as it is
+    Remove {
+        name: String,
+        /// Don't ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Set a password; the user's sessions end
+    Passwd { name: String },
 }
 
 /// Exactly one of these.

@@ -21,6 +21,8 @@ pub struct Started {
     pub url: String,
     /// On the first start only.
     pub admin_token: Option<String>,
+    /// Name and password of the first administrator; on the first start only.
+    pub admin_user: Option<(String, String)>,
 }
 
 /// How long a push waits for its release to serve.
@@ -41,7 +43,8 @@ pub async fn run(config: NodeConfig, announce: impl FnOnce(Started) -> Done + Se
         let (builder, stop) = (builder, stop.clone());
         async move { builder.run(stop).await }
     });
-    let started = Started { url: node.url(), admin_token: node.first_token.take() };
+    let first_user = node.first_user.take().map(|(name, password)| (name.to_string(), password));
+    let started = Started { url: node.url(), admin_token: node.first_token.take(), admin_user: first_user };
     let abandon = stop.clone();
     let ready = move || {
         if let Err(failure) = announce(started) {

@@ -5,12 +5,12 @@ use crate::{
     config::{LedgerChoice, NodeConfig},
     deploy::{Reconciler, Store, StoreError, orphans},
     devices::{Devices, DevicesError, Registry, RegistryError},
-    dispatch::{Dispatch, HistorySource},
+    dispatch::{Dispatch, Fits, HistorySource},
     engine::{Engine, EngineError, EngineOptions},
     history::{History, HistoryError, HistoryOptions, Query},
     host::{HistoryPage, HistoryQuery, NodeSecret},
-    identity::{AccountError, Identify, IdentityError, Tokens, node_secret},
-    ingest::Ingest,
+    identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
+    ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Id, NewEvent, Subject, Tenant},
     records::{Records, Space},
@@ -116,7 +116,8 @@ impl Node {
             secret: NodeSecret::new(secret),
         })?;
         let store = Store::open(&config.data)?;
-        let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history_source(history.clone())));
+        let (history_of, fits) = (history_source(history.clone()), fits(registry.clone()));
+        let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         Ok(Node {
@@ -185,7 +186,8 @@ impl Node {
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             identify: self.identify.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register),
+            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
+                .with_codecs(codecs(&self.dispatch)),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
@@ -250,6 +252,15 @@ impl Node {
     }
 }
 
+/// Has apps decode what their devices send.
+fn codecs(dispatch: &Arc<Dispatch>) -> Codecs {
+    let dispatch = dispatch.clone();
+    Arc::new(move |app, name, uplink| {
+        let dispatch = dispatch.clone();
+        Box::pin(async move { dispatch.decode(&app, name.as_ref(), &uplink).await })
+    })
+}
+
 /// An app that nobody has: reading its state's version is the cheapest question to the ledger.
 fn probe() -> AppId {
     AppId::new(crate::model::id::default_tenant(), crate::model::id::default_tenant())
@@ -286,6 +297,15 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
             LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
         }
     }
+}
+
+/// What an app selects, it selects for whoever runs the node: what it may see is up to who lets it run there.
+fn fits(registry: Registry) -> Fits {
+    let operator = Principal::operator(registry.tenant());
+    Arc::new(move |selector, event| match (&event.device, &event.sensor) {
+        (Some(device), Some(sensor)) => registry.fits(selector, &operator, device, sensor),
+        _ => false,
+    })
 }
 
 fn history_source(history: History) -> HistorySource {

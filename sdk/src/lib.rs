@@ -1,6 +1,6 @@
 //! Write functions for Tawi, the serverless platform for IoT.
 //!
-//! An app is one crate: a function for events, a function for HTTP requests, or both, and a `tawi.toml` that says what reaches
+//! An app is one crate: a function for events, a function for HTTP requests, a [`codec`](mod@codec), or all of them, and a `tawi.toml` that says what reaches
 //! them and what they may do. `git push` builds and runs it.
 //!
 //! ```
@@ -47,6 +47,7 @@
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod bindings;
+pub mod codec;
 pub mod command;
 pub mod config;
 mod error;
@@ -64,12 +65,13 @@ pub mod testing;
 mod time;
 mod value;
 
+pub use codec::{Sample, Uplink};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Reading};
 pub use publish::publish;
 /// Any JSON, where no type of your own says more.
 pub use serde_json::Value as Json;
 pub use serde_json::json;
-pub use tawi_macros::{event, http};
+pub use tawi_macros::{codec, event, http};
 pub use time::{TimeError, Timestamp};
 pub use value::Value;

@@ -13,12 +13,13 @@ mod replay;
 mod settings;
 mod tokens;
 mod up;
+mod users;
 
 use crate::{
     args::{Args, Command, Global},
     client::Client,
     failure::{Done, Failure},
-    login::{Logins, plain},
+    login::{Login, Logins, plain},
     out,
 };
 use clap::CommandFactory;
@@ -54,7 +55,9 @@ pub fn run(args: Args) -> Done {
     match args.command {
         Command::Up(up) => up::run(&context, up),
         Command::New { name, path } => new::run(&context, &name, path),
-        Command::Login { url } => login(&context, &url),
+        Command::Login { url, user: None } => login(&context, &url),
+        Command::Login { url, user: Some(user) } => users::login(&url, &user),
+        Command::Whoami => users::whoami(&context),
         Command::Status => status(&context),
         Command::Apps(command) => apps::run(&context, command),
         Command::Releases { app } => apps::releases(&context, &app),
@@ -72,6 +75,7 @@ pub fn run(args: Args) -> Done {
         Command::Config(command) => settings::config(&context, command),
         Command::Secrets(command) => settings::secrets(&context, command),
         Command::Tokens(command) => tokens::run(&context, command),
+        Command::Users(command) => users::run(&context, command),
         Command::Devices(command) => devices::run(&context, command),
         Command::Send { device, sensor, value, at } => devices::send(&context, &device, &sensor, &value, at),
         Command::Replay(replay) => replay::run(&context, replay),
@@ -88,21 +92,26 @@ pub fn run(args: Args) -> Done {
 
 /// Checks a token with the node before it is saved.
 fn login(context: &Context, url: &str) -> Done {
-    let url = plain(url);
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(Failure::new(format!("`{url}` is not the URL of a node")).hint("for example `tawi login http://127.0.0.1:8294`"));
-    }
+    let url = node_url(url)?;
     let token = match &context.token {
         Some(token) => token.clone(),
         None => ask("token: ")?,
     };
-    let client = Client::new(crate::login::Login { url: url.clone(), token: Some(token.clone()) });
+    let client = Client::new(Login { url: url.clone(), token: Some(token.clone()) });
     let status: Value = client.get("/api/v1/status")?;
     let mut logins = Logins::load()?;
     logins.save(&url, &token)?;
     let version = status["version"].as_str().unwrap_or_default();
     eprintln!("logged in to {url} (Tawi {version}); saved in {}", logins.path().display());
     Ok(())
+}
+
+fn node_url(text: &str) -> Done<String> {
+    let url = plain(text);
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(Failure::new(format!("`{url}` is not the URL of a node")).hint("for example `tawi login http://127.0.0.1:8294`"));
+    }
+    Ok(url)
 }
 
 fn status(context: &Context) -> Done {
@@ -129,6 +138,17 @@ fn ask(question: &str) -> Done<String> {
     match line.trim() {
         "" => Err(Failure::new("nothing came on standard input")),
         line => Ok(line.to_owned()),
+    }
+}
+
+/// A secret, which a terminal does not show while it is typed.
+fn ask_secret(question: &str) -> Done<String> {
+    if !std::io::stdin().is_terminal() {
+        return ask(question);
+    }
+    match rpassword::prompt_password(question).map_err(|e| Failure::because("can't read from the terminal", &e))?.as_str() {
+        "" => Err(Failure::new("nothing was typed")),
+        typed => Ok(typed.to_owned()),
     }
 }
 

@@ -40,6 +40,7 @@ fn config(up: &Up) -> Done<NodeConfig> {
         public_url: up.public_url.clone(),
         ledger: up.ledger.clone(),
         auto_register: up.no_auto_register.then_some(false),
+        identity: config::DraftIdentity { guests: up.no_guests.then_some(false) },
         new_admin_token: up.new_admin_token,
         ..Draft::default()
     };
@@ -82,7 +83,9 @@ fn announce(context: &Context, up: &Up, started: &Started) -> Done {
     let style = Style::for_stdout();
     out::line(&format!("{} {}", style.bold("Tawi serves at"), style.cyan(&started.url)))?;
     let told = Told { token: started.admin_token.as_deref(), saved: saved.as_deref(), ready_file: up.ready_file.as_deref(), known };
-    for line in about_token(&told, std::io::stdout().is_terminal()) {
+    let is_terminal = std::io::stdout().is_terminal();
+    let about_user = started.admin_user.as_ref().map(|(name, password)| about_user(name, password, is_terminal));
+    for line in about_token(&told, is_terminal).into_iter().chain(about_user) {
         out::line(&line)?;
     }
     Ok(out::line(&format!("next           {}", style.bold("tawi new fridge-alert && cd fridge-alert && git push tawi main")))?)
@@ -121,6 +124,14 @@ fn about_token(told: &Told<'_>, is_terminal: bool) -> Vec<String> {
     }
 }
 
+/// The same care: a journal gets no password. Who has the token needs none.
+fn about_user(name: &str, password: &str, is_terminal: bool) -> String {
+    match is_terminal {
+        true => format!("admin user     {name}, password {password}  (shown once; `tawi users passwd {name}` sets another)"),
+        false => format!("admin user     {name}; `tawi users passwd {name}` sets a password"),
+    }
+}
+
 /// Written beside and renamed, so that whoever waits for the file never reads half of it.
 fn ready(path: &Path, started: &Started) -> std::io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -129,6 +140,9 @@ fn ready(path: &Path, started: &Started) -> std::io::Result<()> {
     if let Some(token) = &started.admin_token {
         body["token"] = serde_json::Value::from(token.as_str());
     }
+    if let Some((name, password)) = &started.admin_user {
+        body["user"] = serde_json::json!({ "name": name, "password": password });
+    }
     writeln!(file, "{body}")?;
     file.persist(path).map(drop).map_err(|e| e.error)
 }
@@ -136,6 +150,13 @@ fn ready(path: &Path, started: &Started) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_password_is_shown_to_a_person_and_never_to_a_journal() {
+        assert!(about_user("admin", "Zt01bcQe", true).contains("Zt01bcQe"));
+        let in_journal = about_user("admin", "Zt01bcQe", false);
+        assert!(!in_journal.contains("Zt01bcQe") && in_journal.contains("tawi users passwd admin"), "{in_journal}");
+    }
 
     #[test]
     fn a_token_is_shown_to_a_person_and_never_to_a_journal() {

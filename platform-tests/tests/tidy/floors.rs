@@ -8,8 +8,8 @@ use tawi_platform_tests::repo;
 const STANDARD: [&str; 3] = ["config", "log", "fetch"];
 /// Files of the contract that are no capability.
 const NO_CAPABILITY: [&str; 2] = ["types", "worlds"];
-/// What a function handles, rather than uses: it has no probe and no file in the host.
-const HANDLER: &str = "event";
+/// What a function handles, rather than uses: they have no probe and no file in the host.
+const HANDLERS: [&str; 2] = ["codec", "event"];
 
 fn contract() -> Vec<String> {
     let dir = repo::root().join("sdk/wit");
@@ -26,7 +26,7 @@ fn every_capability_has_one_name_on_every_floor() {
     let root = repo::root();
     for name in contract().iter().map(String::as_str).chain(STANDARD) {
         let mut floors = vec![format!("docs/guide/{name}.md"), format!("platform-tests/tests/it/{name}.rs")];
-        if name != HANDLER {
+        if !HANDLERS.contains(&name) {
             floors.push(format!("functions/probe-{name}/src/lib.rs"));
             floors.push(format!("runtime/src/host/{name}.rs"));
         }

@@ -1,7 +1,7 @@
 //! One function's way through the log: scans, queues by key, runs what may run. Owned by one task.
 
 use super::{
-    App, Context,
+    App, Context, Feed,
     batch::Fold,
     parking::{Parking, Waiting},
     queues::{Line, LineSet, Queues},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock,
     ledger::{LedgerError, Parked},
-    model::{Event, Kind, Micros, Pattern, Seq, manifest::Order},
+    model::{Event, Kind, Micros, Seq},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -50,8 +50,7 @@ pub(super) struct Consumer {
     pub context: Arc<Context>,
     pub app: Arc<App>,
     pub shared: Arc<Shared>,
-    pub pattern: Pattern,
-    pub order: Order,
+    feed: Feed,
     pub stop: CancellationToken,
     queues: Queues,
     busy: LineSet,
@@ -75,20 +74,12 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub fn new(
-        context: Arc<Context>,
-        app: Arc<App>,
-        shared: Arc<Shared>,
-        pattern: Pattern,
-        order: Order,
-        stop: CancellationToken,
-    ) -> Consumer {
+    pub fn new(context: Arc<Context>, app: Arc<App>, shared: Arc<Shared>, feed: Feed, stop: CancellationToken) -> Consumer {
         Consumer {
             context,
             app,
             shared,
-            pattern,
-            order,
+            feed,
             stop,
             queues: Queues::default(),
             busy: LineSet::default(),
@@ -248,7 +239,7 @@ impl Consumer {
         loop {
             let page = self.context.ledger.parked_after(&self.shared.id, last, PARKED_PAGE)?;
             for parked in &page {
-                parking.park(Line::of_parked(parked, self.order), waiting(parked));
+                parking.park(Line::of_parked(parked, self.feed.order), waiting(parked));
             }
             match page.last() {
                 Some(parked) if page.len() == PARKED_PAGE => last = parked.seq,
@@ -356,13 +347,15 @@ impl Consumer {
     }
 
     fn concerns(&self, event: &Event) -> bool {
+        let fits = |selector| event.kind == Kind::Reading && (self.context.fits)(selector, event);
         !matches!(event.kind, Kind::Log | Kind::Registry)
             && event.tenant == self.shared.id.app.tenant
-            && self.pattern.matches(event.subject.as_str())
+            && self.feed.pattern.matches(event.subject.as_str())
+            && self.feed.select.as_ref().is_none_or(fits)
     }
 
     fn enqueue(&mut self, event: Arc<Event>) {
-        let line = Line::of(&event, self.order);
+        let line = Line::of(&event, self.feed.order);
         let item = Item { event, attempts: 0, parked: None };
         let busy = self.busy.contains(&line);
         match self.parking.holds(&line) && !busy {

@@ -8,6 +8,7 @@ mod batch;
 mod body;
 mod commit;
 mod consumer;
+mod decode;
 mod http;
 mod lag;
 mod lane;
@@ -32,9 +33,10 @@ use crate::{
     host::World,
     ledger::{Ledger, LedgerError, Op},
     model::{
-        AppId, FunctionId,
+        AppId, Event, FunctionId,
         limit::{EVENT_CALLS_PER_APP_PERCENT, EVENT_CALLS_PERCENT, HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
-        manifest::{Function, Trigger},
+        manifest::{Function, Order, Trigger},
+        selector::Selector,
     },
 };
 use arc_swap::ArcSwap;
@@ -52,11 +54,15 @@ use work::Slow;
 /// How long a release waits for what its app's functions have done to be durable, before it is tried again.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Whether a reading is of a sensor that fits, now; the node wires it to the registry.
+pub type Fits = Arc<dyn Fn(&Selector, &Event) -> bool + Send + Sync>;
+
 /// What every call needs.
 pub struct Context {
     pub engine: Engine,
     pub ledger: Ledger,
     pub history: HistorySource,
+    fits: Fits,
     /// Runs of one function at once: a slow one leaves instances for the others.
     pub calls_per_function_max: usize,
     /// Workers of event functions that are active, all over the node.
@@ -130,7 +136,12 @@ impl App {
 }
 
 impl Dispatch {
+    /// Without a registry: no sensor fits what a function selects.
     pub fn new(engine: Engine, ledger: Ledger, history: HistorySource) -> Dispatch {
+        Dispatch::selecting(engine, ledger, history, Arc::new(|_, _| false))
+    }
+
+    pub fn selecting(engine: Engine, ledger: Ledger, history: HistorySource, fits: Fits) -> Dispatch {
         let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
         let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
         let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
@@ -140,6 +151,7 @@ impl Dispatch {
             engine,
             ledger,
             history,
+            fits,
             calls_per_function_max,
             workers: Arc::default(),
             http_calls,
@@ -260,10 +272,10 @@ impl Dispatch {
 
     fn start_missing(&self, app: &Arc<App>, loaded: &Loaded) {
         let mut consumers = self.consumers.lock();
-        for (id, function, (pattern, order)) in events(loaded) {
+        for (id, function, feed) in events(loaded) {
             consumers.entry(id.clone()).or_insert_with(|| {
                 let (shared, stop) = (Shared::new(id, self.context.workers.clone()), CancellationToken::new());
-                let consumer = Consumer::new(self.context.clone(), app.clone(), shared.clone(), pattern, order, stop.clone());
+                let consumer = Consumer::new(self.context.clone(), app.clone(), shared.clone(), feed, stop.clone());
                 Running { shared, trigger: function.trigger.clone(), stop, task: tokio::spawn(consumer.run()) }
             });
         }
@@ -294,13 +306,18 @@ fn part() -> f64 {
     rand::random()
 }
 
-type EventTrigger = (crate::model::Pattern, crate::model::manifest::Order);
+/// Which events are a function's, and in which order.
+struct Feed {
+    pattern: crate::model::Pattern,
+    order: Order,
+    select: Option<Selector>,
+}
 
-fn events(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Function, EventTrigger)> {
+fn events(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Function, Feed)> {
     loaded.release.manifest.functions.iter().filter_map(|function| match &function.trigger {
-        Trigger::Event { subject, order } => {
+        Trigger::Event { subject, order, select } => {
             let id = FunctionId { app: loaded.app.clone(), function: function.name.clone() };
-            Some((id, function, (subject.clone(), *order)))
+            Some((id, function, Feed { pattern: subject.clone(), order: *order, select: select.clone() }))
         }
         Trigger::Http { .. } => None,
     })

@@ -2,8 +2,8 @@
 
 use super::{Engine, EngineError, Loaded, Permit, TICK, warm::Warm};
 use crate::{
-    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, World, event_handler, value_out},
-    model::{Event, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
+    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, World, codec, event_handler, value_out},
+    model::{Event, Id, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
 };
 use parking_lot::Mutex;
 use std::{
@@ -59,7 +59,20 @@ pub enum Failure {
 /// The ways into an instance.
 pub(super) struct Handlers {
     pub event: Option<event_handler::Guest>,
+    pub codec: Option<codec::Guest>,
     pub http: Option<Proxy>,
+}
+
+/// Whose instances may serve another call, and how many.
+pub(super) struct Seat<'a> {
+    pub name: &'a Id,
+    pub reuse: u32,
+}
+
+impl Seat<'_> {
+    pub fn of(function: &Function) -> Seat<'_> {
+        Seat { name: &function.name, reuse: function.reuse }
+    }
 }
 
 /// An instance, or what one is to be made in.
@@ -80,7 +93,8 @@ impl Engine {
         let collected = Arc::new(Mutex::new(Collected::within(&loaded.release.manifest.limits)));
         let begun = Instant::now();
         let start = CallStart { id: attempt.call.clone(), now: attempt.now, world, end: begun + timeout, collected: collected.clone() };
-        let (mut room, waited) = self.room(loaded, function, start).await;
+        let seat = Seat::of(function);
+        let (mut room, waited) = self.room(loaded, &seat, start).await;
         let started = begun + waited;
         let meter = room.store.data().meter.clone();
         let ran = {
@@ -93,7 +107,7 @@ impl Engine {
             Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
             Some(Ok(result)) => {
                 // A refusal is an answer too: nothing is wrong with the instance.
-                loaded.keep(function, room, ended);
+                loaded.keep(&seat, room, ended);
                 return outcome(result.map_err(refused), collected, ended - started, meter.used());
             }
         };
@@ -103,9 +117,9 @@ impl Engine {
     }
 
     /// Where a call is to run: what an earlier one left, or a new store. Waits until the node has memory for it, and says how long.
-    pub(super) async fn room(&self, loaded: &Loaded, function: &Function, start: CallStart) -> (Room, Duration) {
-        if function.reuse > 1
-            && let Some(Warm { mut store, handlers, left }) = loaded.warms.take(function)
+    pub(super) async fn room(&self, loaded: &Loaded, seat: &Seat<'_>, start: CallStart) -> (Room, Duration) {
+        if seat.reuse > 1
+            && let Some(Warm { mut store, handlers, left }) = loaded.warms.take(seat.name)
         {
             store.data_mut().renew(start);
             store.set_epoch_deadline(1);
@@ -122,7 +136,7 @@ impl Engine {
         };
         call.end += waited;
         // At random, so that whoever leans on what an earlier call left finds out soon.
-        let left = if function.reuse > 1 { rand::random_range(0..function.reuse) } else { 0 };
+        let left = if seat.reuse > 1 { rand::random_range(0..seat.reuse) } else { 0 };
         (Room { store: store(loaded, call), handlers: None, left }, waited)
     }
 
@@ -166,18 +180,19 @@ fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, took: 
 
 impl Loaded {
     /// Keeps the instance of a call that went well for the next one, or lets it go.
-    pub(super) fn keep(&self, function: &Function, room: Room, now: Instant) {
+    pub(super) fn keep(&self, seat: &Seat<'_>, room: Room, now: Instant) {
         if let Room { store, handlers: Some(handlers), left } = room
             && left > 0
         {
-            self.warms.keep(function, Warm { store, handlers, left }, now);
+            self.warms.keep(seat.name, Warm { store, handlers, left }, now);
         }
     }
 
     pub(super) fn handlers(&self, store: &mut Store<Call>, instance: &Instance) -> wasmtime::Result<Handlers> {
         let event = self.event.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
+        let codec = self.codec.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
         let http = self.http.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
-        Ok(Handlers { event, http })
+        Ok(Handlers { event, codec, http })
     }
 }
 
@@ -277,7 +292,7 @@ fn refused(failure: event_handler::Failure) -> Failure {
 }
 
 /// A guest's words as they go to logs and terminals: not too many, and none that a terminal takes for a command.
-fn plain(words: String) -> String {
+pub(super) fn plain(words: String) -> String {
     crate::host::cut(words, REASON_BYTES_MAX).chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 

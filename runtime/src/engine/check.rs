@@ -12,15 +12,17 @@ use wasmtime::{Engine, component::Component};
 pub struct Exports {
     pub event: bool,
     pub http: bool,
+    pub codec: bool,
 }
 
 const EVENT: &str = "tawi:app/event-handler@";
+const CODEC: &str = "tawi:app/codec@";
 const HTTP: &str = "wasi:http/incoming-handler@0.2.";
 
 pub(super) fn exports(engine: &Engine, component: &Component) -> Exports {
     let ty = component.component_type();
     let has = |prefix: &str| ty.exports(engine).any(|(name, _)| name.starts_with(prefix));
-    Exports { event: has(EVENT), http: has(HTTP) || has(HANDLER_P3) }
+    Exports { event: has(EVENT), http: has(HTTP) || has(HANDLER_P3), codec: has(CODEC) }
 }
 
 /// Every complaint, one a line.
@@ -38,6 +40,9 @@ pub(super) fn fits(engine: &Engine, component: &Component, manifest: &Manifest) 
             _ => continue,
         };
         complaints.push(format!("[[on]] `{}` needs the component to export {missing}", function.name));
+    }
+    if manifest.codec.is_some() && !exports.codec {
+        complaints.push("[codec] needs the component to export tawi:app/codec (in Rust: a function with `#[tawi::codec]`)".to_owned());
     }
     match complaints.is_empty() {
         true => Ok(exports),

@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Failure, Loaded, Permit, TICK,
-    call::{Room, failure, within},
+    call::{Room, Seat, failure, within},
     concurrent,
 };
 use crate::{
@@ -82,7 +82,8 @@ impl Engine {
             // Given back last: who gets it next finds the instance's place in the pool free.
             let _permit = permit;
             // Whoever asked waits for memory no longer than for the answer.
-            let room = engine.room(&loaded, &function, start);
+            let seat = Seat::of(&function);
+            let room = engine.room(&loaded, &seat, start);
             let Ok((mut room, _)) = tokio::time::timeout(timeout, room).await else { return Err(Failure::Timeout(timeout)) };
             let output_max = loaded.release.manifest.limits.output_bytes;
             let answer = move |response: Result<http::Response<WasiBody>, String>| {
@@ -99,7 +100,7 @@ impl Engine {
                 None => Err(Failure::Timeout(timeout)),
                 Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
                 Some(Ok(())) => {
-                    loaded.keep(&function, room, Instant::now());
+                    loaded.keep(&seat, room, Instant::now());
                     Ok(())
                 }
             }

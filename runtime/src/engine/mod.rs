@@ -6,6 +6,7 @@ mod call;
 mod check;
 mod concurrent;
 mod core;
+mod decode;
 mod http;
 mod machine;
 mod pool;
@@ -15,13 +16,14 @@ mod wasi;
 
 pub use call::{Attempt, Failure, Outcome};
 pub use check::Exports;
+pub use decode::Decoding;
 pub use http::{Head, HttpCall, Responded};
 pub use ticker::TICK;
 pub use warm::WARM_MAX;
 pub use wasi::Wasi;
 
 use crate::{
-    host::{self, Call, MemoryBudget, NodeSecret, event_handler},
+    host::{self, Call, MemoryBudget, NodeSecret, codec, event_handler},
     model::{AppId, Manifest, Release},
 };
 use arc_swap::ArcSwap;
@@ -95,6 +97,7 @@ pub struct Loaded {
     /// What an instance has before it runs.
     initial_bytes: usize,
     event: Option<event_handler::GuestIndices>,
+    codec: Option<codec::GuestIndices>,
     http: Option<ProxyIndices>,
     /// The HTTP handler, where it is one of WASI 0.3.
     service: Option<ServiceIndices>,
@@ -209,6 +212,7 @@ impl Engine {
         let pre = core.linker.instantiate_pre(&component).map_err(failed)?;
         let exports = check::exports(&core.wasm, &component);
         let event = exports.event.then(|| event_handler::GuestIndices::new(&pre)).transpose().map_err(failed)?;
+        let codec = exports.codec.then(|| codec::GuestIndices::new(&pre)).transpose().map_err(failed)?;
         let http = (exports.http && wasi == Wasi::P2).then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
         let service = (wasi == Wasi::P3).then(|| ServiceIndices::new(&pre)).transpose().map_err(failed)?;
         let initial_bytes = check::share(&component).map_err(EngineError::Refused)?;
@@ -219,7 +223,7 @@ impl Engine {
             return Err(EngineError::Refused(vec![text]));
         }
         let warms = Warms::of(&self.warms);
-        Ok(Loaded { app, release, core, pre, initial_bytes, event, http, service, warms })
+        Ok(Loaded { app, release, core, pre, initial_bytes, event, codec, http, service, warms })
     }
 
     /// Waits for room for one more call.
@@ -268,6 +272,6 @@ impl Loaded {
     }
 
     pub fn exports(&self) -> Exports {
-        Exports { event: self.event.is_some(), http: self.http.is_some() || self.service.is_some() }
+        Exports { event: self.event.is_some(), http: self.http.is_some() || self.service.is_some(), codec: self.codec.is_some() }
     }
 }

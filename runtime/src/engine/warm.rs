@@ -4,10 +4,7 @@
 //! memory or nobody has needed them for a while.
 
 use super::call::Handlers;
-use crate::{
-    host::Call,
-    model::{Id, manifest::Function},
-};
+use crate::{host::Call, model::Id};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -55,14 +52,14 @@ impl Warms {
     }
 
     /// The one that was used last: its memory is in the processor's caches, and the others grow old.
-    pub fn take(&self, function: &Function) -> Option<Warm> {
-        let (_, warm) = self.idle.lock().get_mut(&function.name)?.pop()?;
+    pub fn take(&self, function: &Id) -> Option<Warm> {
+        let (_, warm) = self.idle.lock().get_mut(function)?.pop()?;
         self.all.count.fetch_sub(1, Relaxed);
         Some(warm)
     }
 
     /// Keeps an instance whose call went well, while it may serve more and there is room.
-    pub fn keep(&self, function: &Function, mut warm: Warm, now: Instant) {
+    pub fn keep(&self, function: &Id, mut warm: Warm, now: Instant) {
         if warm.left == 0 {
             return;
         }
@@ -77,9 +74,9 @@ impl Warms {
             return;
         }
         let mut idle = self.idle.lock();
-        match idle.get_mut(&function.name) {
+        match idle.get_mut(function) {
             Some(waiting) => waiting.push((now, warm)),
-            None => drop(idle.insert(function.name.clone(), vec![(now, warm)])),
+            None => drop(idle.insert(function.clone(), vec![(now, warm)])),
         }
     }
 

@@ -63,6 +63,9 @@ impl Egress {
         let admitted = Admitted { host: bare(authority.host()).to_owned(), port, tls, reach };
         let number = {
             let mut collected = self.collected.lock();
+            if !collected.has_effects() {
+                return Err(Error::HttpRequestDenied);
+            }
             collected.fetches += 1;
             collected.fetches
         };

@@ -48,6 +48,7 @@ pub mod bindings {
                 import wasi:keyvalue/atomics@0.2.0-draft;
                 import wasi:keyvalue/batch@0.2.0-draft;
                 export tawi:app/event-handler@0.1.0;
+                export tawi:app/codec@0.1.0;
             }
         ",
         world: "tawi:node/node",
@@ -63,7 +64,7 @@ pub mod bindings {
     });
 }
 
-pub use bindings::exports::tawi::app::event_handler;
+pub use bindings::exports::tawi::app::{codec, event_handler};
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub use clock::NodeSecret;
 pub use link::add_to_linker;
@@ -187,8 +188,23 @@ impl Collected {
         Collected { most, ..Collected::default() }
     }
 
+    /// Nothing yet, and no effects at all.
+    pub fn without_effects(limits: &Limits) -> Collected {
+        let mut collected = Collected::within(limits);
+        collected.most.effects = 0;
+        collected
+    }
+
+    /// Whether the call may ask for something to be done. A manifest allows for one effect at least.
+    fn has_effects(&self) -> bool {
+        self.most.effects > 0
+    }
+
     /// Counts one more effect of `bytes` against the call's limits.
     fn admit(&mut self, bytes: usize) -> Result<(), HostError> {
+        if !self.has_effects() {
+            return Err(HostError::Denied("a codec has no effects: what it found in an uplink is all that it gives".into()));
+        }
         if self.effect_count + 1 > self.most.effects {
             return Err(HostError::Limit(format!(
                 "a call has at most {} effects (`effects` under [limits] in tawi.toml)",
@@ -400,7 +416,7 @@ impl WasiHttpView for Call {
 }
 
 /// A value of the contract as one of the model, checked.
-fn value_in(value: HostValue) -> Result<crate::model::Value, HostError> {
+pub(crate) fn value_in(value: HostValue) -> Result<crate::model::Value, HostError> {
     use crate::model::{Value, limit::VALUE_BYTES_MAX};
     let value = match value {
         HostValue::Json(text) => Value::json(&text).ok_or_else(|| HostError::Invalid("the value is not one JSON text".into()))?,

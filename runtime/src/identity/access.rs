@@ -47,6 +47,12 @@ pub enum Deed {
 }
 
 impl Principal {
+    /// Whoever runs the node.
+    pub fn operator(tenant: &Tenant) -> Principal {
+        let identity = Identity { tenant: tenant.clone(), token: "node".to_owned(), name: "node".to_owned(), role: Role::Admin };
+        Principal::Token(identity)
+    }
+
     pub fn tenant(&self) -> &Tenant {
         match self {
             Principal::Guest { tenant } | Principal::User { tenant, .. } | Principal::Device { tenant, .. } => tenant,

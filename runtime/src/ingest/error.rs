@@ -19,6 +19,13 @@ pub enum IngestError {
     KeyReused,
     #[error("this idempotency key was used, and the log no longer has what it was used for: whether this is the same can't be told")]
     KeyForgotten,
+    /// A dead letter that still can't be decoded; it stays.
+    #[error("it can't be decoded: {0}")]
+    Undecoded(String),
+    #[error("the dead letter is not there any more")]
+    NoLetter,
+    #[error("every instance that could decode it is busy")]
+    Busy,
     #[error("the node is stopping")]
     Stopped,
 }

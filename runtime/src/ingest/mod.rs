@@ -3,15 +3,18 @@
 
 pub mod error;
 pub mod parse;
+pub mod payload;
+mod uplink;
 
 pub use crate::model::payload::{BodyError, BodyErrorKind};
 pub use error::IngestError;
 pub use parse::Format;
+pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 
 use crate::{
     devices::{Registry, RegistryError, registry::Known},
     ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
-    model::{Id, Micros, NewEvent, Seq, Subject, Tenant, Value},
+    model::{Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
@@ -28,6 +31,7 @@ pub struct Ingest {
     metrics: Metrics,
     /// Whether a device or a sensor that nobody has heard of may send.
     auto_register: bool,
+    codecs: Codecs,
 }
 
 /// What became of a delivery.
@@ -50,11 +54,26 @@ impl RepeatKey {
         let parts: Vec<&str> = ["http", sender].into_iter().chain(target.iter().copied()).chain([key]).collect();
         RepeatKey(serde_json::json!(parts).to_string())
     }
+
+    /// Of an uplink that a network server has given an id: the same from whoever it comes, and for the same bytes.
+    pub fn uplink(network: &str, uplink: &Uplink, id: &str) -> RepeatKey {
+        RepeatKey::http("", &["uplink", network, uplink.device.as_str(), &RepeatKey::print(uplink)], id)
+    }
+
+    /// Of an uplink that a device, or who sends for it, has given a key.
+    pub fn http_uplink(sender: &str, uplink: &Uplink, key: &str) -> RepeatKey {
+        RepeatKey::http(sender, &["uplink", uplink.device.as_str(), &RepeatKey::print(uplink)], key)
+    }
+
+    /// Other bytes under a key that was used are another uplink: what was not stored is never taken for stored.
+    fn print(uplink: &Uplink) -> String {
+        format!("{:?} {}", uplink.port, Digest::of(&uplink.payload))
+    }
 }
 
 impl Ingest {
     pub fn new(ledger: Ledger, registry: Registry, metrics: Metrics, auto_register: bool) -> Ingest {
-        Ingest { ledger, registry, metrics, auto_register }
+        Ingest { ledger, registry, metrics, auto_register, codecs: uplink::no_codecs() }
     }
 
     /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them. A repeat is one by its
@@ -69,13 +88,7 @@ impl Ingest {
         let count = events.len();
         let prints = repeat.is_some().then(|| events.iter().map(Print::of).collect::<Vec<_>>());
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
-        let started = Instant::now();
-        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
-        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(Op::Append(append))).await.unwrap_or_else(|_| {
-            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
-        })?;
-        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-        match outcome {
+        match self.apply(Op::Append(append)).await? {
             Outcome::Applied { seqs, .. } => {
                 self.metrics.readings.inc_by(count as u64);
                 Ok(Stored { seqs, duplicate: false })
@@ -84,6 +97,17 @@ impl Ingest {
             // An append reads nothing and names no dead letter.
             other @ (Outcome::Conflict { .. } | Outcome::Missing) => unreachable!("an append came to {other:?}"),
         }
+    }
+
+    /// Waits until it is durable, or as long as somebody waits for the answer.
+    async fn apply(&self, op: Op) -> Result<Outcome, IngestError> {
+        let started = Instant::now();
+        // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
+        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(op)).await.unwrap_or_else(|_| {
+            Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
+        })?;
+        self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(outcome)
     }
 
     /// Looks into the log whether what came now is what was stored under the key.

@@ -72,7 +72,7 @@ fn utf8(body: &[u8]) -> Result<&str, BodyError> {
     std::str::from_utf8(body).map_err(|e| BodyError::body(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))
 }
 
-fn not_too_many(count: usize) -> Result<(), BodyError> {
+pub(super) fn not_too_many(count: usize) -> Result<(), BodyError> {
     if count > INGEST_READINGS_MAX {
         return Err(BodyError::too_large(None, format!("more than {INGEST_READINGS_MAX} readings in one request")));
     }
@@ -122,7 +122,7 @@ fn id(field: &'static str, raw: Option<&RawValue>, last: &mut Option<Id>) -> Res
 }
 
 /// A list that stops growing one above the limit, however long the body is.
-struct Bounded<T>(Vec<T>);
+pub(super) struct Bounded<T>(pub Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

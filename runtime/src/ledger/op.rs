@@ -23,7 +23,8 @@ pub enum Op {
     Unregister {
         function: FunctionId,
     },
-    /// Forgets an app's state, consumers, parked events and dead letters. Its version goes on counting, so that a commit
+    /// Forgets an app's state, consumers, parked events and dead letters, but for uplinks that it could not decode: those are of their
+    /// devices. Its version goes on counting, so that a commit
     /// from before conflicts.
     DeleteApp {
         app: AppId,
@@ -62,6 +63,14 @@ pub enum Op {
         function: FunctionId,
         through: Seq,
     },
+    /// What came from outside and can't be read: into the log and to the dead letters in one.
+    Undecoded(Undecoded),
+    /// It can be read now: these events in the place of the dead letter. Without one nothing is done.
+    Decoded {
+        function: FunctionId,
+        seq: Seq,
+        events: Vec<NewEvent>,
+    },
 }
 
 /// Events from outside: all or none.
@@ -73,6 +82,18 @@ pub struct Append {
     pub dedup: Option<Dedup>,
     /// Where an intake log was read from and up to; an append that doesn't begin where the last one ended does nothing.
     pub intake: Option<Intake>,
+}
+
+/// No consumer is asked, as for other dead letters: a codec has no place in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Undecoded {
+    /// Its first event is the dead one.
+    pub append: Append,
+    pub function: FunctionId,
+    pub error: String,
+    pub log_tail: Vec<String>,
+    pub time: Micros,
+    pub release: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -214,6 +235,15 @@ impl Op {
         SMALL
             + match self {
                 Op::Append(append) => events(&append.events) + append.dedup.as_ref().map_or(0, |d| d.key.len()),
+                // The first event twice: in the log and in its letter.
+                Op::Undecoded(Undecoded { append, error, log_tail, .. }) => {
+                    events(&append.events)
+                        + append.events.first().map_or(0, NewEvent::size_bytes)
+                        + append.dedup.as_ref().map_or(0, |d| d.key.len())
+                        + error.len()
+                        + log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
+                }
+                Op::Decoded { events: decoded, .. } => events(decoded),
                 Op::Commit(commit) => {
                     let writes = commit.writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, bytes::Bytes::len));
                     let done = commit.done.iter().map(|d| SMALL + 8 * d.above.len());

@@ -1,7 +1,7 @@
 //! Keys and records as they lie in the view: `docs/formats/ledger.md`.
 
 use super::LedgerError;
-use crate::model::{AppId, FunctionId, Id, Seq};
+use crate::model::{AppId, FunctionId, Id, Seq, uplink::CODEC};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// First byte of every record. A reader refuses a version it doesn't know; a new one keeps reading the old.
@@ -53,6 +53,14 @@ pub(super) fn state_key(app: &AppId, key: &str) -> Vec<u8> {
 
 pub(super) fn function_key(function: &FunctionId) -> Vec<u8> {
     ids(&[&function.app.tenant, &function.app.app, &function.function])
+}
+
+/// Under which uplinks are kept that an app could not decode.
+pub(super) fn codec_key(app: &AppId) -> Vec<u8> {
+    let mut key = app_key(app);
+    key.extend_from_slice(CODEC.as_bytes());
+    key.push(END);
+    key
 }
 
 pub(super) fn function_seq_key(function: &FunctionId, seq: Seq) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
 
 use super::{
-    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, Version,
+    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
     jetstream::Stamp,
     record::{self, Repeat},
 };
@@ -178,6 +178,8 @@ impl<'t> Tables<'t> {
             Op::Pause { function, behind, now, said } => self.pause(&function, behind, now, said),
             Op::Resume { function, said } => self.resume(&function, said),
             Op::ForgetLost { function, through } => self.forget_lost(&function, through),
+            Op::Undecoded(undecoded) => self.undecoded(undecoded, rules),
+            Op::Decoded { function, seq, events } => self.decoded(&function, seq, events),
         }
     }
 
@@ -384,9 +386,12 @@ impl<'t> Tables<'t> {
 
     fn delete_app(&mut self, app: &AppId) -> Result<Outcome, LedgerError> {
         let key = record::app_key(app);
-        for table in [&mut self.state, &mut self.consumers, &mut self.parked, &mut self.dead] {
+        for table in [&mut self.state, &mut self.consumers, &mut self.parked] {
             remove_prefix(table, &key)?;
         }
+        let (end, codec) = (record::prefix_end(&key).unwrap_or_default(), record::codec_key(app));
+        let kept = |letter: &[u8], _: &[u8]| letter.starts_with(&codec);
+        self.dead.retain_in::<&[u8], _>(key.as_slice()..end.as_slice(), kept).map_err(failed)?;
         self.forget_pauses(&key, true)?;
         let version = self.versions.get(key.as_slice()).map_err(failed)?.map_or(0, |v| v.value()) + 1;
         self.versions.insert(key.as_slice(), version).map_err(failed)?;
@@ -402,6 +407,28 @@ impl<'t> Tables<'t> {
         self.dead.remove(key.as_slice()).map_err(failed)?;
         self.park(&Parked { function, seq, event, attempts: 0, due: now, error: String::new(), replay: true })?;
         Ok(done())
+    }
+
+    fn undecoded(&mut self, undecoded: Undecoded, rules: Rules) -> Result<Outcome, LedgerError> {
+        let Undecoded { append, function, error, log_tail, time, release } = undecoded;
+        let first = append.events.first().cloned();
+        let outcome = self.append(append, rules)?;
+        if let (Outcome::Applied { seqs, .. }, Some(event)) = (&outcome, first)
+            && let Some(&seq) = seqs.first()
+        {
+            let letter = DeadLetter { function, seq, event, attempts: 1, error, log_tail, time, release };
+            let bytes = record::encode(&mut self.buffer, &letter)?;
+            self.dead.insert(record::function_seq_key(&letter.function, seq).as_slice(), bytes).map_err(failed)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The letter is what makes it happen once: who comes second finds none.
+    fn decoded(&mut self, function: &FunctionId, seq: Seq, events: Vec<NewEvent>) -> Result<Outcome, LedgerError> {
+        if self.dead.remove(record::function_seq_key(function, seq).as_slice()).map_err(failed)?.is_none() {
+            return Ok(Outcome::Missing);
+        }
+        Ok(Outcome::Applied { seqs: self.log(events)?, version: 0 })
     }
 
     fn drop_dead(&mut self, function: &FunctionId, seq: Seq) -> Result<Outcome, LedgerError> {

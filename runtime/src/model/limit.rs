@@ -22,6 +22,10 @@ pub const BODY_IDLE_SECONDS_MAX: u64 = 10;
 pub const BODY_ROOM_SECONDS_MAX: u64 = 5;
 /// Readings in one request.
 pub const INGEST_READINGS_MAX: usize = 30_000;
+/// Values in one uplink of a device: what a LoRaWAN frame can't hold, and a device on another net after a day offline does.
+pub const UPLINK_READINGS_MAX: usize = 1_000;
+/// Lists and objects inside each other in a value of XLPP: it is read by recursion.
+pub const XLPP_DEPTH_MAX: usize = 16;
 /// One key of an app's state.
 pub const STATE_KEY_BYTES_MAX: usize = 512;
 /// One value of an app's state.
@@ -94,6 +98,28 @@ pub const HTTP_CALLS_PERCENT: usize = 75;
 pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
 /// How long a question waits for the history to have what came before it: less than a client waits for an answer.
 pub const REACH_SECONDS_MAX: u64 = 5;
+/// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
+pub const DEVICES_MAX: usize = 250_000;
+/// Gateways of a node.
+pub const GATEWAYS_MAX: usize = 20_000;
+/// Projects of a node.
+pub const PROJECTS_MAX: usize = 20_000;
+/// Sensors of a device, and actuators of one: a data logger has some dozens; a device that invents sensors ends here.
+pub const PARTS_PER_DEVICE_MAX: usize = 512;
+/// A name, a kind, a unit, a domain: what fits a line on a screen.
+pub const TEXT_BYTES_MAX: usize = 256;
+/// `meta` of a device, a sensor or an actuator, and a calibration, as JSON: a page of text.
+pub const META_BYTES_MAX: usize = 16 * 1024;
+/// A document of the registry with all that belongs to it, as JSON: 512 sensors with all their kinds, and what one value of the ledger's state may be.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Devices of a project, and gateways of one, each a few dozen bytes of its document.
+pub const PROJECT_MEMBERS_MAX: usize = 10_000;
+/// A selector as a text, and each text in it.
+pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
+/// Tags that one selector asks for.
+pub const SELECTOR_TAGS_MAX: usize = 16;
+/// Selectors that are followed at a time: each is asked about every device that changes.
+pub const WATCHES_MAX: usize = 4_096;
 /// A password is this long at least: what is shorter is guessed.
 pub const PASSWORD_BYTES_MIN: usize = 8;
 /// And at most: a long sentence.

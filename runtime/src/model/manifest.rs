@@ -2,6 +2,7 @@
 
 use super::{
     id::{AppId, Id},
+    selector::Selector,
     subject::Pattern,
 };
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub use problem::{ManifestError, Problem};
 pub struct Manifest {
     pub app: Id,
     pub functions: Vec<Function>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
     pub grant: Grant,
     pub limits: Limits,
     pub build: Build,
@@ -51,8 +54,13 @@ pub struct Function {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
-    /// Every event whose subject matches.
-    Event { subject: Pattern, order: Order },
+    /// Every event whose subject matches; with `select`, every reading of a sensor that fits at the moment it is looked at.
+    Event {
+        subject: Pattern,
+        order: Order,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        select: Option<Selector>,
+    },
     /// Requests under `/run/APP` + `path` (a prefix that ends at a `/`), the longest path first. No `/` at the end, except of `/` alone.
     Http { path: String, auth: Auth },
 }
@@ -71,6 +79,17 @@ pub enum Order {
 pub enum Auth {
     Public,
     Token,
+}
+
+/// `[codec]`: the app decodes what devices send that ask for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Codec {
+    pub name: Id,
+    #[serde(rename = "timeout_ms", with = "quantity::millis")]
+    pub timeout: Duration,
+    /// As that of a function.
+    #[serde(default = "limits::reuse_default", skip_serializing_if = "limits::is_fresh")]
+    pub reuse: u32,
 }
 
 /// What the app may import, and use it on. Nothing is granted that is not named.
@@ -104,6 +123,9 @@ pub const MANIFEST_FILE: &str = "tawi.toml";
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// A call holds a permit and memory while it runs; what takes longer belongs outside.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// A device waits for it, or the server that passes on what all of its devices send.
+pub const CODEC_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+pub const CODEC_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 /// One consumer of the log each.
 pub const FUNCTIONS_MAX: usize = 32;
 /// Patterns, devices, secrets or hosts in one list of `[grant]`: each is looked at in every call.

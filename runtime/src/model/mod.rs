@@ -14,6 +14,7 @@ pub mod payload;
 pub mod selector;
 pub mod subject;
 pub mod time;
+pub mod uplink;
 pub mod value;
 
 pub use deployment::{Digest, Release};
@@ -25,4 +26,5 @@ pub use manifest::Manifest;
 pub use selector::{Selector, SelectorError, SensorRef, Within};
 pub use subject::{Pattern, Subject, SubjectError};
 pub use time::Micros;
+pub use uplink::{Decoded, Measurement, Uplink};
 pub use value::Value;

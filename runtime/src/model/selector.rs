@@ -10,7 +10,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// The radius of a ball with the surface of the Earth, in kilometres.
 const EARTH_KM: f64 = 6_371.007_2;
@@ -183,6 +183,19 @@ impl Selector {
             && is(&self.quantity, &sensor.quantity_kind)
             && is(&self.unit, &sensor.unit)
             && self.tags.iter().all(tagged)
+    }
+}
+
+/// As [`Selector::parse`] takes it.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts = [("kind", self.kind.as_deref()), ("quantity", self.quantity.as_deref()), ("unit", self.unit.as_deref())];
+        let ids = [("owner", self.owner.as_ref().map(Id::as_str)), ("project", self.project.as_ref().map(Id::as_str))];
+        let tags = self.tags.iter().map(|tag| ("tags", Some(tag.as_str())));
+        let said = texts.into_iter().chain(ids).chain(tags).filter_map(|(key, text)| Some(format!("{key}={}", text?)));
+        let within = self.within.iter().map(|Within { lat, lon, km }| format!("within={lat}:{lon}:{km}"));
+        let seen = self.seen_within.iter().map(|time| format!("seen_within={}", quantity::duration_text(*time)));
+        f.write_str(&said.chain(within).chain(seen).collect::<Vec<_>>().join(","))
     }
 }
 

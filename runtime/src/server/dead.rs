@@ -10,7 +10,7 @@ use crate::{
     clock,
     identity::Action,
     ledger::{DeadLetter, Ledger, LedgerError, Op, Outcome},
-    model::{AppId, FunctionId, Id, Seq, Tenant},
+    model::{AppId, FunctionId, Id, Seq, Tenant, Uplink},
 };
 use axum::{Json, extract::State};
 use http::StatusCode;
@@ -80,9 +80,17 @@ pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> 
     Ok(Json(shown))
 }
 
-/// `POST /api/v1/apps/{app}/dead/{function}/{sequence}/replay`: due at once, out of order.
+/// `POST /api/v1/apps/{app}/dead/{function}/{sequence}/replay`: due at once, out of order. An uplink is decoded again at once.
 pub async fn replay(State(state): State<AppState>, caller: Caller, path: Path) -> Result<StatusCode, Problem> {
     let (function, seq) = letter(&caller, &path, |app| Action::Operate(app))?;
+    let asked = function.clone();
+    let found = blocking(&state, move |state| Ok(state.ledger.dead_letter(&asked, seq)?)).await?;
+    if let Some(letter) = found
+        && let Some(uplink) = Uplink::of(&letter.event, &function)
+    {
+        state.ingest.decode_again(&letter, uplink).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let (asked, op) = (function.clone(), Op::ReplayDead { function: function.clone(), seq, now: clock::now() });
     if state.ledger.apply(op).await? == Outcome::Missing {
         let is_there = blocking(&state, move |state| Ok(state.ledger.dead_letter(&asked, seq)?.is_some())).await?;

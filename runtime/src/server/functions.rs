@@ -76,8 +76,10 @@ fn behind_bytes(state: &AppState, id: &FunctionId) -> Result<Option<u64>, Proble
 
 fn words(trigger: &Trigger) -> String {
     match trigger {
-        Trigger::Event { subject, order: Order::Device } => format!("{subject}, in order per device"),
-        Trigger::Event { subject, order: Order::None } => format!("{subject}, in any order"),
+        Trigger::Event { subject, order, select } => {
+            let what = select.as_ref().map_or_else(|| subject.to_string(), |select| format!("sensors with {select}"));
+            format!("{what}, {}", if matches!(order, Order::Device) { "in order per device" } else { "in any order" })
+        }
         Trigger::Http { path, auth: Auth::Public } => format!("HTTP {path}, public"),
         Trigger::Http { path, auth: Auth::Token } => format!("HTTP {path}, with a token"),
     }

@@ -25,11 +25,13 @@ mod redeploy;
 mod releases;
 mod request;
 pub mod run;
+mod sensors;
 mod settings;
 mod state;
 mod subscribe;
 mod tail;
 mod tokens;
+mod uplinks;
 mod v2;
 
 #[cfg(test)]
@@ -136,6 +138,11 @@ fn v1() -> Router<AppState> {
     Router::new()
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
+        .route("/sensors", get(sensors::select))
+        .route("/senml", post(readings::senml))
+        .route("/devices/{device}/uplink", post(uplinks::raw))
+        .route("/uplinks/chirpstack", post(uplinks::chirpstack))
+        .route("/uplinks/ttn", post(uplinks::ttn))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
         .route("/subscribe", get(subscribe::subscribe))

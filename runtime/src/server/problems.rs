@@ -45,7 +45,12 @@ impl From<IngestError> for Problem {
             IngestError::KeyReused | IngestError::KeyForgotten => Problem::key_reused(error.to_string())
                 .field("idempotency-key")
                 .hint("a new key for each new request, the same for each repeat of it"),
-            IngestError::Stopped => Problem::unavailable(error.to_string()),
+            IngestError::Undecoded(_) => {
+                Problem::new(http::StatusCode::UNPROCESSABLE_ENTITY, "undecodable", "The uplink can't be decoded", error.to_string())
+                    .hint("mend the codec, or set `meta.codec` of its device to another; the dead letter stays")
+            }
+            IngestError::NoLetter => Problem::unknown("unknown-dead-letter", error.to_string()),
+            IngestError::Busy | IngestError::Stopped => Problem::unavailable(error.to_string()),
         }
     }
 }

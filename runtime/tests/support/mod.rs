@@ -5,9 +5,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tawi_runtime::{
     clock,
     deploy::{Draft, Reconciler, Store},
-    dispatch::{Dispatch, HistorySource},
+    devices::{Devices, Registry},
+    dispatch::{Dispatch, Fits, HistorySource},
     engine::{Engine, EngineOptions},
     host::HistoryPage,
+    identity::Principal,
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op, Outcome},
     model::{AppId, Event, FunctionId, Id, Kind, Manifest, NewEvent, Seq, Value, id::default_tenant},
 };
@@ -82,13 +84,31 @@ impl Floor {
         Floor::open_of(dir, config, EngineOptions { instances_max: 32, ..EngineOptions::default() }, history).await
     }
 
+    /// With a registry that says which sensors fit what a function selects.
+    pub async fn open_with_registry(dir: tempfile::TempDir, devices: Devices) -> (Floor, Registry) {
+        let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        let ledger = Ledger::open(&config).await.unwrap();
+        let registry = Registry::open(ledger.clone(), devices, &default_tenant()).unwrap();
+        let (of, operator) = (registry.clone(), Principal::operator(&default_tenant()));
+        let fits: Fits =
+            Arc::new(move |selector, event| of.fits(selector, &operator, event.device.as_ref().unwrap(), event.sensor.as_ref().unwrap()));
+        let engine = Engine::open(&EngineOptions { instances_max: 32, ..EngineOptions::default() }).unwrap();
+        let history: HistorySource = Arc::new(|_, _| Box::pin(async { Ok(HistoryPage::default()) }));
+        let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history, fits));
+        (Floor::of(dir, ledger, engine, dispatch), registry)
+    }
+
+    fn of(dir: tempfile::TempDir, ledger: Ledger, engine: Engine, dispatch: Arc<Dispatch>) -> Floor {
+        let store = Store::open(&dir.path().join("deploy")).unwrap();
+        let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
+        Floor { dir, ledger, store, engine, dispatch, reconciler }
+    }
+
     async fn open_of(dir: tempfile::TempDir, config: LedgerConfig, options: EngineOptions, history: HistorySource) -> Floor {
         let ledger = Ledger::open(&config).await.unwrap();
         let engine = Engine::open(&options).unwrap();
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), history));
-        let store = Store::open(&dir.path().join("deploy")).unwrap();
-        let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
-        Floor { dir, ledger, store, engine, dispatch, reconciler }
+        Floor::of(dir, ledger, engine, dispatch)
     }
 
     /// Deploys a guest with this manifest; live when it returns.

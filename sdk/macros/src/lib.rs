@@ -1,4 +1,4 @@
-//! `#[tawi::event]` and `#[tawi::http]`. They leave the function as it is and put one macro call beside it, which makes the export.
+//! `#[tawi::event]`, `#[tawi::http]` and `#[tawi::codec]`. They leave the function as it is and put one macro call beside it, which makes the export.
 //! In: a function item. Out: the item and `::tawi::__event!(name)`. Never: a look at types, which the compiler checks better.
 
 use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
@@ -35,9 +35,25 @@ pub fn http(arguments: TokenStream, item: TokenStream) -> TokenStream {
     export("http", arguments, item)
 }
 
+/// Makes a function the codec of this app.
+///
+/// It takes a `tawi::Uplink` and returns what it found in it, as a `Vec` of `tawi::Sample`, or a `Result` of one. `tawi.toml` has a
+/// `[codec]`, and a device names the app in its `meta.codec`.
+///
+/// ```text
+/// #[tawi::codec]
+/// fn decode(uplink: tawi::Uplink) -> tawi::Result<Vec<tawi::Sample>> {
+///     Ok(Vec::new())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn codec(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("codec", arguments, item)
+}
+
 fn export(kind: &str, arguments: TokenStream, item: TokenStream) -> TokenStream {
     if let Some(argument) = arguments.into_iter().next() {
-        return error(argument.span(), &format!("`#[tawi::{kind}]` takes no arguments: triggers are `[[on]]` entries of tawi.toml"));
+        return error(argument.span(), &format!("`#[tawi::{kind}]` takes no arguments: what it is called for stands in tawi.toml"));
     }
     match function_name(item.clone()) {
         Ok(name) => item.into_iter().chain(call(kind, name)).collect(),

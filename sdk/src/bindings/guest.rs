@@ -641,6 +641,8 @@ pub mod tawi {
       }
       #[allow(unused_unsafe, clippy::all)]
       /// Entries whose key starts with `prefix`, in byte order of the key, strictly after `after` where given, at most `limit`.
+      /// A page holds at most 1,000 entries and 1 MiB, so it may be shorter than `limit`: only an empty one is the end. Ask again with the
+      /// last key as `after`.
       #[allow(async_fn_in_trait)]
       pub fn entries(prefix: &str,after: ::core::option::Option<&str>,limit: u32,) -> ::core::result::Result<_rt::Vec::<Entry>,Error>{
         unsafe {

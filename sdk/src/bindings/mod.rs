@@ -4,6 +4,9 @@
 // Generated: left exactly as `bindgen.sh --check` wants it.
 #[rustfmt::skip]
 #[allow(warnings, clippy::all)]
+pub mod decoder;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
 pub mod event;
 #[rustfmt::skip]
 #[allow(warnings, clippy::all)]

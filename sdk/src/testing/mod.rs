@@ -33,7 +33,8 @@ mod query;
 mod world;
 
 use crate::{
-    Error, ErrorKind, Event, Result, Timestamp, Value,
+    Error, ErrorKind, Event, Result, Sample, Timestamp, Uplink, Value,
+    codec::Samples,
     event::Verdict,
     history::Found,
     http::{Answer, Body, Request, Response},
@@ -208,6 +209,15 @@ impl Host {
         Ok(Response::from_parts(head, bytes?.into()))
     }
 
+    /// Runs a codec. It has no effects: what it publishes, commands or writes here is dropped, and on a node refused.
+    pub fn decode<S: Samples>(&self, codec: impl FnOnce(Uplink) -> S, uplink: Uplink) -> Result<Vec<Sample>> {
+        let id = self.with(|world| world.next_id());
+        self.begin(&id);
+        let samples = codec(uplink).samples();
+        self.end(false);
+        samples
+    }
+
     fn begin(&self, id: &str) {
         crate::log::start();
         self.with(|world| world.begin(id));
@@ -285,6 +295,20 @@ impl Event {
     /// The same, with bytes instead of JSON.
     pub fn with_bytes(self, bytes: impl Into<Vec<u8>>) -> Event {
         Event { value: Value::Bytes(bytes.into()), ..self }
+    }
+}
+
+/// Makers for tests; on a node an uplink comes from a device.
+impl Uplink {
+    /// Bytes of a device, without a port, received on 2026-01-01 at noon.
+    pub fn new(device: &str, payload: impl Into<Vec<u8>>) -> Uplink {
+        let received = Timestamp::from_micros(1_767_268_800_000_000);
+        Uplink { codec: "codec".to_owned(), device: device.to_owned(), port: None, payload: payload.into(), measured: None, received }
+    }
+
+    /// The same, on a port.
+    pub fn on_port(self, port: u8) -> Uplink {
+        Uplink { port: Some(port), ..self }
     }
 }
 

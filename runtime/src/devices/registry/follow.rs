@@ -54,13 +54,10 @@ impl Inner {
         for key in changed.flatten() {
             self.read_again(&feeds, &key)?;
         }
-        for ((of, device, sensor), event) in &batch.readings {
-            if *of == tenant
-                && let (Ok(device), Ok(sensor)) = (Id::new(device), Id::new(sensor))
-            {
-                let first = batch.devices.get(&(*of, device.as_str())).map_or(event.received, |times| times.0);
-                self.hear(&feeds, &device, &sensor, event.received, first);
-            }
+        for ((of, device, _), event) in &batch.readings {
+            let (Some(id), Some(sensor), true) = (&event.device, &event.sensor, *of == tenant) else { continue };
+            let first = batch.devices.get(&(*of, *device)).map_or(event.received, |times| times.0);
+            self.hear(&feeds, id, sensor, event.received, first);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Index {
     order: Vec<u32>,
     /// How many devices a decision can't tell apart: a total is counted without looking at each of them.
     alike: HashMap<Owned, usize>,
+    /// Registered devices by their DevEUI, who was registered first before who says the same later.
+    by_eui: HashMap<String, BTreeSet<(Micros, Id)>>,
     pub rows: Rows,
     pub gateways: BTreeMap<Id, Arc<Gateway>>,
     pub projects: BTreeMap<Id, Group>,
@@ -66,6 +68,12 @@ impl Entry {
         Resource { kind: ResourceKind::Device, id: &self.id, owned: &self.owned }
     }
 
+    /// The `meta.dev_eui` of a registered device, in lower case, and when that was registered.
+    fn eui(&self) -> Option<(String, Micros)> {
+        let document = self.document.as_ref()?;
+        Some((document.meta.get("dev_eui")?.as_str()?.to_ascii_lowercase(), document.date_created))
+    }
+
     /// The row of a sensor.
     pub fn row(&self, sensor: &Id) -> Option<u32> {
         let nth = self.shown.sensors.iter().position(|known| known.id == *sensor)?;
@@ -80,6 +88,10 @@ impl Index {
 
     pub fn get(&self, id: &Id) -> Option<&Entry> {
         self.at(*self.by_id.get(id)?)
+    }
+
+    pub fn of_eui(&self, eui: &str) -> Option<&Id> {
+        self.by_eui.get(eui)?.first().map(|(_, id)| id)
     }
 
     pub fn at(&self, place: u32) -> Option<&Entry> {
@@ -164,8 +176,12 @@ impl Index {
             rows,
         };
         *self.alike.entry(entry.owned.clone()).or_default() += 1;
+        let eui = entry.eui();
         let old = self.entries.get_mut(place as usize).and_then(|slot| slot.replace(entry));
         self.let_go(old);
+        if let Some((eui, created)) = eui {
+            self.by_eui.entry(eui).or_default().insert((created, id.clone()));
+        }
     }
 
     /// A place for a device that is not there yet. It stands in the order by the id that it has in `by_id`, until its entry is put there.
@@ -196,6 +212,14 @@ impl Index {
 
     fn let_go(&mut self, old: Option<Entry>) {
         let Some(old) = old else { return };
+        if let Some((eui, created)) = old.eui()
+            && let Some(others) = self.by_eui.get_mut(&eui)
+        {
+            others.remove(&(created, old.id.clone()));
+            if others.is_empty() {
+                self.by_eui.remove(&eui);
+            }
+        }
         for row in old.rows {
             self.rows.remove(row);
         }

@@ -83,6 +83,12 @@ impl Registry {
         self.0.index.read().get(id).map(|entry| entry.shown.clone())
     }
 
+    /// The registered device whose `meta.dev_eui` is this DevEUI, given in lower case. Of several the one that was registered first: nobody
+    /// takes what another's device sends by registering one.
+    pub fn device_of_eui(&self, eui: &str) -> Option<Id> {
+        self.0.index.read().of_eui(eui).cloned()
+    }
+
     /// Whether somebody registered it, so that it was not only heard.
     pub fn is_registered(&self, id: &Id) -> bool {
         self.0.index.read().get(id).is_some_and(|entry| entry.document.is_some())

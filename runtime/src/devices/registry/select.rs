@@ -8,7 +8,7 @@ use super::{
 use crate::{
     identity::{Deed, Principal, may},
     model::{
-        Micros, Selector, Sensor, SensorRef,
+        Id, Micros, Selector, Sensor, SensorRef,
         selector::{Circle, mark},
     },
 };
@@ -36,6 +36,19 @@ impl Registry {
             found.push(SensorRef { device: entry.id.clone(), sensor: sensor.id.clone() });
         });
         found
+    }
+
+    /// Whether this very sensor fits, whenever it was heard: asked for a reading of it that has just come in.
+    pub fn fits(&self, selector: &Selector, who: &Principal, device: &Id, sensor: &Id) -> bool {
+        let index = self.0.index.read();
+        let in_project = |project| index.projects.get(project).is_some_and(|group| group.members.contains(device));
+        if *who.tenant() != self.0.tenant || !selector.project.as_ref().is_none_or(in_project) {
+            return false;
+        }
+        let row = index.get(device).and_then(|entry| entry.row(sensor)).and_then(|row| index.rows.get(row));
+        let mut fits = false;
+        row.inspect(|row| Sieve::of(&index, selector, who, None).pass(&index, row, &mut |_, _, _| fits = true));
+        fits
     }
 }
 

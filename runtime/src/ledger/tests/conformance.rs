@@ -35,6 +35,7 @@ macro_rules! all_stories {
             a_parked_event_waits_until_it_is_settled
             what_waits_for_a_consumer_that_goes_is_a_dead_letter
             a_dead_letter_is_replayed_or_dropped_once
+            what_could_not_be_decoded_is_a_dead_letter_until_it_is_decoded_once
             a_consumer_starts_where_it_was_registered
             trim_drops_nothing_that_a_consumer_has_before_it
             a_paused_consumer_holds_nothing_and_what_it_loses_is_known
@@ -296,6 +297,39 @@ pub async fn a_dead_letter_is_replayed_or_dropped_once(place: &impl Place) {
     let replay = Op::ReplayDead { function: g.clone(), seq: 1, now: Micros(77) };
     assert_eq!(ledger.apply(replay).await.unwrap(), Outcome::Missing);
     assert_eq!(ledger.dead_letter(&g, 1).unwrap(), Some(letter(&g, 1)));
+}
+
+pub async fn what_could_not_be_decoded_is_a_dead_letter_until_it_is_decoded_once(place: &impl Place) {
+    let ledger = place.open().await;
+    let codec = function("elsys", "codec");
+    let bytes = message("uplink.d", 1);
+    let undecoded = |at: i64| {
+        let dedup = Some(Dedup { key: "frame-7".into(), now: Micros(at) });
+        Op::Undecoded(Undecoded {
+            append: Append { tenant: id("main"), events: vec![bytes.clone(), message("log.elsys.codec", 2)], dedup, intake: None },
+            function: codec.clone(),
+            error: "byte 3: what is this".into(),
+            log_tail: vec!["looking".into()],
+            time: Micros(at),
+            release: 4,
+        })
+    };
+    assert_eq!(ledger.apply(undecoded(10)).await.unwrap(), Outcome::Applied { seqs: vec![1, 2], version: 0 });
+    assert_eq!(ledger.apply(undecoded(20)).await.unwrap(), Outcome::Duplicate { seqs: vec![1, 2] }, "a retried webhook");
+    let letter = ledger.dead_letter(&codec, 1).unwrap().unwrap();
+    assert_eq!((letter.event, letter.attempts, letter.release), (bytes.clone(), 1, 4), "although nobody consumes anything for it");
+    assert_eq!((ledger.dead_count().unwrap(), letter.error.as_str()), (1, "byte 3: what is this"));
+    ledger.apply(Op::DeleteApp { app: codec.app.clone() }).await.unwrap();
+    assert_eq!(ledger.dead_count().unwrap(), 1, "it is the device's, and another app may know it");
+    let decoded = || Op::Decoded { function: codec.clone(), seq: 1, events: vec![reading(21), reading(60)] };
+    assert_eq!(ledger.apply(decoded()).await.unwrap(), Outcome::Applied { seqs: vec![3, 4], version: 0 });
+    assert_eq!(ledger.apply(decoded()).await.unwrap(), Outcome::Missing);
+    assert_eq!((*ledger.head().borrow(), ledger.dead_count().unwrap()), (4, 0));
+    // The frame comes a third time, after it was decoded.
+    assert_eq!(ledger.apply(undecoded(30)).await.unwrap(), Outcome::Duplicate { seqs: vec![1, 2] });
+    assert_eq!(ledger.dead_count().unwrap(), 0);
+    ledger.close().await;
+    assert_eq!(*place.open().await.head().borrow(), 4, "and so it is after a restart");
 }
 
 pub async fn a_consumer_starts_where_it_was_registered(place: &impl Place) {

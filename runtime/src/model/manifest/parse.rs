@@ -1,21 +1,24 @@
 //! From the text of `tawi.toml` to a checked manifest, or to everything that is wrong with it.
 
 use super::{
-    Auth, Build, CONFIG_ENTRIES_MAX, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant, MANIFEST_BYTES_MAX, Manifest, ManifestError, Order,
-    REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
+    Auth, Build, CODEC_TIMEOUT_DEFAULT, CODEC_TIMEOUT_MAX, CONFIG_ENTRIES_MAX, Codec, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant,
+    MANIFEST_BYTES_MAX, Manifest, ManifestError, Order, REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
     section::{At, Problems, Section},
 };
 use crate::model::{
     id::{AppId, Id},
+    selector::Selector,
     subject::{Pattern, RESERVED},
+    uplink::CODEC,
 };
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
-const TOP: &[&str] = &["app", "on", "grant", "limits", "build", "config"];
+const TOP: &[&str] = &["app", "on", "codec", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
 /// `retry` is there to be told what it is called now.
-const ON: &[&str] = &["name", "subject", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
+const ON: &[&str] = &["name", "subject", "select", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
+const CODEC_KEYS: &[&str] = &["name", "timeout", "reuse"];
 const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http", "http-private"];
 const BUILD: &[&str] = &["component", "package"];
 
@@ -44,11 +47,12 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>) -> Option<Manifest> {
     let top = Section::open(problems, "", TOP, 0..0, root);
     let app = read_app(problems, &top);
     let functions = read_functions(problems, &top);
+    let codec = top.table("codec", "[codec]", CODEC_KEYS).and_then(|codec| read_codec(problems, &codec));
     let grant = top.table("grant", "[grant]", GRANT).map(|grant| read_grant(&grant)).unwrap_or_default();
     let limits = top.table("limits", "[limits]", limits::KEYS).map(|limits| limits::read(problems, &limits)).unwrap_or_default();
     let build = top.table("build", "[build]", BUILD).map(|build| read_build(problems, &build)).unwrap_or_default();
     let config = read_config(problems, &top);
-    Some(Manifest { app: app?, functions, grant, limits, build, config })
+    Some(Manifest { app: app?, functions, codec, grant, limits, build, config })
 }
 
 fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {
@@ -61,8 +65,8 @@ fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {
 
 fn read_functions(problems: &Problems<'_>, top: &Section<'_>) -> Vec<Function> {
     let Some(entries) = top.tables("on", "[[on]]", ON) else { return Vec::new() };
-    if entries.is_empty() {
-        let hint = "add `[[on]]` with `name = \"...\"` and `subject = \"reading.>\"` or `http = \"/\"`";
+    if entries.is_empty() && !top.has("codec") {
+        let hint = "add `[[on]]` with `name = \"...\"` and `subject = \"reading.>\"`, `select = { ... }` or `http = \"/\"`";
         problems.add_with_hint(0..0, "there is no `[[on]]`: the app would never run", hint);
     } else if entries.len() > FUNCTIONS_MAX {
         problems.add(top.span_of("on"), format!("{} `[[on]]` entries, {FUNCTIONS_MAX} are allowed", entries.len()));
@@ -72,6 +76,10 @@ fn read_functions(problems: &Problems<'_>, top: &Section<'_>) -> Vec<Function> {
         let Some(function) = read_function(problems, entry) else { continue };
         if functions.iter().any(|other| other.name == function.name) {
             problems.add(entry.span_of("name"), format!("two `[[on]]` entries are called `{}`", function.name));
+        }
+        if function.name.as_str() == CODEC {
+            let what = "`codec` is the name under which uplinks are kept that `[codec]` could not decode";
+            problems.add_with_hint(entry.span_of("name"), what, "call the function otherwise");
         }
         if let Trigger::Http { path, .. } = &function.trigger {
             let same = |other: &&Function| matches!(&other.trigger, Trigger::Http { path: taken, .. } if taken == path);
@@ -94,30 +102,83 @@ fn read_function(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Functio
     Some(Function { name: name?, trigger: trigger?, timeout, delivery, reuse })
 }
 
+fn read_codec(problems: &Problems<'_>, codec: &Section<'_>) -> Option<Codec> {
+    let name = match codec.string("name") {
+        Some(name) => Id::new(name.value).map_err(|e| problems.add(name.span, e.to_string())),
+        None => Id::new(CODEC).map_err(|e| problems.add(codec.span(), e.to_string())),
+    };
+    let timeout = codec.duration("timeout", CODEC_TIMEOUT_MAX).unwrap_or(CODEC_TIMEOUT_DEFAULT);
+    let reuse = codec.integer("reuse", 1..=REUSE_MAX).unwrap_or(1);
+    Some(Codec { name: name.ok()?, timeout, reuse })
+}
+
 fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger> {
     let order = entry.word("order", &[("device", Order::Device), ("none", Order::None)]).unwrap_or(Order::Device);
     let auth = entry.word("auth", &[("token", Auth::Token), ("public", Auth::Public)]).unwrap_or(Auth::Token);
-    match (entry.has("subject"), entry.has("http")) {
-        (true, true) => {
-            problems.add_with_hint(entry.span_of("http"), "an `[[on]]` entry has either `subject` or `http`", "make it two entries");
-            None
-        }
-        (false, false) => {
-            let hint = "add `subject = \"reading.>\"` or `http = \"/\"`";
+    let said: Vec<&str> = ["subject", "select", "http"].into_iter().filter(|key| entry.has(key)).collect();
+    match said.as_slice() {
+        [] => {
+            let hint = "add `subject = \"reading.>\"`, `select = { kind = \"Thermometer\" }` or `http = \"/\"`";
             problems.add_with_hint(entry.span(), "this `[[on]]` entry says not what it is called for", hint);
             None
         }
-        (true, false) => {
+        [_, second, ..] => {
+            let message = "an `[[on]]` entry has one of `subject`, `select` and `http`";
+            problems.add_with_hint(entry.span_of(second), message, "make it two entries");
+            None
+        }
+        ["subject"] => {
             refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
             let subject = entry.string("subject")?;
             let subject = Pattern::new(subject.value).map_err(|e| problems.add(subject.span, e.to_string())).ok()?;
-            Some(Trigger::Event { subject, order })
+            Some(Trigger::Event { subject, order, select: None })
         }
-        (false, true) => {
-            refuse(problems, entry, &["order", "delivery"], "a request is run once, at once; only events (`subject`) have");
+        ["select"] => {
+            refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
+            let subject = Pattern::new("reading.>").map_err(|e| problems.add(entry.span(), e.to_string())).ok()?;
+            Some(Trigger::Event { subject, order, select: Some(read_selector(problems, entry)?) })
+        }
+        _ => {
+            refuse(problems, entry, &["order", "delivery"], "a request is run once, at once; only events (`subject`, `select`) have");
             let path = entry.string("http")?;
             let path = http_path(path.value).map_err(|message| problems.add(path.span, message)).ok()?;
             Some(Trigger::Http { path, auth })
+        }
+    }
+}
+
+fn read_selector(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Selector> {
+    let (span, entries) = entry.free_table("select", "[on.select]")?;
+    let table = entries.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect();
+    match Selector::from_toml(&table) {
+        Ok(selector) if selector.is_empty() => {
+            problems.add_with_hint(span, "`select` says nothing", "for every sensor there is `subject = \"reading.>\"`");
+            None
+        }
+        Ok(selector) => Some(selector),
+        Err(error) => {
+            let key = error.key.split('.').next().unwrap_or_default();
+            let place = entries.iter().find(|(known, _)| known.get_ref() == key).map_or(span, |(_, value)| value.span());
+            problems.add(place, error.to_string());
+            None
+        }
+    }
+}
+
+/// A value without the places of its parts. Dates are texts.
+fn plain(value: &DeValue<'_>) -> toml::Value {
+    match value {
+        DeValue::String(text) => toml::Value::String(text.to_string()),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => toml::Value::Integer(number),
+            Err(_) => toml::Value::String(number.as_str().to_owned()),
+        },
+        DeValue::Float(number) => toml::Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(yes) => toml::Value::Boolean(*yes),
+        DeValue::Datetime(time) => toml::Value::String(time.to_string()),
+        DeValue::Array(items) => toml::Value::Array(items.iter().map(|item| plain(item.get_ref())).collect()),
+        DeValue::Table(entries) => {
+            toml::Value::Table(entries.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect())
         }
     }
 }

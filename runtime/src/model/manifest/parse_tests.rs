@@ -60,7 +60,7 @@ fn everything_a_manifest_can_say_is_read() {
     let manifest = Manifest::parse(WHOLE).unwrap();
     assert_eq!(manifest.app.as_str(), "fridge-alert");
     let alert = manifest.function("alert").unwrap();
-    assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None });
+    assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None, select: None });
     assert_eq!((alert.timeout, alert.delivery.retry), (Duration::from_millis(500), 2));
     let Delivery { backoff_delay, retry_after_max, jitter_percent, .. } = alert.delivery;
     assert_eq!((backoff_delay, retry_after_max, jitter_percent), (Duration::from_secs(2), Duration::from_secs(60), 50));
@@ -139,17 +139,38 @@ fn an_empty_manifest_is_told_what_to_add() {
 #[test]
 fn what_makes_no_sense_together_is_refused() {
     for (lines, message) in [
-        ("http = \"/\"", "has either `subject` or `http`"),
+        ("http = \"/\"", "has one of `subject`, `select` and `http`"),
         ("auth = \"public\"", "`auth` has no meaning here"),
         ("[[on]]\nname='g'\nhttp='/'\ndelivery={retry=2}", "`delivery` has no meaning here"),
         ("[[on]]\nname='f'\nsubject='a'", "two `[[on]]` entries are called `f`"),
         ("[[on]]\nname='g'\nhttp='/x'\n[[on]]\nname='h'\nhttp='/x/'", "`/x` is served by `g` already"),
         ("[build]\ncomponent='a.wasm'\npackage='b'", "there is no `package` to build"),
+        ("[[on]]\nname='codec'\nsubject='a'", "the name under which uplinks are kept"),
         ("delivery = { backoff-delay = '2s', retry-after-max = '1s' }", "`retry-after-max` is less than `backoff-delay`"),
     ] {
         let shown = problem_with(lines);
         assert!(shown.contains(message), "{lines}: {shown}");
     }
+}
+
+#[test]
+fn a_codec_has_a_name_and_a_time_and_needs_no_function_beside_it() {
+    let codec = |lines: &str| Manifest::parse(&format!("[app]\nname = \"a\"\n[codec]\n{lines}")).map(|manifest| manifest.codec.unwrap());
+    let plain = codec("").unwrap();
+    assert_eq!((plain.name.as_str(), plain.timeout, plain.reuse), (CODEC, CODEC_TIMEOUT_DEFAULT, 1));
+    let whole = codec("name = \"station\"\ntimeout = \"5s\"\nreuse = 100").unwrap();
+    assert_eq!((whole.name.as_str(), whole.timeout, whole.reuse), ("station", CODEC_TIMEOUT_MAX, 100));
+    for (lines, message) in [
+        ("timeout = \"6s\"", "at most `5s`"),
+        ("name = \"a/b\"", "can't stand in an id"),
+        ("nane = \"a\"", "did you mean `name`?"),
+        ("reuse = 0", "`reuse` must be from 1"),
+    ] {
+        let shown = codec(lines).unwrap_err().problems.iter().map(ToString::to_string).collect::<String>();
+        assert!(shown.contains(message), "{lines}: {shown}");
+    }
+    let stored = serde_json::to_string(&Manifest::parse(WHOLE).unwrap()).unwrap();
+    assert!(!stored.contains("codec"), "a release without one is stored as before: {stored}");
 }
 
 /// A manifest of before pushes once more, and its author copies the line that is shown.

@@ -60,7 +60,7 @@ fn shown(text: &str) -> String {
 }
 
 /// The largest unit that divides it, as [`duration`] reads it back.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0 => "0s".to_owned(),

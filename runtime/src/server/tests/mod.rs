@@ -5,6 +5,7 @@ mod backup;
 mod ingest;
 mod lag;
 mod live;
+mod uplinks;
 mod users;
 mod v2;
 mod who;
