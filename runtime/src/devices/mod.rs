@@ -6,6 +6,7 @@
 //! arrives late from a gateway that was offline arrives in the order in which it was sent. Its measured time is kept beside.
 
 mod batch;
+mod connected;
 mod follow;
 mod query;
 pub mod registry;
@@ -15,6 +16,7 @@ mod store;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use connected::Connected;
 pub use query::{Query, QueryError};
 pub use registry::{Registry, RegistryError};
 

@@ -44,7 +44,7 @@ pub use redeploy::Progress;
 use crate::{
     config::NodeConfig,
     deploy::{Reconciler, Store},
-    devices::{Devices, Registry},
+    devices::{Connected, Devices, Registry},
     dispatch::Dispatch,
     history::History,
     identity::{Identify, Tokens},
@@ -79,6 +79,7 @@ pub struct Rooms {
     pub history: History,
     pub devices: Devices,
     pub registry: Registry,
+    pub connected: Connected,
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,

@@ -93,6 +93,7 @@ impl Node {
             history,
             devices,
             registry,
+            connected: Default::default(),
             tokens,
             identify,
             metrics: metrics.clone(),

@@ -97,11 +97,12 @@ pub fn with_devices<T>(
             by_gateway.entry(gateway).or_default().push(shape);
         }
     }
-    let mut shape = |gateway: &'_ Gateway| {
+    let now = clock::now();
+    let shown = gateways.iter().map(|gateway| {
         let devices = full.then(|| by_gateway.remove(&gateway.id).unwrap_or_default());
-        GatewayShape::of(gateway, is_connected(gateway, clock::now()), devices)
-    };
-    then(gateways.iter().map(|gateway| shape(gateway)).collect())
+        GatewayShape::of(gateway, state.connected.is(gateway) || lives(gateway, now), devices)
+    });
+    then(shown.collect())
 }
 
 /// The devices behind some gateways that somebody may see.
@@ -116,7 +117,7 @@ fn behind(state: &AppState, who: &Principal, gateways: &[Arc<Gateway>]) -> Resul
     Ok(devices)
 }
 
-fn is_connected(gateway: &Gateway, now: Micros) -> bool {
+fn lives(gateway: &Gateway, now: Micros) -> bool {
     gateway.heartbeat.is_some_and(|last| now.0.saturating_sub(last.0) <= CONNECTED_SECONDS * Micros::SECOND)
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Node, ids, station};
 use crate::{
-    model::{Micros, id::default_tenant},
+    identity::Principal,
+    model::{Id, Micros, id::default_tenant},
     records::{Changes, Records, RecordsError, Space},
 };
 use serde_json::json;
@@ -16,6 +17,11 @@ async fn a_gateway_is_registered_says_that_it_lives_and_is_deleted() {
     let gateway = node.guest("GET", "/gateways/MyGW", "").await.is(200).json();
     assert_eq!((&gateway["owner"], &gateway["connected"], &gateway["heartbeat"]), (&json!("ada"), &json!(false), &json!(null)));
     assert!(gateway.get("devices").is_none());
+    let line = Principal::User { tenant: default_tenant(), id: Id::new("ada").unwrap(), admin: false };
+    node.rooms.connected.came(&line, "MyGW");
+    assert_eq!(node.guest("GET", "/gateways/MyGW", "").await.is(200).json()["connected"], true);
+    node.rooms.connected.went(&line, "MyGW");
+    assert_eq!(node.guest("GET", "/gateways/MyGW", "").await.is(200).json()["connected"], false);
     node.guest("PUT", "/gateways/MyGW/heartbeat", "").await.problem(403);
     node.v2(&ada, "PUT", "/gateways/MyGW/heartbeat", "").await.is(204);
     let gateway = node.guest("GET", "/gateways/MyGW", "").await.is(200).json();
