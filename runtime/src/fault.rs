@@ -3,7 +3,7 @@
 //!
 //! For tests of what a crash leaves behind. The points: `append` and `commit` (before and after the step that makes them durable, in
 //! turn), `checkpoint` (the embedded ledger's file was made durable, its journal is still whole), `call` (a call has ended, nothing of it counts yet), `index` (a partition of the history is written, its position is not),
-//! `release` (git has moved a ref, its release is not made).
+//! `notify` (before and after what readings fire is made durable, in turn; nothing of it is sent yet), `release` (git has moved a ref, its release is not made).
 
 use std::sync::{
     OnceLock,

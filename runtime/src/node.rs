@@ -13,6 +13,7 @@ use crate::{
     ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
     model::{AppId, Event, Id, NewEvent, Subject, Tenant},
+    notify::{Notify, NotifyError},
     records::{Records, Space},
     server::{
         self, ForgetSource, Redeploy, Rooms,
@@ -20,6 +21,7 @@ use crate::{
         run::{Doors, Runs},
     },
     shutdown::Tasks,
+    sources::Sources,
     telemetry::Metrics,
 };
 use axum::Router;
@@ -32,6 +34,8 @@ use std::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod around;
+mod mqtt;
 mod upkeep;
 use upkeep::Upkeep;
 
@@ -43,6 +47,10 @@ pub enum NodeError {
     InUse(PathBuf),
     #[error("can't listen on {addr}; is another node running there? --listen chooses another address")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("can't listen for MQTT on {addr}; does a broker run there? --mqtt chooses another address, --no-mqtt does without")]
+    ListenMqtt { addr: SocketAddr, source: std::io::Error },
+    #[error("can't open TLS for MQTT")]
+    MqttTls(#[from] crate::ingest::mqtt::TlsError),
     #[error("can't open the ledger")]
     Ledger(#[from] LedgerError),
     #[error("can't open the engine")]
@@ -59,6 +67,10 @@ pub enum NodeError {
     Identity(#[from] IdentityError),
     #[error("can't open the users")]
     Users(#[from] AccountError),
+    #[error("can't open the notifications")]
+    Notify(#[from] NotifyError),
+    #[error("can't set up the mail of notifications (`[smtp]`): {0}")]
+    Smtp(String),
 }
 
 /// A node with everything open and nothing running.
@@ -75,6 +87,9 @@ pub struct Node {
     pub connected: Connected,
     pub tokens: Tokens,
     pub identify: Identify,
+    pub notify: Notify,
+    pub sources: Sources,
+    pub ingest: Ingest,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
     pub first_token: Option<String>,
@@ -84,6 +99,7 @@ pub struct Node {
     pub stopping: CancellationToken,
     listener: TcpListener,
     addr: SocketAddr,
+    mqtt: mqtt::Bound,
     _lock: std::fs::File,
 }
 
@@ -98,6 +114,7 @@ impl Node {
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
+        let mqtt = mqtt::bind(&config.mqtt).await?;
         let tokens = Tokens::open(&config.data)?;
         let first_token = match config.new_admin_token {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
@@ -111,6 +128,7 @@ impl Node {
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
         let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
+        let notify = around::notify(&config, &ledger, &devices, &registry, &identify)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
             guest_memory_bytes_max: config.limits.guest_memory_bytes_max,
@@ -121,6 +139,8 @@ impl Node {
         let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
+        let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
+        let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
         Ok(Node {
             config,
             ledger,
@@ -134,12 +154,16 @@ impl Node {
             connected: Connected::default(),
             tokens,
             identify,
+            notify,
+            sources,
+            ingest,
             metrics,
             first_token,
             first_user,
             stopping,
             listener,
             addr,
+            mqtt,
             _lock: lock,
         })
     }
@@ -147,6 +171,11 @@ impl Node {
     /// Where the node listens: the port is the real one when the config said 0.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where the node listens for MQTT, if it does.
+    pub fn mqtt_addr(&self) -> Option<SocketAddr> {
+        self.mqtt.addr
     }
 
     /// How others reach it, without a slash at the end.
@@ -162,7 +191,8 @@ impl Node {
     /// What the API works on. `redeploy` and `forget_source` are the builder's.
     pub fn rooms(&self, redeploy: Redeploy, forget_source: ForgetSource) -> Arc<Rooms> {
         let (reconciler, engine, ledger) = (self.reconciler.clone(), self.engine.clone(), self.ledger.clone());
-        let projections = [("history", self.history.standing().clone()), ("devices", self.devices.standing().clone())];
+        let standings = [self.history.standing(), self.devices.standing(), self.notify.standing()];
+        let projections: Vec<_> = ["history", "devices", "notify"].into_iter().zip(standings.map(Clone::clone)).collect();
         let unready = move || {
             let reasons = [
                 (!reconciler.is_ready(), "the apps are not loaded yet"),
@@ -189,8 +219,9 @@ impl Node {
             reconciler: self.reconciler.clone(),
             tokens: self.tokens.clone(),
             identify: self.identify.clone(),
-            ingest: Ingest::new(self.ledger.clone(), self.registry.clone(), self.metrics.clone(), self.config.auto_register)
-                .with_codecs(codecs(&self.dispatch)),
+            notify: self.notify.clone(),
+            sources: self.sources.clone(),
+            ingest: self.ingest.clone(),
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
@@ -208,7 +239,26 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, config, stopping, .. } = self;
+        let Node {
+            listener,
+            mqtt,
+            ledger,
+            store,
+            dispatch,
+            reconciler,
+            history,
+            devices,
+            registry,
+            connected,
+            identify,
+            notify,
+            sources,
+            ingest,
+            metrics,
+            config,
+            stopping,
+            ..
+        } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -219,6 +269,10 @@ impl Node {
             let (devices, ledger, end) = (devices.clone(), ledger.clone(), projections.clone());
             follow(async move { devices.run(ledger, end).await })
         });
+        tasks.start("notify", {
+            let (notify, end) = (notify.clone(), projections.clone());
+            async move { notify.run(end).await }
+        });
         // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
         if config.ledger == LedgerChoice::Embedded {
             remove_orphans(&store, &ledger, &config.tenant).await;
@@ -227,8 +281,12 @@ impl Node {
         let deploys = stop.child_token();
         let mut control = Tasks::default();
         control.start("identity", {
-            let stop = deploys.clone();
+            let (identify, stop) = (identify.clone(), deploys.clone());
             async move { identify.run(stop).await }
+        });
+        control.start("sources", {
+            let stop = deploys.clone();
+            async move { sources.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());
@@ -239,11 +297,25 @@ impl Node {
             dispatch: dispatch.clone(),
             history: history.clone(),
             devices: devices.clone(),
+            notify: notify.clone(),
             config: config.clone(),
         };
         control.start("trim", upkeep.run(deploys));
+        let mut clients = Tasks::default();
+        let behind = mqtt::Behind {
+            tenant: config.tenant.clone(),
+            identify: identify.clone(),
+            ledger: ledger.clone(),
+            devices: devices.clone(),
+            registry,
+            connected,
+            ingest,
+            metrics,
+        };
+        mqtt::start(&mut clients, mqtt, behind, &stop);
         ready();
         serve(listener, doors, stop, stopping).await;
+        clients.join(DRAIN).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {

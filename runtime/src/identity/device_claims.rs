@@ -1,7 +1,7 @@
 //! Claim codes: who holds a device in her hands, with the code that came with it, makes it hers.
 //!
-//! A code is made by an administrator or the owner of a device, printed on a sticker say, and good for one user. Who has used it may use it
-//! again and gets the same answer, so that a step after it that failed can be repeated; nobody else can.
+//! A code is made by an administrator or the owner of a device, printed on a sticker say, and good for one user. Using it takes two steps,
+//! because the device is another room's: it is bound to the user, who alone can repeat it from then on, and when the device is hers it is gone.
 
 use super::{AccountError, secret};
 use crate::{
@@ -19,10 +19,21 @@ const DAY_SECONDS: u64 = 86_400;
 #[derive(Debug, Serialize, Deserialize)]
 struct Claim {
     device: Id,
-    /// Who used it.
+    /// Whose the device was when the code was made: one that has changed hands since is not claimed by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Id>,
+    /// Who uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<Id>,
     ends: Micros,
+}
+
+/// What a code is good for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Redeemed {
+    pub device: Id,
+    /// Whose it has to be still.
+    pub owner: Option<Id>,
 }
 
 /// Cheap to clone.
@@ -41,7 +52,7 @@ impl DeviceClaims {
     }
 
     /// Makes a code for a device, and says it this once. An earlier one of the device is good no more; those that are too old go.
-    pub async fn create(&self, device: &Id, now: Micros) -> Result<String, AccountError> {
+    pub async fn create(&self, device: &Id, owner: Option<&Id>, now: Micros) -> Result<String, AccountError> {
         let code = secret::claim_code().map_err(AccountError::Random)?;
         let ends = now.plus_millis(CLAIM_DAYS_MAX * DAY_SECONDS * 1_000);
         self.records
@@ -56,30 +67,36 @@ impl DeviceClaims {
                 }
                 // A change writes so many keys at most; the others go with the next.
                 old.into_iter().take(OLD_AT_A_TIME).for_each(|key| changes.delete(key));
-                Ok(changes.put(key(&code), &Claim { device: device.clone(), user: None, ends })?)
+                Ok(changes.put(key(&code), &Claim { device: device.clone(), owner: owner.cloned(), user: None, ends })?)
             })
             .await?;
         Ok(code)
     }
 
-    /// Uses a code: the device that is the user's now, which the registry has to be told.
-    pub async fn redeem(&self, code: &str, user: &Id, now: Micros) -> Result<Id, AccountError> {
+    /// Binds a code to a user, and says which device is to be hers.
+    pub async fn redeem(&self, code: &str, user: &Id, now: Micros) -> Result<Redeemed, AccountError> {
         let key = key(code);
         self.records
             .change(now, |changes| {
                 let claim: Option<Claim> = self.records.get(&key)?;
-                let claim = claim.filter(|claim| now < claim.ends).ok_or(AccountError::UnknownClaim)?;
-                match &claim.user {
-                    Some(other) if other != user => Err(AccountError::UnknownClaim),
-                    Some(_) => Ok(claim.device),
-                    None => {
-                        let device = claim.device.clone();
-                        changes.put(key.as_str(), &Claim { user: Some(user.clone()), ..claim })?;
-                        Ok(device)
-                    }
+                let claim = claim.filter(|claim| now < claim.ends && claim.user.as_ref().is_none_or(|other| other == user));
+                let claim = claim.ok_or(AccountError::UnknownClaim)?;
+                let redeemed = Redeemed { device: claim.device.clone(), owner: claim.owner.clone() };
+                if claim.user.is_none() {
+                    changes.put(key.as_str(), &Claim { user: Some(user.clone()), ..claim })?;
                 }
+                Ok(redeemed)
             })
             .await
+    }
+
+    /// The device is the user's: the code is gone.
+    pub async fn done(&self, code: &str, now: Micros) -> Result<(), AccountError> {
+        let delete = |changes: &mut crate::records::Changes| {
+            changes.delete(key(code));
+            Ok(())
+        };
+        self.records.change(now, delete).await
     }
 }
 

@@ -26,7 +26,7 @@ mod tests;
 
 pub use access::{Deed, Principal, Resource, ResourceKind, may, scopes};
 pub use account::AccountError;
-pub use device_claims::DeviceClaims;
+pub use device_claims::{DeviceClaims, Redeemed};
 pub use device_secrets::{DeviceSecret, DeviceSecrets};
 pub use identify::{Identify, Known, Refused, Shown};
 pub use node_secret::node_secret;

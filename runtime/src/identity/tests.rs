@@ -263,16 +263,19 @@ async fn a_device_has_secrets_of_its_own_that_can_be_taken_away_one_by_one() {
 async fn a_claim_code_makes_a_device_the_users_who_shows_it_first() {
     let house = House::new().await;
     let (claims, pump, ada) = (&house.identify.claims, id("pump"), id("ada"));
-    let old = claims.create(&pump, NOW).await.unwrap();
-    let code = claims.create(&pump, NOW).await.unwrap();
+    let old = claims.create(&pump, Some(&id("shop")), NOW).await.unwrap();
+    let code = claims.create(&pump, Some(&id("shop")), NOW).await.unwrap();
     let unknown = |result| assert!(matches!(result, Err(AccountError::UnknownClaim)), "{result:?}");
     unknown(claims.redeem(&old, &ada, NOW).await);
     let last = NOW.plus_millis(CLAIM_DAYS_MAX * 86_400_000 - 1);
     // As she typed it.
-    assert_eq!(claims.redeem(&code.to_lowercase().replace('-', " "), &ada, last).await.unwrap(), pump);
-    assert_eq!(claims.redeem(&code, &ada, last).await.unwrap(), pump, "a step after it may have failed");
+    let hers = Redeemed { device: pump.clone(), owner: Some(id("shop")) };
+    assert_eq!(claims.redeem(&code.to_lowercase().replace('-', " "), &ada, last).await.unwrap(), hers);
+    assert_eq!(claims.redeem(&code, &ada, last).await.unwrap(), hers, "a step after it may have failed");
     unknown(claims.redeem(&code, &id("bob"), last).await);
-    let late = claims.create(&id("fridge"), NOW).await.unwrap();
+    claims.done(&code, last).await.unwrap();
+    unknown(claims.redeem(&code, &ada, last).await);
+    let late = claims.create(&id("fridge"), None, NOW).await.unwrap();
     unknown(claims.redeem(&late, &ada, last.plus_millis(1)).await);
 }
 
@@ -288,9 +291,9 @@ async fn there_are_only_so_many_claim_codes_that_nobody_has_used() {
         house.records.change(NOW, fill).await.unwrap();
     }
     let claims = &house.identify.claims;
-    assert!(matches!(claims.create(&id("pump"), NOW).await, Err(AccountError::TooManyClaims)));
-    claims.create(&id("d7"), NOW).await.unwrap();
-    claims.create(&id("pump"), end).await.unwrap();
+    assert!(matches!(claims.create(&id("pump"), None, NOW).await, Err(AccountError::TooManyClaims)));
+    claims.create(&id("d7"), None, NOW).await.unwrap();
+    claims.create(&id("pump"), None, end).await.unwrap();
 }
 
 #[tokio::test]

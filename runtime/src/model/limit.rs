@@ -96,8 +96,52 @@ pub const HTTP_CALLS_PER_APP_PERCENT: usize = 25;
 pub const HTTP_CALLS_PERCENT: usize = 75;
 /// A client that sends nothing of its request, or takes nothing of its answer, for so long holds no instance any more.
 pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
-/// How long a question waits for the history to have what came before it: less than a client waits for an answer.
-pub const REACH_SECONDS_MAX: u64 = 5;
+/// Clients of MQTT that are connected at a time, each a file descriptor and a few KiB. Who comes on top is hung up on.
+pub const MQTT_CONNECTIONS_MAX: usize = 16_384;
+/// One packet of MQTT: what a gateway sends of a few minutes offline, in one list.
+pub const MQTT_PACKET_BYTES_MAX: usize = 1024 * 1024;
+/// A topic or a filter: two ids and the words around them have less than 300.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 512;
+/// Levels of a filter; a topic of ours has five.
+pub const MQTT_FILTER_LEVELS_MAX: usize = 16;
+/// The id of a client; ids of devices and gateways are shorter.
+pub const MQTT_CLIENT_ID_BYTES_MAX: usize = 256;
+/// Filters that one client subscribes to.
+pub const MQTT_SUBSCRIPTIONS_MAX: usize = 100;
+/// Publishes of a client that are not durable yet, and deliveries to it that it has not acknowledged.
+pub const MQTT_INFLIGHT_MAX: usize = 64;
+/// Packets of quality of service 2 that a client has not released.
+pub const MQTT_RECEIVED_MAX: usize = 1_000;
+/// Deliveries that wait in memory for one client; who is slower reads the log.
+pub const MQTT_QUEUE_MAX: usize = 256;
+/// Bytes that wait for a client to take them, give or take one packet.
+pub const MQTT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// A client that takes nothing for so long is hung up on.
+pub const MQTT_STALL_SECONDS_MAX: u64 = 30;
+/// From a connection to the end of its first packet.
+pub const MQTT_CONNECT_SECONDS_MAX: u64 = 10;
+/// From the first byte of a packet to its last.
+pub const MQTT_PACKET_SECONDS_MAX: u64 = 30;
+/// What a client of version 5 is told to keep to when it wants to be silent for longer, or for ever.
+pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u16 = 3_600;
+/// Packets that one client is read in a second; the rest waits in its connection.
+pub const MQTT_PACKETS_PER_SECOND_MAX: usize = 5_000;
+/// Publishes of all clients that are not durable yet: half of the places of the ledger's queue.
+pub const MQTT_PUBLISHES_MAX: usize = 4_096;
+/// Bytes of all of them.
+pub const MQTT_PUBLISHES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of packets that have not come whole, of all clients, 4 KiB of each left out. Who would go over it is hung up on.
+pub const MQTT_BUFFERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Clients of MQTT over WebSocket: browsers. Each may hold a whole message.
+pub const MQTT_WEBSOCKETS_MAX: usize = 2_048;
+/// One message of a WebSocket; a packet may take several.
+pub const MQTT_WEBSOCKET_BYTES_MAX: usize = 64 * 1024;
+/// Sessions that are kept for clients that may come again.
+pub const MQTT_SESSIONS_MAX: usize = 100_000;
+/// How long a session is kept without a connection: as long as the log is by default, which has what the client missed.
+pub const MQTT_SESSION_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
+/// How far back in the log a client that comes again is read what it missed.
+pub const MQTT_OFFLINE_EVENTS_MAX: u64 = 1_000_000;
 /// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
 pub const DEVICES_MAX: usize = 250_000;
 /// Gateways of a node.
@@ -120,6 +164,10 @@ pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
 pub const SELECTOR_TAGS_MAX: usize = 16;
 /// Selectors that are followed at a time: each is asked about every device that changes.
 pub const WATCHES_MAX: usize = 4_096;
+/// Commands whose state is known: the oldest make room.
+pub const COMMANDS_MAX: u64 = 100_000;
+/// How long a command waits for its device: what is a day old is rarely meant any more.
+pub const COMMAND_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// A password is this long at least: what is shorter is guessed.
 pub const PASSWORD_BYTES_MIN: usize = 8;
 /// And at most: a long sentence.
@@ -152,31 +200,42 @@ pub const DEVICE_SECRETS_MAX: usize = 8;
 pub const CLAIMS_MAX: usize = 10_000;
 /// A claim code is good for so many days: from the shop to the field.
 pub const CLAIM_DAYS_MAX: u64 = 90;
+/// The condition of a notification: a page of comparisons. It is walked by recursion, and a chain is as deep as it is long.
+pub const EXPRESSION_BYTES_MAX: usize = 1024;
+/// Parentheses and signs inside each other in a condition: it is parsed by recursion, on a small stack.
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Notifications of one user, and those of the node's tokens together: each is looked at for every reading that it names.
+pub const NOTIFICATIONS_PER_OWNER_MAX: usize = 100;
+/// Notifications of a node: all of them are in memory.
+pub const NOTIFICATIONS_MAX: usize = 10_000;
+/// Devices of one notification, and as many sensors.
+pub const CONDITION_DEVICES_MAX: usize = 100;
+/// The least time between two firings of one notification, whatever it asks for: a sensor that sends a thousand values a second has one
+/// message a second to tell.
+pub const THROTTLING_SECONDS_MIN: i64 = 1;
+/// Messages that one firing makes: each user on each channel.
+pub const RECIPIENTS_MAX: usize = 64;
+/// One message, its sensors' values filled in; longer ones are cut.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Messages of one owner that are not sent and not given up yet; what fires beyond is a failure of its notification.
+pub const SOCIALS_PENDING_PER_OWNER_MAX: usize = 500;
+/// Messages of one owner that are kept after they were sent or given up, the newest of them.
+pub const SOCIALS_KEPT_PER_OWNER_MAX: usize = 1_000;
+/// Attempts to send one message. With the pauses between them, an address may be away for some five hours.
+pub const DELIVERY_ATTEMPTS_MAX: u32 = 12;
+/// How long one attempt may take, from the lookup of a name to the last byte.
+pub const DELIVERY_SECONDS_MAX: u64 = 15;
+/// Attempts at a time, of all channels.
+pub const DELIVERIES_MAX: usize = 16;
+/// The answer of a source, or what its webhook is sent: a page of JSON.
+pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// How long one question to a source may take, from the lookup of its name to the last byte.
+pub const SOURCE_SECONDS_MAX: u64 = 30;
+/// How long a question waits for the history to have what came before it: less than a client waits for an answer.
+pub const REACH_SECONDS_MAX: u64 = 5;
 /// Devices that one question for values can be about: each has a condition of its own.
 pub const DATA_DEVICES_MAX: usize = 100;
 /// Sensors that one question for values can name.
 pub const DATA_SENSORS_MAX: usize = 1_000;
 /// Devices inside of the gateways or projects of one answer.
 pub const FULL_DEVICES_MAX: usize = 1_000;
-/// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
-pub const DEVICES_MAX: usize = 250_000;
-/// Gateways of a node.
-pub const GATEWAYS_MAX: usize = 20_000;
-/// Projects of a node.
-pub const PROJECTS_MAX: usize = 20_000;
-/// Sensors of a device, and actuators of one: a data logger has some dozens; a device that invents sensors ends here.
-pub const PARTS_PER_DEVICE_MAX: usize = 512;
-/// A name, a kind, a unit, a domain: what fits a line on a screen.
-pub const TEXT_BYTES_MAX: usize = 256;
-/// `meta` of a device, a sensor or an actuator, and a calibration, as JSON: a page of text.
-pub const META_BYTES_MAX: usize = 16 * 1024;
-/// A document of the registry with all that belongs to it, as JSON: 512 sensors with all their kinds, and what one value of the ledger's state may be.
-pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
-/// Devices of a project, and gateways of one, each a few dozen bytes of its document.
-pub const PROJECT_MEMBERS_MAX: usize = 10_000;
-/// A selector as a text, and each text in it.
-pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
-/// Tags that one selector asks for.
-pub const SELECTOR_TAGS_MAX: usize = 16;
-/// Selectors that are followed at a time: each is asked about every device that changes.
-pub const WATCHES_MAX: usize = 4_096;

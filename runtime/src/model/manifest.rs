@@ -9,18 +9,23 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 mod delivery;
+mod grant;
 mod limits;
 mod parse;
 mod problem;
 pub(super) mod quantity;
 mod section;
+mod source;
 
 pub use delivery::{BackoffPolicy, Delivery, RETRY_AFTER_MAX, RETRY_MAX};
+pub use grant::{Reach, default_port};
 pub use limits::{
     CPU_DEFAULT, CPU_MIN, Limits, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX,
     REUSE_MAX,
 };
+pub use parse::check_host;
 pub use problem::{ManifestError, Problem};
+pub use source::{SOURCES_MAX, Source, SourceKind, Verify, secrets_in};
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +34,9 @@ pub struct Manifest {
     pub functions: Vec<Function>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<Codec>,
+    /// Values from elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
     pub grant: Grant,
     pub limits: Limits,
     pub build: Build,

@@ -8,6 +8,7 @@ use crate::{
     history::History,
     ledger::{Ledger, LedgerError},
     model::{Micros, Seq},
+    notify::Notify,
     telemetry::chain,
 };
 use std::{sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ pub(super) struct Upkeep {
     pub dispatch: Arc<Dispatch>,
     pub history: History,
     pub devices: Devices,
+    pub notify: Notify,
     pub config: NodeConfig,
 }
 
@@ -42,7 +44,7 @@ impl Upkeep {
     /// Drops what is older than `log_retention` and settled by all, and pauses those for whom too much would be kept.
     async fn trim(&self, now: Micros) -> Result<(), LedgerError> {
         let keep = Micros(now.0 - i64::try_from(self.config.log_retention.as_micros()).unwrap_or(i64::MAX));
-        let followed = self.history.position().min(self.devices.position());
+        let followed = self.history.position().min(self.devices.position()).min(self.notify.position());
         let below = oldest_since(&self.ledger, keep)?.min(followed);
         if below > self.ledger.first() {
             self.dispatch.pause_laggards(below, self.config.limits.lag_bytes_max).await?;
@@ -92,7 +94,7 @@ mod tests {
         config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.limits.lag_bytes_max = 2_000;
         let node = Node::open(config).await.unwrap();
-        let Node { ledger, dispatch, history, devices, config, .. } = &node;
+        let Node { ledger, dispatch, history, devices, notify, config, .. } = &node;
         let (tenant, name) = (config.tenant.clone(), Id::new("never").unwrap());
         let function = FunctionId { app: crate::model::AppId::new(tenant.clone(), name.clone()), function: name.clone() };
         ledger.apply(Op::Register { function: function.clone(), start: 0 }).await.unwrap();
@@ -101,13 +103,16 @@ mod tests {
             dispatch: dispatch.clone(),
             history: history.clone(),
             devices: devices.clone(),
+            notify: notify.clone(),
             config: config.clone(),
         };
         let end = tokio_util::sync::CancellationToken::new();
         let projections = {
-            let (history, devices, ledger, end) = (history.clone(), devices.clone(), ledger.clone(), end.clone());
+            let (history, devices, notify) = (history.clone(), devices.clone(), notify.clone());
+            let (ledger, end) = (ledger.clone(), end.clone());
             tokio::spawn(async move {
-                let (one, other) = tokio::join!(history.run(ledger.clone(), end.clone()), devices.run(ledger, end));
+                let (one, other, ()) =
+                    tokio::join!(history.run(ledger.clone(), end.clone()), devices.run(ledger, end.clone()), notify.run(end));
                 one.unwrap();
                 other.unwrap();
             })
@@ -123,7 +128,7 @@ mod tests {
             let event = NewEvent::reading(&tenant, &name, &name, now, now, Value::json(&format!("\"{}\"", "x".repeat(400))).unwrap());
             ledger.apply(Op::Append(Append { tenant: tenant.clone(), events: vec![event], dedup: None, intake: None })).await.unwrap();
             let head = *ledger.head().borrow();
-            while history.position().min(devices.position()) < head {
+            while history.position().min(devices.position()).min(notify.position()) < head {
                 tokio::task::yield_now().await;
             }
             upkeep.trim(clock::now().plus_millis(1_000)).await.unwrap();

@@ -27,6 +27,7 @@ mod request;
 pub mod run;
 mod sensors;
 mod settings;
+mod sources;
 mod state;
 mod subscribe;
 mod tail;
@@ -51,6 +52,8 @@ use crate::{
     ingest::Ingest,
     ledger::Ledger,
     model::AppId,
+    notify::Notify,
+    sources::Sources,
     telemetry::Metrics,
 };
 use axum::{
@@ -85,6 +88,8 @@ pub struct Rooms {
     pub reconciler: Arc<Reconciler>,
     pub tokens: Tokens,
     pub identify: Identify,
+    pub notify: Notify,
+    pub sources: Sources,
     pub ingest: Ingest,
     pub metrics: Metrics,
     pub redeploy: Redeploy,
@@ -152,6 +157,7 @@ fn v1() -> Router<AppState> {
         .route("/tokens/{token}", delete(tokens::revoke))
         .route("/backup", get(backup::backup))
         .route("/apps", get(apps::list))
+        .route("/sources/{app}/{source}", post(sources::deliver))
         .nest("/apps/{app}", app())
 }
 
@@ -161,6 +167,7 @@ fn app() -> Router<AppState> {
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
         .route("/redeploy", post(redeploy::redeploy))
+        .route("/sources", get(sources::list))
         .route("/functions", get(functions::list))
         .route("/functions/{function}/resume", post(lag::resume))
         .route("/functions/{function}/lost", delete(lag::forget))

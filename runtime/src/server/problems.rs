@@ -8,6 +8,7 @@ use crate::{
     identity::{AccountError, IdentityError, Refused},
     ingest::{BodyError, BodyErrorKind, IngestError},
     ledger::{ErrorKind, LedgerError},
+    notify::NotifyError,
     records::RecordsError,
 };
 
@@ -130,6 +131,28 @@ impl From<RecordsError> for Problem {
     }
 }
 
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Problem {
+        match error {
+            RegistryError::Unknown { what, .. } => Problem::unknown(unknown(what), error.to_string()).field(what),
+            RegistryError::Exists { .. } => Problem::exists(error.to_string()).field("id"),
+            RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
+            RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            RegistryError::Full { .. } => Problem::conflict(error.to_string()),
+            RegistryError::Records(error) => error.into(),
+            RegistryError::Devices(error) => error.into(),
+        }
+    }
+}
+
+fn unknown(what: &str) -> &'static str {
+    match what {
+        "gateway" => "unknown-gateway",
+        "project" => "unknown-project",
+        _ => "unknown-device",
+    }
+}
+
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Problem {
         use AccountError as E;
@@ -155,6 +178,21 @@ impl From<Refused> for Problem {
             Refused::Ended => Problem::bad_token().hint("log in with name and password again"),
             Refused::TooOften(seconds) => Problem::too_often(refused.to_string(), seconds),
             Refused::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotifyError> for Problem {
+    fn from(error: NotifyError) -> Problem {
+        match error {
+            NotifyError::Unknown { what: "message", .. } => Problem::unknown("unknown-message", error.to_string()).field("social"),
+            NotifyError::Unknown { .. } => Problem::unknown("unknown-notification", error.to_string()).field("notification"),
+            NotifyError::Forbidden(why) => Problem::forbidden(why),
+            NotifyError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            NotifyError::Full { .. } => Problem::conflict(error.to_string()),
+            NotifyError::Records(error) => error.into(),
+            NotifyError::Ledger(error) => error.into(),
+            NotifyError::Random(_) | NotifyError::Task(_) => Problem::internal(&error),
         }
     }
 }

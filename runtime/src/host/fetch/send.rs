@@ -1,5 +1,6 @@
 //! One request over a connection of its own, to an address that was checked: nothing in here knows a name, but for TLS to prove it.
 
+use crate::egress::Target;
 use bytes::Bytes;
 use futures::future::{FusedFuture, FutureExt};
 use http::{Request, Response, Uri};
@@ -10,44 +11,24 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{
-    io,
-    net::SocketAddr,
     pin::Pin,
-    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::{Instant, Sleep, sleep, timeout},
-};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody};
 
 /// Of each wait for which the guest sets no limit; the call's own time is over long before.
 const WAIT_MAX: Duration = Duration::from_secs(600);
-
-/// Where a request goes.
-#[derive(Debug)]
-pub struct Target {
-    /// All of them checked; the first that answers is taken.
-    pub addresses: Vec<SocketAddr>,
-    /// The name or the address that the guest asked for, without brackets. With TLS the server must prove that it is this one.
-    pub host: String,
-    pub tls: bool,
-}
 
 /// The answer, and what moves its body.
 pub type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>);
 
 pub async fn send(target: Target, mut request: Request<WasiBody>, options: Option<RequestOptions>) -> Result<Sent> {
     let wait = |of: fn(&RequestOptions) -> Option<Duration>| options.as_ref().and_then(of).unwrap_or(WAIT_MAX);
-    let connected = timeout(wait(|o| o.connect_timeout), connect(&target)).await;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(connected.map_err(|_| Error::ConnectionTimeout)??)).await?;
+    let connected = timeout(wait(|o| o.connect_timeout), target.connect()).await;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(connected.map_err(|_| Error::ConnectionTimeout)?.map_err(super::refusal)?)).await?;
     // The server is not a proxy: it gets the path alone.
     let path = request.uri().path_and_query().cloned().ok_or(Error::HttpRequestUriInvalid)?;
     *request.uri_mut() = Uri::from(path);
@@ -65,26 +46,6 @@ pub async fn send(target: Target, mut request: Request<WasiBody>, options: Optio
     let rest = async move { if connection.is_terminated() { Ok(()) } else { connection.await.map_err(Error::from) } };
     Ok((response, Box::new(rest)))
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn connect(target: &Target) -> Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect(&target.addresses[..]).await.map_err(Error::Connect)?;
-    if !target.tls {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(target.host.clone()).map_err(|e| Error::Tls(io::Error::other(e)))?;
-    let config = TLS.clone().ok_or_else(|| Error::Tls(io::Error::other("no version of TLS can be spoken")))?;
-    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await.map_err(Error::Tls)?))
-}
-
-/// Made once: it holds the roots that browsers trust.
-static TLS: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().ok()?;
-    Some(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
-});
 
 /// The body of an answer, given up when nothing comes for too long.
 struct Paced {

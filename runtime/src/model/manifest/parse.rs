@@ -4,6 +4,7 @@ use super::{
     Auth, Build, CODEC_TIMEOUT_DEFAULT, CODEC_TIMEOUT_MAX, CONFIG_ENTRIES_MAX, Codec, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant,
     MANIFEST_BYTES_MAX, Manifest, ManifestError, Order, REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
     section::{At, Problems, Section},
+    source,
 };
 use crate::model::{
     id::{AppId, Id},
@@ -14,7 +15,7 @@ use crate::model::{
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
-const TOP: &[&str] = &["app", "on", "codec", "grant", "limits", "build", "config"];
+const TOP: &[&str] = &["app", "on", "codec", "source", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
 /// `retry` is there to be told what it is called now.
 const ON: &[&str] = &["name", "subject", "select", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
@@ -49,10 +50,11 @@ fn read(problems: &Problems<'_>, root: &DeTable<'_>) -> Option<Manifest> {
     let functions = read_functions(problems, &top);
     let codec = top.table("codec", "[codec]", CODEC_KEYS).and_then(|codec| read_codec(problems, &codec));
     let grant = top.table("grant", "[grant]", GRANT).map(|grant| read_grant(&grant)).unwrap_or_default();
+    let sources = source::read_all(problems, &top, &grant);
     let limits = top.table("limits", "[limits]", limits::KEYS).map(|limits| limits::read(problems, &limits)).unwrap_or_default();
     let build = top.table("build", "[build]", BUILD).map(|build| read_build(problems, &build)).unwrap_or_default();
     let config = read_config(problems, &top);
-    Some(Manifest { app: app?, functions, codec, grant, limits, build, config })
+    Some(Manifest { app: app?, functions, codec, sources, grant, limits, build, config })
 }
 
 fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {
@@ -215,8 +217,8 @@ fn read_grant(grant: &Section<'_>) -> Grant {
         history: grant.boolean("history"),
         config: grant.boolean("config"),
         secrets: grant.checked("secrets", GRANTS_MAX, |name| check_key(name).map(|()| name.to_owned())),
-        http: grant.checked("http", GRANTS_MAX, outbound_host),
-        http_private: grant.checked("http-private", GRANTS_MAX, outbound_host),
+        http: grant.checked("http", GRANTS_MAX, check_host),
+        http_private: grant.checked("http-private", GRANTS_MAX, check_host),
     }
 }
 
@@ -237,7 +239,7 @@ fn command_target(text: &str) -> Result<String, String> {
 }
 
 /// `api.example.com`, `*.example.com`, `[::1]`, each with a port or without.
-fn outbound_host(text: &str) -> Result<String, String> {
+pub fn check_host(text: &str) -> Result<String, String> {
     let wrong = |why: &str| Err(format!("`{text}` is not a host: {why}"));
     if text.contains("://") || text.contains('/') {
         return wrong("leave out scheme and path, as in `api.example.com`");

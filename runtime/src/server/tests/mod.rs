@@ -5,6 +5,7 @@ mod backup;
 mod ingest;
 mod lag;
 mod live;
+mod notify;
 mod uplinks;
 mod users;
 mod v2;
@@ -22,7 +23,9 @@ use crate::{
     ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
     model::{AppId, Id, Micros, id::default_tenant},
+    notify::{Channels, Lookup, Notify, Pace},
     records::{Records, Space},
+    sources::Sources,
     telemetry::Metrics,
 };
 use axum::{Router, body::Body};
@@ -40,6 +43,12 @@ use tower::ServiceExt;
 
 /// While there is a file of this name, no source can be forgotten.
 pub const STUCK: &str = "stuck";
+
+/// Notifications that know no device and no user.
+fn notify_alone(ledger: &Ledger) -> Notify {
+    let lookup = Lookup { owned: Arc::new(|_| None), person: Arc::new(|_| None), current: Arc::new(|_, _, _| None) };
+    Notify::open(ledger.clone(), &default_tenant(), lookup, Channels::default(), Pace::default()).unwrap()
+}
 
 /// A node's rooms behind its API.
 pub struct Node {
@@ -68,11 +77,14 @@ impl Node {
         let admin = tokens.first_admin(&default_tenant(), Micros(1)).unwrap().unwrap();
         let records = Records::new(ledger.clone(), &default_tenant(), Space::Identity);
         let identify = Identify::new(records, tokens.clone(), &[1; 32], &default_tenant(), config.guests).unwrap();
+        let notify = notify_alone(&ledger);
         let metrics = Metrics::new();
+        let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register);
         let engine = Engine::open(&EngineOptions { instances_max: 2, ..EngineOptions::default() }).unwrap();
         let no_history = Arc::new(|_, _| async { Err("no history here".to_owned()) }.boxed());
         let store = Store::open(dir.path()).unwrap();
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), no_history));
+        let sources = Sources::new(ledger.clone(), &default_tenant(), store.clone(), registry.clone(), ingest.clone());
         let stuck = dir.path().join(STUCK);
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
@@ -80,7 +92,8 @@ impl Node {
             reconciler: Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone())),
             store,
             dispatch,
-            ingest: Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register),
+            ingest,
+            sources,
             redeploy: Arc::new(|_| stream::iter([Progress::Line("building".into()), Progress::Error("no source".into())]).boxed()),
             forget_source: Arc::new(move |_| {
                 let is_stuck = stuck.exists();
@@ -96,6 +109,7 @@ impl Node {
             connected: Default::default(),
             tokens,
             identify,
+            notify,
             metrics: metrics.clone(),
         });
         Node { dir, router: observed(router(rooms.clone()), metrics), rooms, admin }

@@ -2,6 +2,10 @@
 
 use super::{Answer, Node};
 use crate::model::limit::LOGIN_FAILURES_MAX;
+use crate::{
+    identity::Principal,
+    model::{Id, Micros, id::default_tenant},
+};
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
@@ -18,6 +22,16 @@ impl Node {
     async fn log_in(&self, name: &str, password: &str) -> Answer {
         let body = json!({ "username": name, "password": password }).to_string();
         self.ask_as_guest("POST", "/api/v2/auth/token", &body).await
+    }
+
+    /// A device of this user's.
+    async fn device(&self, id: &str, owner: Option<&str>, visibility: &str) {
+        let device = json!({ "id": id, "visibility": visibility, "date_created": 0, "date_modified": 0 });
+        let who = match owner {
+            Some(name) => Principal::User { tenant: default_tenant(), id: Id::new(name).unwrap(), admin: false },
+            None => Principal::Guest { tenant: default_tenant() },
+        };
+        self.rooms.registry.create_device(&who, serde_json::from_value(device).unwrap(), Micros(1)).await.unwrap();
     }
 
     /// A user who has logged in.
@@ -152,4 +166,79 @@ async fn a_stream_ends_with_the_user_who_asked_for_it() {
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 0);
     node.rooms.stopping.cancel();
     follows.await.unwrap();
+}
+
+#[tokio::test]
+async fn permissions_are_listed_for_what_somebody_sees() {
+    let node = Node::start().await;
+    let ada = node.user("ada", false).await;
+    node.device("open", Some("ada"), "public").await;
+    node.device("closed", Some("ada"), "private").await;
+    let path = "/api/v2/auth/permissions/devices";
+    let guest = node.ask_as_guest("GET", path, "").await.is(200).json();
+    let scopes = ["devices:create", "devices:view", "devices-data:create", "devices-data:view"];
+    assert_eq!(guest, json!([{ "resource": "open", "scopes": scopes }]));
+    let hers = node.ask_as(&ada, "GET", path, &[], "").await.is(200).json();
+    let resources: Vec<_> =
+        hers.as_array().unwrap().iter().map(|perm| (&perm["resource"], perm["scopes"].as_array().unwrap().len())).collect();
+    assert_eq!(resources, [(&json!("closed"), 6), (&json!("open"), 6)]);
+    let second = node.ask_as(&ada, "GET", &format!("{path}?limit=1&offset=1"), &[], "").await.is(200).json();
+    assert_eq!((second.as_array().unwrap().len(), &second[0]["resource"]), (1, &json!("open")));
+    for kind in ["gateways", "projects"] {
+        assert_eq!(node.ask_as_guest("GET", &format!("/api/v2/auth/permissions/{kind}"), "").await.is(200).json(), json!([]));
+    }
+    node.ask_as_guest("GET", "/api/v2/auth/permissions/users", "").await.problem(404);
+}
+
+#[tokio::test]
+async fn an_owner_gives_her_device_a_secret_and_takes_it_away() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.user("ada", false).await, node.user("bob", false).await);
+    node.device("pump", Some("ada"), "public").await;
+    let path = "/api/v2/devices/pump/secrets";
+    let made = node.ask_as(&ada, "POST", path, &[], "").await.is(201).json();
+    let (id, text) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let listed = node.ask_as(&ada, "GET", path, &[], "").await.is(200);
+    assert!(!String::from_utf8_lossy(&listed.body).contains(text));
+    assert_eq!(listed.json()[0]["id"], id);
+    for (method, path) in [("GET", path.to_owned()), ("POST", path.to_owned()), ("DELETE", format!("{path}/{id}"))] {
+        node.ask_as(&bob, method, &path, &[], "").await.problem(403);
+    }
+    node.ask_as(&ada, "POST", "/api/v2/devices/nothing/secrets", &[], "").await.problem(404);
+    let pump = crate::identity::Shown::Pair { name: "pump", password: text };
+    assert!(node.rooms.identify.who(pump, crate::clock::now()).await.is_ok());
+    node.ask_as(&ada, "DELETE", &format!("{path}/{id}"), &[], "").await.is(204);
+    node.ask_as(&ada, "DELETE", &format!("{path}/{id}"), &[], "").await.problem(404);
+    assert!(node.rooms.identify.who(pump, crate::clock::now()).await.is_err());
+}
+
+#[tokio::test]
+async fn who_holds_the_code_of_a_device_makes_it_hers_once() {
+    let node = Node::start().await;
+    let (ada, bob) = (node.user("ada", false).await, node.user("bob", false).await);
+    // Nobody registered it: it was heard.
+    node.ask("POST", "/api/v2/devices/pump/sensors/flow/value", "1").await.is(204);
+    node.ask("GET", "/api/v2/devices/pump", "").await.is(200);
+    node.ask_as(&ada, "POST", "/api/v2/devices/pump/claim", &[], "").await.problem(404);
+    let code = node.ask("POST", "/api/v2/devices/pump/claim", "").await.is(201).json();
+    let body = json!({ "code": code["code"] }).to_string();
+    node.ask_as_guest("POST", "/api/v2/claims", &body).await.problem(403);
+    node.ask_as(&ada, "POST", "/api/v2/claims", &[], r#"{"code":"AAAAA-AAAAA-AAA"}"#).await.problem(404);
+    assert_eq!(node.ask_as(&ada, "POST", "/api/v2/claims", &[], &body).await.is(200).json()["device"], "pump");
+    let owner = || node.rooms.registry.owned(&Id::new("pump").unwrap()).unwrap().owner.map(|id| id.to_string());
+    assert_eq!(owner().as_deref(), Some("ada"));
+    node.ask_as(&bob, "POST", "/api/v2/claims", &[], &body).await.problem(404);
+    node.ask_as(&ada, "POST", "/api/v2/claims", &[], &body).await.problem(404);
+
+    // A code that ada made before she gave the device away does not bring it back.
+    let old = node.ask_as(&ada, "POST", "/api/v2/devices/pump/claim", &[], "").await.is(201).json();
+    let root = Principal::User { tenant: default_tenant(), id: Id::new("root").unwrap(), admin: true };
+    let give = |device: &mut crate::model::Device| {
+        device.owned.owner = Some(Id::new("bob").unwrap());
+        Ok(())
+    };
+    node.rooms.registry.update_device(&root, &Id::new("pump").unwrap(), Micros(2), give).await.unwrap();
+    let body = json!({ "code": old["code"] }).to_string();
+    node.ask_as(&ada, "POST", "/api/v2/claims", &[], &body).await.problem(400);
+    assert_eq!(owner().as_deref(), Some("bob"));
 }

@@ -152,6 +152,12 @@ impl Says {
         self.answer("200", "a list, or a table with a header", &[JSON, CSV], Some(list(schema)))
     }
 
+    /// The answer is 201 with what was made.
+    pub fn makes_one<T: ToSchema>(mut self) -> Says {
+        let schema = self.named::<T>();
+        self.answer("201", "what was made", &[JSON], Some(schema))
+    }
+
     /// The answer is 200 with a text.
     pub fn text(self, what: &'static str) -> Says {
         self.answer("200", what, &[TEXT], Some(Looks::Text.schema()))
