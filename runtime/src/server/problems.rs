@@ -131,28 +131,6 @@ impl From<RecordsError> for Problem {
     }
 }
 
-impl From<RegistryError> for Problem {
-    fn from(error: RegistryError) -> Problem {
-        match error {
-            RegistryError::Unknown { what, .. } => Problem::unknown(unknown(what), error.to_string()).field(what),
-            RegistryError::Exists { .. } => Problem::exists(error.to_string()).field("id"),
-            RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
-            RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
-            RegistryError::Full { .. } => Problem::conflict(error.to_string()),
-            RegistryError::Records(error) => error.into(),
-            RegistryError::Devices(error) => error.into(),
-        }
-    }
-}
-
-fn unknown(what: &str) -> &'static str {
-    match what {
-        "gateway" => "unknown-gateway",
-        "project" => "unknown-project",
-        _ => "unknown-device",
-    }
-}
-
 impl From<AccountError> for Problem {
     fn from(error: AccountError) -> Problem {
         use AccountError as E;

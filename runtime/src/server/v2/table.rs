@@ -5,7 +5,7 @@ use super::super::AppState;
 use axum::{Router, handler::Handler, routing::MethodRouter};
 use http::Method;
 use utoipa::{
-    PartialSchema, ToSchema,
+    ToSchema,
     openapi::{
         ContentBuilder, HttpMethod, Object, Ref, RefOr, Required, ResponseBuilder, Schema, Type,
         path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn},

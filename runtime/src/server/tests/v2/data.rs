@@ -23,7 +23,7 @@ async fn values_are_found_by_when_they_were_measured_and_at_once() {
     node.v2(&ada, "POST", "/devices", &station("d", "public")).await.is(204);
     assert_eq!(node.guest("GET", VALUES, "").await.is(200).json(), json!([]));
     six_days(&node, &ada, "d", "TC1").await;
-    let ask = |query: &str| node.guest("GET", &format!("{VALUES}{query}"), "");
+    let ask = async |query: &str| node.guest("GET", &format!("{VALUES}{query}"), "").await;
     assert_eq!(values(ask("").await), [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]);
     assert_eq!(values(ask("?sort=asc").await), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     assert_eq!(values(ask("?sort=dsc&limit=2&offset=1").await), [5.0, 4.0]);
@@ -87,7 +87,7 @@ async fn a_calibration_is_applied_when_asked_for_and_says_so() {
     )
     .await
     .is(204);
-    let ask = |query: &str| node.guest("GET", &format!("{VALUES}?sort=asc{query}"), "");
+    let ask = async |query: &str| node.guest("GET", &format!("{VALUES}?sort=asc{query}"), "").await;
     let plain = ask("").await.is(200).json();
     assert_eq!((&plain[0]["value"], plain[0].get("calibrated")), (&json!(600), None));
     let real = ask("&calibrated=true").await.is(200).json();
