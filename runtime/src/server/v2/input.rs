@@ -322,10 +322,6 @@ impl Scalar {
         }
     }
 
-    pub fn json(self) -> Json {
-        self.0
-    }
-
     /// A text, or none.
     pub fn text(self, field: &'static str) -> Result<Option<String>, Problem> {
         match self.0 {
