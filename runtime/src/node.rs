@@ -258,7 +258,7 @@ impl Node {
         let deploys = stop.child_token();
         let mut control = Tasks::default();
         control.start("identity", {
-            let stop = deploys.clone();
+            let (identify, stop) = (identify.clone(), deploys.clone());
             async move { identify.run(stop).await }
         });
         control.start("reconcile", {
