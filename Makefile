@@ -18,7 +18,7 @@ help:
 	@sed -n 's/^#  *make/make/p' Makefile
 
 setup:
-	@tools/setup wasm nats
+	@tools/setup wasm nats mqtt
 
 # The functions under functions/, as WebAssembly: what the tests push.
 guests: setup

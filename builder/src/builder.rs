@@ -241,6 +241,9 @@ impl Inner {
             };
             log.detail(&line).await;
         }
+        if release.manifest.codec.is_some() {
+            log.detail(&format!("decodes the uplinks of devices whose `meta.codec` is `{}`", app.app)).await;
+        }
         Ok(())
     }
 }

@@ -141,6 +141,12 @@ pub struct Up {
     /// Where to listen; port 0 takes any free one [default: 127.0.0.1:8294]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
+    /// Where to listen for MQTT; port 0 takes any free one [default: 127.0.0.1:1883, or not at all where a broker runs there]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub mqtt: Option<String>,
+    /// Don't listen for MQTT
+    #[arg(long, conflicts_with = "mqtt")]
+    pub no_mqtt: bool,
     /// `embedded`, or the URL of a nats-server with JetStream
     #[arg(long, value_name = "LEDGER")]
     pub ledger: Option<String>,

@@ -2,7 +2,7 @@
 
 use crate::failure::{Done, Failure};
 use futures::{FutureExt, StreamExt, stream::BoxStream};
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tawi_builder::{Access, Builder, BuilderOptions, Checks};
 use tawi_runtime::{
     config::NodeConfig,
@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// What the node knows once it serves.
 pub struct Started {
     pub url: String,
+    /// Where clients of MQTT connect, if they can.
+    pub mqtt: Option<SocketAddr>,
     /// On the first start only.
     pub admin_token: Option<String>,
     /// Name and password of the first administrator; on the first start only.
@@ -44,7 +46,7 @@ pub async fn run(config: NodeConfig, announce: impl FnOnce(Started) -> Done + Se
         async move { builder.run(stop).await }
     });
     let first_user = node.first_user.take().map(|(name, password)| (name.to_string(), password));
-    let started = Started { url: node.url(), admin_token: node.first_token.take(), admin_user: first_user };
+    let started = Started { url: node.url(), mqtt: node.mqtt_addr(), admin_token: node.first_token.take(), admin_user: first_user };
     let abandon = stop.clone();
     let ready = move || {
         if let Err(failure) = announce(started) {

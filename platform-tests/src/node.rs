@@ -68,6 +68,8 @@ impl Launch {
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Ready {
     url: String,
+    #[serde(default)]
+    mqtt: Option<String>,
     /// The admin token; only a node's first start knows it.
     #[serde(default)]
     token: Option<String>,
@@ -101,6 +103,11 @@ impl Node {
     /// `127.0.0.1:PORT`.
     pub fn authority(&self) -> &str {
         self.ready.url.trim_start_matches("http://").trim_end_matches('/')
+    }
+
+    /// `127.0.0.1:PORT` for clients of MQTT.
+    pub fn mqtt(&self) -> &str {
+        self.ready.mqtt.as_deref().unwrap_or_default()
     }
 
     /// The admin token.
@@ -242,7 +249,11 @@ impl Node {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut words = self.launch.before.iter().cloned().chain([repo::tawi().into()]);
         let mut command = Command::new(words.next().unwrap());
-        command.args(words).arg("up").arg("--data").arg(self.data()).args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&ready_file);
+        command.args(words).arg("up").arg("--data").arg(self.data()).args(["--listen", "127.0.0.1:0"]);
+        if !self.launch.args.iter().any(|arg| arg == "--no-mqtt") {
+            command.args(["--mqtt", "127.0.0.1:0"]);
+        }
+        command.arg("--ready-file").arg(&ready_file);
         if let Some(nats) = &self.nats {
             command.args(["--ledger", &nats.url()]);
         }

@@ -17,6 +17,9 @@ pub use message::{DraftSmtp, DraftWebhooks, Smtp, SmtpTls};
 /// Only this machine, unless told otherwise: a fresh node has no TLS yet.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8294";
 
+/// Where clients of MQTT look for a broker; only this machine, as above.
+pub const MQTT_LISTEN_DEFAULT: &str = "127.0.0.1:1883";
+
 /// Everything a node needs to know before it opens anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeConfig {
@@ -36,6 +39,7 @@ pub struct NodeConfig {
     pub history_retention: Option<Duration>,
     /// How long a repeat is recognised by its key.
     pub dedup_window: Duration,
+    pub mqtt: Mqtt,
     pub limits: NodeLimits,
     /// Takes the mail of notifications; none: they have no mail.
     pub smtp: Option<Smtp>,
@@ -50,6 +54,32 @@ pub enum LedgerChoice {
     Embedded,
     /// The URL of a nats-server with JetStream, as `nats://host:4222`.
     Jetstream(String),
+}
+
+/// How clients of MQTT come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    pub listen: MqttListen,
+    pub websocket: Option<SocketAddr>,
+    pub tls: Option<MqttTls>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttTls {
+    pub listen: SocketAddr,
+    /// In PEM, both.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Where the node listens for MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttListen {
+    Off,
+    /// Somebody said so: the node does not start without it.
+    At(SocketAddr),
+    /// Nobody said anything. Where a broker runs there already, the node does without.
+    IfFree(SocketAddr),
 }
 
 /// What one node may use. Constants that nobody needs to turn are in `model/limit.rs`.
@@ -84,12 +114,26 @@ pub struct Draft {
     pub log_retention: Option<String>,
     pub history_retention: Option<String>,
     pub dedup_window: Option<String>,
+    pub mqtt: DraftMqtt,
     pub limits: DraftLimits,
     pub identity: DraftIdentity,
     pub smtp: DraftSmtp,
     pub webhooks: DraftWebhooks,
     #[serde(skip)]
     pub new_admin_token: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct DraftMqtt {
+    /// `off`, or an address.
+    pub listen: Option<String>,
+    /// An address for WebSocket.
+    pub websocket: Option<String>,
+    /// An address for TLS, with the two files.
+    pub tls: Option<String>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -146,6 +190,13 @@ impl Draft {
             log_retention: self.log_retention.or(other.log_retention),
             history_retention: self.history_retention.or(other.history_retention),
             dedup_window: self.dedup_window.or(other.dedup_window),
+            mqtt: DraftMqtt {
+                listen: self.mqtt.listen.or(other.mqtt.listen),
+                websocket: self.mqtt.websocket.or(other.mqtt.websocket),
+                tls: self.mqtt.tls.or(other.mqtt.tls),
+                certificate: self.mqtt.certificate.or(other.mqtt.certificate),
+                key: self.mqtt.key.or(other.mqtt.key),
+            },
             limits: DraftLimits {
                 calls_max: self.limits.calls_max.or(other.limits.calls_max),
                 guest_memory_bytes_max: self.limits.guest_memory_bytes_max.or(other.limits.guest_memory_bytes_max),
@@ -194,6 +245,7 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         found("listen", what);
         SocketAddr::from(([127, 0, 0, 1], 0))
     });
+    let mqtt = mqtt(draft.mqtt, &mut found);
     let public_url = draft.public_url.map(|url| url.trim_end_matches('/').to_owned());
     if let Some(url) = public_url.as_deref().filter(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
         found("public-url", format!("`{url}` does not begin with `http://` or `https://`"));
@@ -255,6 +307,7 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
         log_retention,
         history_retention,
         dedup_window,
+        mqtt,
         limits,
         smtp,
         webhooks_private,
@@ -265,6 +318,26 @@ pub fn check(draft: Draft) -> Result<NodeConfig, ConfigErrors> {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.strip_prefix("localhost:").map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| format!("`{text}` is not an address and port such as `{LISTEN_DEFAULT}` or `[::]:80`"))
+}
+
+fn mqtt(draft: DraftMqtt, found: &mut impl FnMut(&'static str, String)) -> Mqtt {
+    let mut at = |key: &'static str, text: String| address(&text).map_err(|what| found(key, what)).ok();
+    let listen = match draft.listen {
+        None => at("mqtt.listen", MQTT_LISTEN_DEFAULT.to_owned()).map(MqttListen::IfFree),
+        Some(text) if text == "off" => Some(MqttListen::Off),
+        Some(text) => at("mqtt.listen", text).map(MqttListen::At),
+    };
+    let websocket = draft.websocket.and_then(|text| at("mqtt.websocket", text));
+    let tls = draft.tls.and_then(|text| at("mqtt.tls", text));
+    let tls = match (tls, draft.certificate, draft.key) {
+        (Some(listen), Some(certificate), Some(key)) => Some(MqttTls { listen, certificate, key }),
+        (None, None, None) => None,
+        _ => {
+            found("mqtt.tls", "needs `certificate` and `key` beside it, two files in PEM".to_owned());
+            None
+        }
+    };
+    Mqtt { listen: listen.unwrap_or(MqttListen::Off), websocket, tls }
 }
 
 fn ledger(text: &str) -> Result<LedgerChoice, String> {
@@ -315,6 +388,9 @@ mod tests {
             public-url = "example.com"
             log-retention = "7 days"
             dedup-window = "1s"
+            [mqtt]
+            listen = "there"
+            key = "key.pem"
             [limits]
             calls-max = 0
             guest-memory-bytes-max = 1024
@@ -330,7 +406,7 @@ mod tests {
         let errors = check(Draft::from_toml(file).unwrap()).unwrap_err();
         let keys: Vec<_> = errors.0.iter().map(|e| e.key).collect();
         let limits = ["limits.calls-max", "limits.guest-memory-bytes-max", "limits.lag-bytes-max"];
-        let others = ["data", "listen", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
+        let others = ["data", "listen", "mqtt.listen", "mqtt.tls", "public-url", "ledger", "tenant", "log-retention", "dedup-window"];
         let messages = ["smtp.host", "smtp.from", "smtp.tls", "webhooks.private"];
         assert_eq!(keys, others.into_iter().chain(limits).chain(messages).collect::<Vec<_>>());
         assert!(errors.to_string().contains("`kafka://x` is neither `embedded` nor"), "{errors}");

@@ -35,6 +35,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod around;
+mod mqtt;
 mod upkeep;
 use upkeep::Upkeep;
 
@@ -46,6 +47,10 @@ pub enum NodeError {
     InUse(PathBuf),
     #[error("can't listen on {addr}; is another node running there? --listen chooses another address")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("can't listen for MQTT on {addr}; does a broker run there? --mqtt chooses another address, --no-mqtt does without")]
+    ListenMqtt { addr: SocketAddr, source: std::io::Error },
+    #[error("can't open TLS for MQTT")]
+    MqttTls(#[from] crate::ingest::mqtt::TlsError),
     #[error("can't open the ledger")]
     Ledger(#[from] LedgerError),
     #[error("can't open the engine")]
@@ -93,6 +98,7 @@ pub struct Node {
     pub stopping: CancellationToken,
     listener: TcpListener,
     addr: SocketAddr,
+    mqtt: mqtt::Bound,
     _lock: std::fs::File,
 }
 
@@ -107,6 +113,7 @@ impl Node {
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { addr, source })?;
         let addr = listener.local_addr().map_err(|source| NodeError::Listen { addr, source })?;
+        let mqtt = mqtt::bind(&config.mqtt).await?;
         let tokens = Tokens::open(&config.data)?;
         let first_token = match config.new_admin_token {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
@@ -154,6 +161,7 @@ impl Node {
             stopping,
             listener,
             addr,
+            mqtt,
             _lock: lock,
         })
     }
@@ -161,6 +169,11 @@ impl Node {
     /// Where the node listens: the port is the real one when the config said 0.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where the node listens for MQTT, if it does.
+    pub fn mqtt_addr(&self) -> Option<SocketAddr> {
+        self.mqtt.addr
     }
 
     /// How others reach it, without a slash at the end.
@@ -223,8 +236,25 @@ impl Node {
 
     /// Serves until `stop`; then lets go in order: the door, the calls, the projections, the ledger.
     pub async fn run(self, doors: Doors, ready: impl FnOnce() + Send + 'static, stop: CancellationToken) {
-        let Node { listener, ledger, store, dispatch, reconciler, history, devices, identify, notify, sources, config, stopping, .. } =
-            self;
+        let Node {
+            listener,
+            mqtt,
+            ledger,
+            store,
+            dispatch,
+            reconciler,
+            history,
+            devices,
+            registry,
+            identify,
+            notify,
+            sources,
+            ingest,
+            metrics,
+            config,
+            stopping,
+            ..
+        } = self;
         let mut tasks = Tasks::default();
         let projections = CancellationToken::new();
         tasks.start("history", {
@@ -247,7 +277,7 @@ impl Node {
         let deploys = stop.child_token();
         let mut control = Tasks::default();
         control.start("identity", {
-            let stop = deploys.clone();
+            let (identify, stop) = (identify.clone(), deploys.clone());
             async move { identify.run(stop).await }
         });
         control.start("sources", {
@@ -267,8 +297,20 @@ impl Node {
             config: config.clone(),
         };
         control.start("trim", upkeep.run(deploys));
+        let mut clients = Tasks::default();
+        let behind = mqtt::Behind {
+            tenant: config.tenant.clone(),
+            identify: identify.clone(),
+            ledger: ledger.clone(),
+            devices: devices.clone(),
+            registry,
+            ingest,
+            metrics,
+        };
+        mqtt::start(&mut clients, mqtt, behind, &stop);
         ready();
         serve(listener, doors, stop, stopping).await;
+        clients.join(DRAIN).await;
         control.join(DRAIN).await;
         // Calls that can't be committed now, because the server is away say, run again after the next start.
         if tokio::time::timeout(DRAIN, dispatch.stop()).await.is_err() {

@@ -85,6 +85,10 @@ pub struct Metrics {
     /// Calls running now, and how many may.
     pub pool_used: Gauge,
     pub pool_size: Gauge,
+    /// Clients of MQTT that are connected.
+    pub mqtt_clients: Gauge,
+    /// Messages written to them.
+    pub mqtt_delivered: Counter,
     registry: Arc<Registry>,
 }
 
@@ -191,6 +195,8 @@ impl Metrics {
             ledger_first: series!("ledger_first_sequence", "The oldest event in the log", Gauge::default()),
             pool_used: series!("pool_calls_running", "Calls running now", Gauge::default()),
             pool_size: series!("pool_calls_max", "Calls that may run at once", Gauge::default()),
+            mqtt_clients: series!("mqtt_clients", "Clients of MQTT that are connected", Gauge::default()),
+            mqtt_delivered: series!("mqtt_delivered", "Messages written to clients of MQTT", Counter::default()),
             registry: Arc::new(r),
         }
     }

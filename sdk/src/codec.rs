@@ -105,7 +105,7 @@ macro_rules! __codec {
                     $crate::codec::__decode($codec, uplink)
                 }
             }
-            $crate::bindings::decoder::export_decoder!(Codec with_types_in $crate::bindings::decoder);
+    $crate::bindings::decoder::export_decoder!(Codec with_types_in $crate::bindings::decoder);
         };
         #[doc(hidden)]
         mod __an_app_has_one_codec {}

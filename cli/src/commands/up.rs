@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tawi_runtime::{
-    config::{self, Draft, NodeConfig},
+    config::{self, Draft, DraftMqtt, NodeConfig},
     telemetry,
 };
 
@@ -39,6 +39,7 @@ fn config(up: &Up) -> Done<NodeConfig> {
         listen: up.listen.clone(),
         public_url: up.public_url.clone(),
         ledger: up.ledger.clone(),
+        mqtt: DraftMqtt { listen: up.no_mqtt.then(|| "off".to_owned()).or(up.mqtt.clone()), ..DraftMqtt::default() },
         auto_register: up.no_auto_register.then_some(false),
         identity: config::DraftIdentity { guests: up.no_guests.then_some(false) },
         new_admin_token: up.new_admin_token,
@@ -82,6 +83,9 @@ fn announce(context: &Context, up: &Up, started: &Started) -> Done {
     }
     let style = Style::for_stdout();
     out::line(&format!("{} {}", style.bold("Tawi serves at"), style.cyan(&started.url)))?;
+    if let Some(addr) = started.mqtt {
+        out::line(&format!("MQTT           {}", style.cyan(&addr.to_string())))?;
+    }
     let told = Told { token: started.admin_token.as_deref(), saved: saved.as_deref(), ready_file: up.ready_file.as_deref(), known };
     let is_terminal = std::io::stdout().is_terminal();
     let about_user = started.admin_user.as_ref().map(|(name, password)| about_user(name, password, is_terminal));
@@ -137,6 +141,9 @@ fn ready(path: &Path, started: &Started) -> std::io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     let mut body = serde_json::json!({ "url": started.url });
+    if let Some(addr) = started.mqtt {
+        body["mqtt"] = serde_json::Value::from(addr.to_string());
+    }
     if let Some(token) = &started.admin_token {
         body["token"] = serde_json::Value::from(token.as_str());
     }

@@ -16,6 +16,7 @@ mod http;
 mod limits;
 mod log;
 mod misbehave;
+mod mqtt;
 mod nats;
 mod node;
 mod notify;

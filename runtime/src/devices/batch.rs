@@ -18,6 +18,8 @@ pub(super) struct Batch<'a> {
     pub devices: BTreeMap<(&'a str, &'a str), (Micros, Micros)>,
     pub readings: BTreeMap<Key<'a>, &'a Event>,
     pub commands: BTreeMap<Key<'a>, (&'a Event, Value)>,
+    /// All of them, in their order.
+    pub orders: Vec<&'a Event>,
     /// In their order: changes of the registry are among them.
     pub notices: Vec<&'a Event>,
 }
@@ -80,7 +82,10 @@ impl<'a> Batch<'a> {
         for event in events {
             match event.kind {
                 Kind::Reading => batch.reading(event),
-                Kind::Command => batch.command(event),
+                Kind::Command => {
+                    batch.orders.push(event);
+                    batch.command(event);
+                }
                 Kind::Registry => batch.notice(event),
                 Kind::Message | Kind::Log => {}
             }

@@ -6,6 +6,7 @@
 //! arrives late from a gateway that was offline arrives in the order in which it was sent. Its measured time is kept beside.
 
 mod batch;
+mod commands;
 mod follow;
 mod query;
 pub mod registry;
@@ -15,6 +16,7 @@ mod store;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use commands::{Command, CommandState};
 pub use query::{Query, QueryError};
 pub use registry::{Registry, RegistryError};
 
@@ -145,6 +147,31 @@ impl Devices {
     /// Devices in the order of their ids, `offset` skipped, and how many there are in all.
     pub fn list(&self, tenant: &Tenant, limit: usize, offset: usize) -> Result<(Vec<Device>, usize), DevicesError> {
         self.store.list(tenant, limit, offset)
+    }
+
+    /// A client that stands for its device has taken a command, or refused it. Blocks.
+    pub fn end_command(&self, tenant: &Tenant, id: &str, state: CommandState, now: Micros) -> Result<(), DevicesError> {
+        self.store.end_command(tenant, id, state, now)
+    }
+
+    /// What became of a command.
+    pub fn command(&self, tenant: &Tenant, id: &str, now: Micros) -> Result<Option<Command>, DevicesError> {
+        self.store.command(tenant, id, now)
+    }
+
+    /// The newest commands first; of one device or of all.
+    pub fn commands(&self, tenant: &Tenant, device: Option<&Id>, limit: usize, now: Micros) -> Result<Vec<Command>, DevicesError> {
+        self.store.commands(tenant, device, limit, now)
+    }
+
+    /// Commands that wait for a device, in their order.
+    pub fn waiting(&self, tenant: &Tenant, device: &Id, now: Micros) -> Result<Vec<Command>, DevicesError> {
+        self.store.waiting(tenant, device, now)
+    }
+
+    /// Devices in the order of their ids, those up to `after` left out, at most so many.
+    pub fn after(&self, tenant: &Tenant, after: Option<&Id>, limit: usize) -> Result<Vec<Device>, DevicesError> {
+        self.store.after(tenant, after, limit)
     }
 
     pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {

@@ -5,8 +5,9 @@
 use super::{
     Actuator, Current, Device, DevicesError, Sensor,
     batch::{Batch, Gone},
+    commands::{self, Command, CommandState},
 };
-use crate::model::{Event, Id, Micros, Seq, Tenant, Value};
+use crate::model::{Event, Id, Micros, Seq, Tenant, Value, limit::COMMANDS_MAX};
 use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,7 @@ impl Store {
         for gone in &batch.gone {
             forget(&txn, gone)?;
         }
+        commands::index(&txn, &batch.orders, COMMANDS_MAX)?;
         {
             let mut table = txn.open_table(DEVICES)?;
             for (key, (first, last)) in &batch.devices {
@@ -137,9 +139,42 @@ impl Store {
             copy_table(&from, &txn, DEVICES)?;
             copy_table(&from, &txn, SENSORS)?;
             copy_table(&from, &txn, ACTUATORS)?;
+            copy_table(&from, &txn, commands::COMMANDS)?;
+            copy_table(&from, &txn, commands::IDS)?;
+            copy_table(&from, &txn, commands::WAITING)?;
+            copy_table(&from, &txn, commands::EARLY)?;
             Ok(txn.commit()?)
         };
         copy().map_err(|e| storage("copy the file", e))
+    }
+
+    /// Seen at once, durable with the next commit.
+    pub fn end_command(&self, tenant: &Tenant, id: &str, state: CommandState, now: Micros) -> Result<(), DevicesError> {
+        let mut dirty = self.dirty.lock();
+        let write = || -> Result<(), redb::Error> {
+            let mut txn = self.db.begin_write()?;
+            txn.set_durability(Durability::None)?;
+            commands::end(&txn, tenant, id, state, now)?;
+            Ok(txn.commit()?)
+        };
+        write().map_err(commands::failed)?;
+        *dirty = true;
+        Ok(())
+    }
+
+    pub fn command(&self, tenant: &Tenant, id: &str, now: Micros) -> Result<Option<Command>, DevicesError> {
+        let read = || commands::get(&self.db.begin_read()?, tenant, id, now);
+        read().map_err(commands::failed)
+    }
+
+    pub fn waiting(&self, tenant: &Tenant, device: &Id, now: Micros) -> Result<Vec<Command>, DevicesError> {
+        let read = || commands::waiting(&self.db.begin_read()?, tenant, device, now);
+        read().map_err(commands::failed)
+    }
+
+    pub fn commands(&self, tenant: &Tenant, device: Option<&Id>, limit: usize, now: Micros) -> Result<Vec<Command>, DevicesError> {
+        let read = || commands::list(&self.db.begin_read()?, tenant, device, limit, now);
+        read().map_err(commands::failed)
     }
 
     pub fn is_dirty(&self) -> bool {
@@ -186,6 +221,27 @@ impl Store {
         let (page, total) = read().map_err(|e| storage(doing, e))?;
         let devices = page.into_iter().map(|(device, times)| self.device(tenant, id(&device)?, times));
         Ok((devices.collect::<Result<_, _>>()?, total))
+    }
+
+    pub fn after(&self, tenant: &Tenant, after: Option<&Id>, limit: usize) -> Result<Vec<Device>, DevicesError> {
+        let from = after.map_or("", Id::as_str);
+        let read = || -> Result<Vec<(String, Times)>, redb::Error> {
+            let table = self.db.begin_read()?.open_table(DEVICES)?;
+            let mut page = Vec::new();
+            for row in table.range((tenant.as_str(), from)..)? {
+                let (key, times) = row?;
+                let (of, device) = key.value();
+                if of != tenant.as_str() || page.len() >= limit {
+                    break;
+                }
+                if device > from {
+                    page.push((device.to_owned(), times.value()));
+                }
+            }
+            Ok(page)
+        };
+        let page = read().map_err(|e| storage("list the devices", e))?;
+        page.into_iter().map(|(device, times)| self.device(tenant, id(&device)?, times)).collect()
     }
 
     fn device(&self, tenant: &Tenant, device: Id, (created, modified): Times) -> Result<Device, DevicesError> {
@@ -284,6 +340,7 @@ fn prepare(db: &Database) -> Result<(u64, Seq), redb::Error> {
         txn.open_table(DEVICES)?;
         txn.open_table(SENSORS)?;
         txn.open_table(ACTUATORS)?;
+        commands::prepare(&txn)?;
         let mut meta = txn.open_table(META)?;
         let format = meta.get("format")?.map(|row| row.value());
         if format.is_none() {
@@ -333,6 +390,6 @@ fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
     Ok(())
 }
 
-fn storage(doing: &'static str, source: impl Into<redb::Error>) -> DevicesError {
+pub(super) fn storage(doing: &'static str, source: impl Into<redb::Error>) -> DevicesError {
     DevicesError::Storage { doing, source: Box::new(source.into()) }
 }

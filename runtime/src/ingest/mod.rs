@@ -1,20 +1,23 @@
 //! In: what a device sent and who it says it is. Out: the sequences of its readings, once they are durable.
 //! Never: answers before that, knows HTTP's status codes, decides who may send.
 
+mod command;
 pub mod error;
+pub mod mqtt;
 pub mod parse;
 pub mod payload;
 mod uplink;
 
 pub use crate::model::payload::{BodyError, BodyErrorKind};
+pub use command::Order;
 pub use error::IngestError;
 pub use parse::Format;
 pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 
 use crate::{
     devices::{Registry, RegistryError, registry::Known},
-    ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
-    model::{Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value},
+    ledger::{Append, Commit, Dedup, Ledger, LedgerError, Op, Outcome},
+    model::{AppId, Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value, Write},
     preprocess::{self, Envelope},
     telemetry::Metrics,
 };
@@ -46,6 +49,13 @@ pub struct Stored {
 /// How a repeat of a delivery is known: by its key, among the deliveries of one sender to one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepeatKey(String);
+
+/// What becomes durable with a delivery, in one step: that it was taken. Who finds it later knows that the delivery is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    pub place: AppId,
+    pub write: Write,
+}
 
 impl RepeatKey {
     /// `sender` is the id of a token, `target` the route and the ids in it. A list in JSON, so that no part of it, a key
@@ -99,11 +109,43 @@ impl Ingest {
         }
     }
 
-    /// Waits until it is durable, or as long as somebody waits for the answer.
+    /// Stores all samples or none, and `mark` with them: for a door that knows repeats by a mark of its own. `turn` is dropped as soon as
+    /// nothing that comes later can get before them.
+    pub async fn store_in_turn(&self, envelope: Envelope, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
+        self.check_known(&envelope)?;
+        let tenant = envelope.tenant.clone();
+        let events = preprocess::readings(envelope)?;
+        let count = events.len();
+        let stored = self.take_in(tenant, events, mark, turn).await?;
+        self.metrics.readings.inc_by(count as u64);
+        Ok(stored)
+    }
+
+    async fn take_in(&self, tenant: Tenant, events: Vec<NewEvent>, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
+        let op = match mark {
+            Some(mark) => Op::Commit(Commit::resting_on_nothing(mark.place, events, vec![mark.write])),
+            None => Op::Append(Append { tenant, events, dedup: None, intake: None }),
+        };
+        match self.apply_in_turn(op, turn).await? {
+            Outcome::Applied { seqs, .. } => Ok(Stored { seqs, duplicate: false }),
+            other => unreachable!("what rests on nothing came to {other:?}"),
+        }
+    }
+
     async fn apply(&self, op: Op) -> Result<Outcome, IngestError> {
+        self.apply_in_turn(op, ()).await
+    }
+
+    /// Waits until it is durable, or as long as somebody waits for the answer.
+    async fn apply_in_turn(&self, op: Op, turn: impl Send) -> Result<Outcome, IngestError> {
         let started = Instant::now();
+        let done = async {
+            let pending = self.ledger.submit_when_room(op).await;
+            drop(turn);
+            pending.await
+        };
         // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
-        let outcome = tokio::time::timeout(DURABLE_WAIT, self.ledger.apply(op)).await.unwrap_or_else(|_| {
+        let outcome = tokio::time::timeout(DURABLE_WAIT, done).await.unwrap_or_else(|_| {
             Err(LedgerError::Unavailable(format!("the ledger did not answer within {DURABLE_WAIT:?}; the readings may be stored or not")))
         })?;
         self.metrics.append_seconds.observe(started.elapsed().as_secs_f64());

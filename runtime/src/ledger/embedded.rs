@@ -248,7 +248,7 @@ impl Writer {
             // Not knowing is no reason to refuse: a full disk shows when it is written to.
             Err(_) => return group,
         };
-        let (appends, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|(op, _)| matches!(op, Op::Append(_) | Op::Undecoded(_)));
+        let (appends, others): (Vec<_>, Vec<_>) = group.into_iter().partition(|(op, _)| op.is_intake());
         let error = LedgerError::Full { what: "append", reason };
         answer_all(appends.into_iter().map(|(_, waiter)| waiter).collect(), &error);
         others

@@ -182,6 +182,11 @@ impl Ledger {
         self.0.queue.submit_when_room(self.bounded(op)).await.await
     }
 
+    /// Waits for room in the queue, as [`Ledger::apply`] does, and not for the outcome.
+    pub async fn submit_when_room(&self, op: Op) -> Pending {
+        self.0.queue.submit_when_room(self.bounded(op)).await
+    }
+
     fn bounded(&self, op: Op) -> Op {
         match op {
             Op::Trim { below } => Op::Trim { below: self.trimmable(below) },

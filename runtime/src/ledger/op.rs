@@ -133,6 +133,13 @@ pub struct Commit {
     pub dedup: Option<Dedup>,
 }
 
+impl Commit {
+    /// Events and writes from outside of every call: nothing was read for them, so nothing can contradict them.
+    pub fn resting_on_nothing(app: AppId, events: Vec<NewEvent>, writes: Vec<Write>) -> Commit {
+        Commit { app, base: None, done: Vec::new(), writes, events, park: Vec::new(), unpark: Vec::new(), dead: Vec::new(), dedup: None }
+    }
+}
+
 /// A consumer has settled `seqs`, and everything up to `through` that is not parked or named here concerns it no more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
@@ -228,6 +235,15 @@ impl Lost {
 }
 
 impl Op {
+    /// Whether it brings in what nobody has promised to take yet: refused first when room gets short.
+    pub(super) fn is_intake(&self) -> bool {
+        match self {
+            Op::Append(_) | Op::Undecoded(_) => true,
+            Op::Commit(commit) => commit.base.is_none() && commit.done.is_empty() && !commit.events.is_empty(),
+            _ => false,
+        }
+    }
+
     /// About how many bytes it takes, in memory and as a message.
     pub fn size_bytes(&self) -> usize {
         const SMALL: usize = 128;

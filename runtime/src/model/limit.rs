@@ -96,6 +96,52 @@ pub const HTTP_CALLS_PER_APP_PERCENT: usize = 25;
 pub const HTTP_CALLS_PERCENT: usize = 75;
 /// A client that sends nothing of its request, or takes nothing of its answer, for so long holds no instance any more.
 pub const HTTP_BODY_IDLE_SECONDS: u64 = 30;
+/// Clients of MQTT that are connected at a time, each a file descriptor and a few KiB. Who comes on top is hung up on.
+pub const MQTT_CONNECTIONS_MAX: usize = 16_384;
+/// One packet of MQTT: what a gateway sends of a few minutes offline, in one list.
+pub const MQTT_PACKET_BYTES_MAX: usize = 1024 * 1024;
+/// A topic or a filter: two ids and the words around them have less than 300.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 512;
+/// Levels of a filter; a topic of ours has five.
+pub const MQTT_FILTER_LEVELS_MAX: usize = 16;
+/// The id of a client; ids of devices and gateways are shorter.
+pub const MQTT_CLIENT_ID_BYTES_MAX: usize = 256;
+/// Filters that one client subscribes to.
+pub const MQTT_SUBSCRIPTIONS_MAX: usize = 100;
+/// Publishes of a client that are not durable yet, and deliveries to it that it has not acknowledged.
+pub const MQTT_INFLIGHT_MAX: usize = 64;
+/// Packets of quality of service 2 that a client has not released.
+pub const MQTT_RECEIVED_MAX: usize = 1_000;
+/// Deliveries that wait in memory for one client; who is slower reads the log.
+pub const MQTT_QUEUE_MAX: usize = 256;
+/// Bytes that wait for a client to take them, give or take one packet.
+pub const MQTT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// A client that takes nothing for so long is hung up on.
+pub const MQTT_STALL_SECONDS_MAX: u64 = 30;
+/// From a connection to the end of its first packet.
+pub const MQTT_CONNECT_SECONDS_MAX: u64 = 10;
+/// From the first byte of a packet to its last.
+pub const MQTT_PACKET_SECONDS_MAX: u64 = 30;
+/// What a client of version 5 is told to keep to when it wants to be silent for longer, or for ever.
+pub const MQTT_KEEP_ALIVE_SECONDS_MAX: u16 = 3_600;
+/// Packets that one client is read in a second; the rest waits in its connection.
+pub const MQTT_PACKETS_PER_SECOND_MAX: usize = 5_000;
+/// Publishes of all clients that are not durable yet: half of the places of the ledger's queue.
+pub const MQTT_PUBLISHES_MAX: usize = 4_096;
+/// Bytes of all of them.
+pub const MQTT_PUBLISHES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of packets that have not come whole, of all clients, 4 KiB of each left out. Who would go over it is hung up on.
+pub const MQTT_BUFFERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Clients of MQTT over WebSocket: browsers. Each may hold a whole message.
+pub const MQTT_WEBSOCKETS_MAX: usize = 2_048;
+/// One message of a WebSocket; a packet may take several.
+pub const MQTT_WEBSOCKET_BYTES_MAX: usize = 64 * 1024;
+/// Sessions that are kept for clients that may come again.
+pub const MQTT_SESSIONS_MAX: usize = 100_000;
+/// How long a session is kept without a connection: as long as the log is by default, which has what the client missed.
+pub const MQTT_SESSION_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
+/// How far back in the log a client that comes again is read what it missed.
+pub const MQTT_OFFLINE_EVENTS_MAX: u64 = 1_000_000;
 /// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
 pub const DEVICES_MAX: usize = 250_000;
 /// Gateways of a node.
@@ -118,6 +164,10 @@ pub const SELECTOR_BYTES_MAX: usize = 2 * 1024;
 pub const SELECTOR_TAGS_MAX: usize = 16;
 /// Selectors that are followed at a time: each is asked about every device that changes.
 pub const WATCHES_MAX: usize = 4_096;
+/// Commands whose state is known: the oldest make room.
+pub const COMMANDS_MAX: u64 = 100_000;
+/// How long a command waits for its device: what is a day old is rarely meant any more.
+pub const COMMAND_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// A password is this long at least: what is shorter is guessed.
 pub const PASSWORD_BYTES_MIN: usize = 8;
 /// And at most: a long sentence.

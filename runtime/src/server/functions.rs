@@ -11,8 +11,9 @@ use crate::{
     identity::Action,
     ledger::Lost,
     model::{
-        AppId, FunctionId,
+        AppId, FunctionId, Id,
         manifest::{Auth, Function, Order, Trigger},
+        uplink::CODEC,
     },
 };
 use axum::{Json, extract::State};
@@ -56,6 +57,12 @@ fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
         Ok(shown)
     };
     let mut all = functions.iter().map(show).collect::<Result<Vec<Value>, Problem>>()?;
+    let codec = release.as_ref().and_then(|release| release.manifest.codec.as_ref());
+    let letters = dead.iter().filter(|letter| letter.function.function.as_str() == CODEC).count();
+    if codec.is_some() || letters > 0 {
+        let trigger = codec.map_or("not in the app any more".to_owned(), |codec| uplinks(&app, &codec.name));
+        all.push(json!({ "function": CODEC, "trigger": trigger, "dead": letters }));
+    }
     // What a function lost does not go with it.
     let mut gone: Vec<&FunctionId> = lost.iter().map(|(id, _)| id).collect();
     gone.retain(|id| functions.iter().all(|function| function.name != id.function));
@@ -72,6 +79,10 @@ fn lost_to(lost: &[(FunctionId, Lost)], id: &FunctionId) -> Value {
 fn behind_bytes(state: &AppState, id: &FunctionId) -> Result<Option<u64>, Problem> {
     let Some(position) = state.ledger.position(id)? else { return Ok(None) };
     Ok(Some(state.ledger.log_bytes(position.through + 1, *state.ledger.head().borrow() + 1)?))
+}
+
+fn uplinks(app: &AppId, name: &Id) -> String {
+    format!("uplinks of devices whose codec is `{}` or `{}/{name}`", app.app, app.app)
 }
 
 fn words(trigger: &Trigger) -> String {

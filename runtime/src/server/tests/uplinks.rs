@@ -1,6 +1,11 @@
 //! Uplinks, of devices and of the servers that pass them on.
 
 use super::Node;
+use crate::{
+    deploy::Draft,
+    identity::Principal,
+    model::{Digest, Id, Manifest, Micros, id::default_tenant},
+};
 
 const CHIRPSTACK: &str = r#"{"deduplicationId": "3ac7e3c4-4401-4b8d-9386-a5c902f9202d", "time": "2022-07-18T09:34:15.775023242+00:00",
     "deviceInfo": {"deviceName": "Test device", "devEui": "0101010101010101"}, "fPort": 1, "data": "qg==", "object": {"temp": 21.5}}"#;
@@ -88,4 +93,44 @@ async fn a_payload_is_no_larger_than_a_value_and_its_port_is_a_byte() {
     node.ask_as(&node.admin, "POST", "/api/v1/devices/d1/uplink", &typed, r#"{"temp":3}"#).await.is(204);
     assert_eq!(value(&node, "d1", "temp").await["value"], 3);
     assert_eq!(*node.rooms.ledger.head().borrow(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_an_uplink_is_readings_when_its_device_names_the_right_codec() {
+    let node = Node::start().await;
+    let admin = Principal::User { tenant: default_tenant(), id: Id::new("root").unwrap(), admin: true };
+    let document = r#"{"id": "d1", "meta": {"codec": "cayenne-lpp"}, "date_created": 0, "date_modified": 0}"#;
+    node.rooms.registry.create_device(&admin, serde_json::from_str(document).unwrap(), Micros(1)).await.unwrap();
+    let note = node.ask("POST", "/api/v1/devices/d1/uplink", r#"{"temp":3}"#).await.is(202).json();
+    let sequence = note["dead_letter"].as_str().unwrap().rsplit_once('/').unwrap().1.to_owned();
+    assert_eq!(note["dead_letter"], format!("cayenne-lpp/codec/{sequence}"));
+    let replay = format!("/api/v1/apps/cayenne-lpp/dead/codec/{sequence}/replay");
+    node.ask("POST", &replay, "").await.problem(422);
+
+    let json = |device: &mut crate::model::Device| {
+        device.meta.insert("codec".to_owned(), "json".into());
+        Ok(())
+    };
+    node.rooms.registry.update_device(&admin, &Id::new("d1").unwrap(), Micros(2), json).await.unwrap();
+    node.ask("POST", &replay, "").await.is(204);
+    assert_eq!(value(&node, "d1", "temp").await["value"], 3);
+    node.ask("POST", &replay, "").await.problem(404);
+    assert_eq!(node.ask("GET", "/api/v1/dead", "").await.is(200).json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_codec_is_among_the_functions_of_its_app_with_what_it_could_not_decode() {
+    let node = Node::start().await;
+    let manifest = Manifest::parse("[app]\nname = \"weather\"\n[codec]\nname = \"station\"\n").unwrap();
+    let artifact = Digest::of(b"never loaded");
+    let draft = Draft { artifact, manifest, commit: "0".repeat(40), summary: "v1".into(), created: Micros(1), rollback_of: None };
+    node.rooms.store.add_release(&node.app("weather"), draft).unwrap();
+    let admin = Principal::User { tenant: default_tenant(), id: Id::new("root").unwrap(), admin: true };
+    let document = r#"{"id": "d1", "meta": {"codec": "weather/station"}, "date_created": 0, "date_modified": 0}"#;
+    node.rooms.registry.create_device(&admin, serde_json::from_str(document).unwrap(), Micros(1)).await.unwrap();
+    let note = node.ask("POST", "/api/v1/devices/d1/uplink?port=1", "abc").await.is(202).json();
+    assert!(note["dead_letter"].as_str().unwrap().starts_with("weather/codec/"), "{note}");
+    let functions = node.ask("GET", "/api/v1/apps/weather/functions", "").await.is(200).json();
+    assert_eq!((&functions[0]["function"], &functions[0]["dead"]), (&"codec".into(), &1.into()));
+    assert_eq!(functions[0]["trigger"], "uplinks of devices whose codec is `weather` or `weather/station`");
 }
