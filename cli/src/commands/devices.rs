@@ -15,7 +15,6 @@ use tawi_runtime::model::Micros;
 #[derive(Deserialize)]
 struct Device {
     id: String,
-    date_modified: Option<String>,
     #[serde(default)]
     sensors: Vec<Sensor>,
 }
@@ -42,7 +41,8 @@ pub fn run(context: &Context, command: Devices) -> Done {
                 let mut table = Table::new(["DEVICE", "LAST SEEN", "SENSORS"]);
                 for device in devices {
                     let sensors: Vec<&str> = device.sensors.iter().map(|s| s.id.as_str()).collect();
-                    let seen = device.date_modified.as_deref().map(when::short).unwrap_or_default();
+                    let received = device.sensors.iter().filter_map(|s| s.value.as_ref()?.date_received.as_deref()).max();
+                    let seen = received.map(when::short).unwrap_or_default();
                     table.row([device.id.clone(), seen, sensors.join(", ")]);
                 }
                 Ok(table.print("no devices yet: they register themselves with their first reading")?)

@@ -29,3 +29,4 @@ mod secrets;
 mod state;
 mod tokens;
 mod torture;
+mod waziup;

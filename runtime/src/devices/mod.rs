@@ -7,6 +7,7 @@
 
 mod batch;
 mod commands;
+mod connected;
 mod follow;
 mod query;
 pub mod registry;
@@ -17,6 +18,7 @@ mod store;
 mod tests;
 
 pub use commands::{Command, CommandState};
+pub use connected::Connected;
 pub use query::{Query, QueryError};
 pub use registry::{Registry, RegistryError};
 
@@ -64,6 +66,13 @@ pub struct Current {
     pub measured: Micros,
     pub received: Micros,
     pub seq: Seq,
+}
+
+/// What the sensors of one device said last, and its actuators were told last, by their ids.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Currents {
+    pub sensors: Vec<Sensor>,
+    pub actuators: Vec<Actuator>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +190,11 @@ impl Devices {
     /// What the actuators of a device were told last, also where it never sent anything.
     pub fn actuators(&self, tenant: &Tenant, device: &Id) -> Result<Vec<Actuator>, DevicesError> {
         self.store.actuators(tenant, device)
+    }
+
+    /// What each of some devices said and was told last, in their order; whoever was not heard has said nothing.
+    pub fn currents<'a>(&self, tenant: &Tenant, devices: impl IntoIterator<Item = &'a Id>) -> Result<Vec<Currents>, DevicesError> {
+        self.store.all_currents(tenant, devices.into_iter())
     }
 
     /// Whether a reading of this device has been taken.

@@ -3,7 +3,7 @@
 //! All of it changes in one transaction, so a restart goes on where the file is, whenever that was written.
 
 use super::{
-    Actuator, Current, Device, DevicesError, Sensor,
+    Actuator, Current, Currents, Device, DevicesError, Sensor,
     batch::{Batch, Gone},
     commands::{self, Command, CommandState},
 };
@@ -255,22 +255,24 @@ impl Store {
         Ok(actuators.map(|(id, current)| Actuator { id, current }).collect())
     }
 
-    fn currents(&self, rows: Rows, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
-        let read = || -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-            let table = self.db.begin_read()?.open_table(rows)?;
-            let mut rows = vec![];
-            for row in table.range((tenant.as_str(), device.as_str(), "")..)? {
-                let (key, row) = row?;
-                let (of, by, sensor) = key.value();
-                if (of, by) != (tenant.as_str(), device.as_str()) {
-                    break;
-                }
-                rows.push((sensor.to_owned(), row.value().to_vec()));
-            }
-            Ok(rows)
+    /// Of many devices as one moment has them.
+    pub fn all_currents<'a>(&self, tenant: &Tenant, devices: impl Iterator<Item = &'a Id>) -> Result<Vec<Currents>, DevicesError> {
+        let tables = || -> Result<_, redb::Error> {
+            let txn = self.db.begin_read()?;
+            Ok((txn.open_table(SENSORS)?, txn.open_table(ACTUATORS)?))
         };
-        let rows = read().map_err(|e| storage("read a device", e))?;
-        rows.into_iter().map(|(sensor, row)| Ok((id(&sensor)?, current(&sensor, &row)?))).collect()
+        let (sensors, actuators) = tables().map_err(|e| storage("read what devices said", e))?;
+        let all = devices.map(|device| {
+            let sensors = rows_of(&sensors, tenant, device)?.into_iter().map(|(id, current)| Sensor { id, current });
+            let actuators = rows_of(&actuators, tenant, device)?.into_iter().map(|(id, current)| Actuator { id, current });
+            Ok(Currents { sensors: sensors.collect(), actuators: actuators.collect() })
+        });
+        all.collect()
+    }
+
+    fn currents(&self, rows: Rows, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
+        let table = || -> Result<_, redb::Error> { Ok(self.db.begin_read()?.open_table(rows)?) };
+        rows_of(&table().map_err(|e| storage("read a device", e))?, tenant, device)
     }
 
     /// Every sensor of a tenant that sent something, in the order of ids: device, sensor, when its device was heard first, and when it
@@ -296,6 +298,23 @@ impl Store {
         }
         Ok(())
     }
+}
+
+type Open = redb::ReadOnlyTable<(&'static str, &'static str, &'static str), &'static [u8]>;
+
+/// The rows of one device, by id.
+fn rows_of(table: &Open, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
+    let failed = |e: redb::StorageError| storage("read a device", e);
+    let mut rows = vec![];
+    for row in table.range((tenant.as_str(), device.as_str(), "")..).map_err(failed)? {
+        let (key, row) = row.map_err(failed)?;
+        let (of, by, name) = key.value();
+        if (of, by) != (tenant.as_str(), device.as_str()) {
+            break;
+        }
+        rows.push((id(name)?, current(name, row.value())?));
+    }
+    Ok(rows)
 }
 
 /// What of a [`Row`] tells when it was heard.

@@ -17,6 +17,8 @@ pub enum HistoryError {
     Offset(usize),
     #[error("{SEARCHES_MAX} questions to the history are being answered, and none was done within {} s", .0.as_secs())]
     Busy(Duration),
+    #[error("the history is still reading what came before the question, for {} s now", .0.as_secs())]
+    Behind(Duration),
     #[error("the question took longer than {} s: narrow its time with `from` and `to`", .0.as_secs())]
     Slow(Duration),
     #[error("can't {doing} of the history's partition `{partition}`")]
@@ -48,7 +50,7 @@ impl HistoryError {
     pub fn kind(&self) -> HistoryErrorKind {
         match self {
             HistoryError::Query(_) | HistoryError::Offset(_) => HistoryErrorKind::Query,
-            HistoryError::Busy(_) => HistoryErrorKind::Busy,
+            HistoryError::Busy(_) | HistoryError::Behind(_) => HistoryErrorKind::Busy,
             HistoryError::Slow(_) => HistoryErrorKind::Slow,
             _ => HistoryErrorKind::Storage,
         }

@@ -18,7 +18,7 @@ const BEHIND_COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
-enum Next {
+pub(super) enum Next {
     /// There is more to read.
     Now,
     /// Something is not committed yet.
@@ -70,7 +70,7 @@ impl History {
     }
 
     /// Reads, indexes and commits what is due.
-    fn step(&self, ledger: &Ledger, panicked: bool) -> Result<Next, HistoryError> {
+    pub(super) fn step(&self, ledger: &Ledger, panicked: bool) -> Result<Next, HistoryError> {
         if panicked {
             // What the open writers hold is what nobody knows; what is on disk is known.
             self.writers.lock().abandon();
@@ -111,7 +111,11 @@ impl History {
             tracing::warn!(from = next, to = first - 1, "the log no longer has these events, and the history never had them");
         }
         let events = ledger.events(next, STEP_EVENTS, STEP_BYTES).map_err(HistoryError::Ledger)?;
-        self.index(&events)?;
+        let mut writers = self.writers.lock();
+        // A question may have read on in the meantime, and what failed may have been forgotten: then it is read again from there.
+        if writers.processed() + 1 >= next {
+            writers.index(&events)?;
+        }
         let last = events.last().map(|event| event.seq);
         // A batch that was cut short by its size is full, too; one that reached the head is not, though the head moves on.
         Ok(last.is_some_and(|last| last < head))

@@ -11,6 +11,7 @@ mod follow;
 mod month;
 mod partition;
 mod query;
+mod reach;
 mod schema;
 mod search;
 mod writer;
@@ -22,12 +23,12 @@ mod tests;
 pub use error::{HistoryError, HistoryErrorKind};
 pub use query::QueryError;
 pub use schema::Hit;
-pub use search::{Page, Query};
+pub use search::{Page, Query, Sort, Source};
 
 use crate::{
     model::{
         Event, Micros, Seq,
-        limit::{SEARCH_SECONDS_MAX, SEARCH_WAIT_SECONDS_MAX, SEARCHES_MAX},
+        limit::{REACH_SECONDS_MAX, SEARCH_SECONDS_MAX, SEARCH_WAIT_SECONDS_MAX, SEARCHES_MAX},
     },
     telemetry::Standing,
 };
@@ -52,6 +53,8 @@ pub struct HistoryOptions {
     /// How long a question waits for its turn, and how long it may take then.
     pub search_wait: Duration,
     pub search_time: Duration,
+    /// How long a question waits for what came before it.
+    pub reach_time: Duration,
 }
 
 impl Default for HistoryOptions {
@@ -63,6 +66,7 @@ impl Default for HistoryOptions {
             searches_max: SEARCHES_MAX,
             search_wait: Duration::from_secs(SEARCH_WAIT_SECONDS_MAX),
             search_time: Duration::from_secs(SEARCH_SECONDS_MAX),
+            reach_time: Duration::from_secs(REACH_SECONDS_MAX),
         }
     }
 }

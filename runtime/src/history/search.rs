@@ -8,7 +8,7 @@ use super::{
     schema::{Fields, Hit, kind_name, tenant_term},
 };
 use crate::model::{
-    Kind, Micros, Tenant,
+    Id, Kind, Micros, Tenant,
     limit::{HISTORY_HITS_MAX, HISTORY_OFFSET_MAX},
 };
 use std::{
@@ -19,9 +19,17 @@ use std::{
 use tantivy::{
     Order, Searcher, TantivyDocument, Term,
     collector::{Count, TopDocs, sort_key::SortByStaticFastValue},
-    query::{BooleanQuery, Query as TantivyQuery, RangeQuery, TermQuery},
-    schema::IndexRecordOption,
+    query::{BooleanQuery, Query as TantivyQuery, RangeQuery, TermQuery, TermSetQuery},
+    schema::{Field, IndexRecordOption},
 };
+
+/// Which end of time comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    #[default]
+    NewestFirst,
+    OldestFirst,
+}
 
 /// A question to the history.
 #[derive(Debug, Clone)]
@@ -37,18 +45,41 @@ pub struct Query {
     pub limit: usize,
     /// At most [`HISTORY_OFFSET_MAX`].
     pub offset: usize,
+    pub sort: Sort,
     /// Only these kinds; None: all.
     pub kinds: Option<Vec<Kind>>,
+    /// Only of these; None: whatever device, or none.
+    pub sources: Option<Vec<Source>>,
+    /// Only of these sensors, of whatever device.
+    pub sensors: Option<Vec<Id>>,
+}
+
+/// A device, and from which time of receipt on it is meant; None: from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub device: Id,
+    pub since: Option<Micros>,
 }
 
 impl Query {
     /// The newest hundred of what `text` finds.
     pub fn new(tenant: Tenant, text: &str) -> Query {
-        Query { tenant, text: text.to_owned(), from: None, to: None, limit: 100, offset: 0, kinds: None }
+        Query {
+            tenant,
+            text: text.to_owned(),
+            from: None,
+            to: None,
+            limit: 100,
+            offset: 0,
+            sort: Sort::default(),
+            kinds: None,
+            sources: None,
+            sensors: None,
+        }
     }
 }
 
-/// An answer, newest measured time first, of equal times the one that came last first.
+/// An answer in the order of measured times, of equal times in the order they came in; newest first, or oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
     /// How many there are in all.
@@ -89,7 +120,7 @@ impl Partitions {
             let found = usize::try_from(found).unwrap_or(usize::MAX);
             let wanted = limit - page.hits.len();
             if wanted > 0 && skip < found {
-                question.top(skip, wanted, &self.fields, &mut page.hits)?;
+                question.top(query.sort, skip, wanted, &self.fields, &mut page.hits)?;
             }
             skip = skip.saturating_sub(found);
         }
@@ -108,11 +139,13 @@ impl Partitions {
         Ok(total)
     }
 
-    /// Partitions that can hold what is asked for, the newest first.
+    /// Partitions that can hold what is asked for, in its order.
     fn asked(&self, query: &Query) -> Vec<Month> {
         let mut months = self.months();
         months.retain(|month| month.meets(query.from, query.to));
-        months.reverse();
+        if query.sort == Sort::NewestFirst {
+            months.reverse();
+        }
         months
     }
 }
@@ -137,6 +170,8 @@ impl Question {
             let kinds = kinds.iter().map(|kind| term(Term::from_field_text(fields.kind, kind_name(*kind))));
             all.push(Box::new(BooleanQuery::union(kinds.collect())));
         }
+        all.extend(query.sources.as_ref().map(|sources| any_source(fields, sources)));
+        all.extend(query.sensors.as_ref().map(|sensors| any_of(fields.sensor, sensors.iter())));
         all.extend(window(fields, partition.month, query));
         let query: Box<dyn TantivyQuery> = match all.len() {
             1 => all.swap_remove(0),
@@ -150,11 +185,15 @@ impl Question {
         Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
-    fn top(&self, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<(), HistoryError> {
+    fn top(&self, sort: Sort, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<(), HistoryError> {
         let failed = |e| self.partition.error("search the index", e);
-        let newest = (SortByStaticFastValue::<i64>::for_field("measured"), Order::Desc);
-        let last = (SortByStaticFastValue::<u64>::for_field("seq"), Order::Desc);
-        let collector = TopDocs::with_limit(wanted).and_offset(skip).order_by((newest, last));
+        let order = match sort {
+            Sort::NewestFirst => Order::Desc,
+            Sort::OldestFirst => Order::Asc,
+        };
+        let measured = (SortByStaticFastValue::<i64>::for_field("measured"), order);
+        let came = (SortByStaticFastValue::<u64>::for_field("seq"), order);
+        let collector = TopDocs::with_limit(wanted).and_offset(skip).order_by((measured, came));
         for (_, address) in self.searcher.search(&self.query, &collector).map_err(failed)? {
             let doc: TantivyDocument = self.searcher.doc(address).map_err(failed)?;
             let name = || self.partition.month.to_string();
@@ -178,4 +217,20 @@ fn window(fields: &Fields, month: Month, query: &Query) -> Option<Box<dyn Tantiv
 
 fn term(term: Term) -> Box<dyn TantivyQuery> {
     Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+}
+
+/// However many there are, they are looked up in one pass over the field's terms.
+fn any_of<'a>(field: Field, ids: impl Iterator<Item = &'a Id>) -> Box<dyn TantivyQuery> {
+    Box::new(TermSetQuery::new(ids.map(|id| Term::from_field_text(field, id.as_str()))))
+}
+
+fn any_source(fields: &Fields, sources: &[Source]) -> Box<dyn TantivyQuery> {
+    let mut any = vec![any_of(fields.device, sources.iter().filter(|source| source.since.is_none()).map(|source| &source.device))];
+    for source in sources {
+        let Some(since) = source.since else { continue };
+        let device = term(Term::from_field_text(fields.device, source.device.as_str()));
+        let received = RangeQuery::new(Bound::Included(Term::from_field_i64(fields.received, since.0)), Bound::Unbounded);
+        any.push(Box::new(BooleanQuery::intersection(vec![device, Box::new(received)])));
+    }
+    Box::new(BooleanQuery::union(any))
 }

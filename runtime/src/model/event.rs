@@ -111,6 +111,15 @@ impl NewEvent {
         }
     }
 
+    /// A command that came in by a door, as those of functions go into the log; `id` is the same in every attempt of whoever gives it.
+    pub fn command(tenant: &Id, device: &Id, actuator: &Id, id: &str, value: &Value, now: Micros) -> NewEvent {
+        let text = format!("command.{}.{}", device.to_token(), actuator.to_token());
+        // As with readings: two encoded ids are a subject.
+        let subject = Subject::new(&text).unwrap_or_else(|e| unreachable!("{e}"));
+        let value = Value::from_json(&serde_json::json!({ "id": id, "value": value.to_json() }));
+        NewEvent { kind: Kind::Command, subject, ..NewEvent::reading(tenant, device, actuator, now, now, value) }
+    }
+
     /// How many events led to this one: 0 for what came from outside, and for what an HTTP call published.
     pub fn hops(&self) -> u16 {
         self.cause.as_ref().map_or(0, |cause| cause.place.hops)

@@ -1,6 +1,7 @@
 //! In: nothing but values. Out: the nouns every other room speaks in.
 //! Never: IO, a clock, a lock, an async function.
 
+pub mod calibration;
 pub mod deployment;
 pub mod device;
 pub mod effect;
@@ -8,6 +9,7 @@ pub mod event;
 pub mod id;
 pub mod limit;
 pub mod manifest;
+pub mod ontology;
 pub mod payload;
 pub mod selector;
 pub mod subject;

@@ -9,7 +9,6 @@ pub mod auth;
 mod backup;
 mod body;
 mod dead;
-mod devices;
 mod event;
 mod functions;
 mod health;
@@ -46,7 +45,7 @@ pub use redeploy::Progress;
 use crate::{
     config::NodeConfig,
     deploy::{Reconciler, Store},
-    devices::{Devices, Registry},
+    devices::{Connected, Devices, Registry},
     dispatch::Dispatch,
     history::History,
     identity::{Identify, Tokens},
@@ -83,6 +82,7 @@ pub struct Rooms {
     pub history: History,
     pub devices: Devices,
     pub registry: Registry,
+    pub connected: Connected,
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
@@ -123,7 +123,9 @@ pub fn router(rooms: Arc<Rooms>) -> Router {
     let state = AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default() };
     Router::new()
         .nest("/api/v1", v1())
-        .nest("/api/v2", v2().merge(v2::routes()))
+        .nest(v2::PREFIX, v2::routes())
+        .route("/docs", get(v2::openapi::page))
+        .route("/docs/openapi.json", get(v2::openapi::json))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::page))
@@ -178,17 +180,6 @@ fn app() -> Router<AppState> {
         .route("/secrets/{key}", put(settings::set_secret).delete(settings::unset_secret))
         .route("/dead/{function}/{sequence}", get(dead::show).delete(dead::drop_letter))
         .route("/dead/{function}/{sequence}/replay", post(dead::replay))
-}
-
-/// What devices and gateways of the WAZIUP platform speak.
-fn v2() -> Router<AppState> {
-    Router::new()
-        .route("/devices", get(devices::list))
-        .route("/devices/{device}", get(devices::show))
-        .route("/devices/{device}/sensors", get(devices::sensors))
-        .route("/devices/{device}/sensors/{sensor}", get(devices::sensor))
-        .route("/devices/{device}/sensors/{sensor}/value", post(readings::value))
-        .route("/devices/{device}/sensors/{sensor}/values", post(readings::values))
 }
 
 async fn no_route(uri: http::Uri) -> Problem {

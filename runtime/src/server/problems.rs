@@ -85,6 +85,31 @@ impl From<DevicesError> for Problem {
     }
 }
 
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Problem {
+        match error {
+            RegistryError::Unknown { what, .. } => Problem::unknown(unknown(what), error.to_string()).field(what),
+            RegistryError::Exists { .. } => Problem::exists(error.to_string()).field("id"),
+            RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
+            RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
+            RegistryError::Full { .. } => Problem::conflict(error.to_string()),
+            RegistryError::Records(error) => error.into(),
+            RegistryError::Devices(error) => error.into(),
+        }
+    }
+}
+
+fn unknown(what: &str) -> &'static str {
+    match what {
+        "device" => "unknown-device",
+        "sensor" => "unknown-sensor",
+        "actuator" => "unknown-actuator",
+        "gateway" => "unknown-gateway",
+        "project" => "unknown-project",
+        _ => "unknown",
+    }
+}
+
 impl From<IdentityError> for Problem {
     fn from(error: IdentityError) -> Problem {
         match error {
@@ -103,28 +128,6 @@ impl From<RecordsError> for Problem {
             RecordsError::TooMany => Problem::too_large(error.to_string()),
             RecordsError::Format { .. } => Problem::internal(&error),
         }
-    }
-}
-
-impl From<RegistryError> for Problem {
-    fn from(error: RegistryError) -> Problem {
-        match error {
-            RegistryError::Unknown { what, .. } => Problem::unknown(unknown(what), error.to_string()).field(what),
-            RegistryError::Exists { .. } => Problem::exists(error.to_string()).field("id"),
-            RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
-            RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
-            RegistryError::Full { .. } => Problem::conflict(error.to_string()),
-            RegistryError::Records(error) => error.into(),
-            RegistryError::Devices(error) => error.into(),
-        }
-    }
-}
-
-fn unknown(what: &str) -> &'static str {
-    match what {
-        "gateway" => "unknown-gateway",
-        "project" => "unknown-project",
-        _ => "unknown-device",
     }
 }
 

@@ -1,18 +1,14 @@
 //! Readings by HTTP: answered with 204 when they are durable, never before.
 
-use super::{
-    AppState, Problem,
-    auth::Caller,
-    request::{Path, idempotency_key},
-};
+use super::{AppState, Problem, auth::Caller, request::idempotency_key};
 use crate::{
     clock,
     identity::Action,
     ingest::{
-        BodyError, Format, RepeatKey, Stored, parse,
+        BodyError, RepeatKey, Stored, parse,
         payload::{self, Builtin},
     },
-    model::{Id, limit::INGEST_BODY_BYTES_MAX},
+    model::{Tenant, limit::INGEST_BODY_BYTES_MAX},
     preprocess::{Envelope, Sample},
 };
 use axum::{
@@ -27,33 +23,6 @@ const SEQUENCE: &str = "tawi-sequence";
 /// Told to who sent the same key before.
 const DUPLICATE: &str = "tawi-duplicate";
 
-/// `POST /api/v2/devices/{device}/sensors/{sensor}/value`
-pub async fn value(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
-    let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
-    let format = Format::of(content_type(&headers));
-    let (measured, value) = refused(&state, parse::value(format, &body))?;
-    let sample = Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
-    let target = ["value", device.as_str(), sensor.as_str()];
-    store(&state, caller, vec![sample], &target, &headers).await
-}
-
-/// `POST /api/v2/devices/{device}/sensors/{sensor}/values`
-pub async fn values(
-    State(state): State<AppState>,
-    caller: Caller,
-    path: Path,
-    headers: HeaderMap,
-    from: Body,
-) -> Result<Response, Problem> {
-    let (device, sensor) = sender(&state, &caller, &path)?;
-    let (body, _share) = refused(&state, state.bodies.read(&headers, from, INGEST_BODY_BYTES_MAX).await)?;
-    let values = refused(&state, parse::values(&body))?;
-    let sample = |(measured, value)| Sample { device: device.clone(), sensor: sensor.clone(), measured, value };
-    let samples = values.into_iter().map(sample).collect();
-    store(&state, caller, samples, &["values", device.as_str(), sensor.as_str()], &headers).await
-}
-
 /// `POST /api/v1/readings`
 pub async fn batch(State(state): State<AppState>, caller: Caller, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     caller.may(Action::Send)?;
@@ -62,7 +31,7 @@ pub async fn batch(State(state): State<AppState>, caller: Caller, headers: Heade
         Some(format @ (Builtin::SenmlJson | Builtin::SenmlCbor)) => refused(&state, senml_samples(format, &body))?,
         _ => refused(&state, parse::readings(&body))?,
     };
-    store(&state, caller, samples, &["readings"], &headers).await
+    store(&state, &caller.0.tenant, &caller.0.token, samples, &["readings"], &headers).await
 }
 
 /// `POST /api/v1/senml`: as `/readings`, in JSON where the content type does not say that it is CBOR.
@@ -73,7 +42,7 @@ pub async fn senml(State(state): State<AppState>, caller: Caller, headers: Heade
         content_type(&headers).is_some_and(|text| matches!(payload::essence(text).as_str(), "application/senml+cbor" | "application/cbor"));
     let format = if is_cbor { Builtin::SenmlCbor } else { Builtin::SenmlJson };
     let samples = refused(&state, senml_samples(format, &body))?;
-    store(&state, caller, samples, &["senml"], &headers).await
+    store(&state, &caller.0.tenant, &caller.0.token, samples, &["senml"], &headers).await
 }
 
 fn senml_samples(format: Builtin, body: &[u8]) -> Result<Vec<Sample>, BodyError> {
@@ -85,15 +54,17 @@ pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok())
 }
 
-fn sender(state: &AppState, caller: &Caller, path: &Path) -> Result<(Id, Id), Problem> {
-    caller.may(Action::Send)?;
-    refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))
-}
-
 /// `target`: the route and what is named in it; a key counts for these alone, and for who sent it.
-async fn store(state: &AppState, caller: Caller, samples: Vec<Sample>, target: &[&str], headers: &HeaderMap) -> Result<Response, Problem> {
-    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(&caller.0.token, target, key));
-    let envelope = Envelope { tenant: caller.0.tenant, received: clock::now(), samples };
+pub async fn store(
+    state: &AppState,
+    tenant: &Tenant,
+    sender: &str,
+    samples: Vec<Sample>,
+    target: &[&str],
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let repeat = refused(state, idempotency_key(headers))?.map(|key| RepeatKey::http(sender, target, key));
+    let envelope = Envelope { tenant: tenant.clone(), received: clock::now(), samples };
     let stored = refused(state, state.ingest.store(envelope, repeat).await)?;
     Ok(answer(&stored))
 }

@@ -6,7 +6,7 @@ use crate::{
     identity::{Deed, Principal, may},
     model::{Device, Gateway, Id, Project},
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// Devices that are looked at while nobody can change one: some hundred microseconds.
 const STEP: usize = 2_000;
@@ -42,6 +42,28 @@ impl Registry {
             }
             last = at.cloned();
         }
+    }
+
+    /// Devices behind some gateways that `who` sees, `most` at most.
+    pub fn behind(&self, who: &Principal, gateways: &[Id], most: usize) -> Vec<Arc<Device>> {
+        let (wanted, mut found): (HashSet<&Id>, _) = (gateways.iter().collect(), Vec::new());
+        let mut last: Option<Id> = None;
+        while *who.tenant() == self.0.tenant && found.len() < most {
+            let index = self.0.index.read();
+            let (mut step, mut at) = (0, None);
+            for entry in index.behind(last.as_ref()).take(STEP) {
+                (step, at) = (step + 1, Some(&entry.id));
+                let is_behind = entry.shown.gateway_id.as_ref().is_some_and(|gateway| wanted.contains(gateway));
+                if is_behind && found.len() < most && may(who, Deed::View, entry.resource()) {
+                    found.push(entry.shown.clone());
+                }
+            }
+            if step < STEP {
+                break;
+            }
+            last = at.cloned();
+        }
+        found
     }
 
     /// Every gateway that `who` sees, by id.

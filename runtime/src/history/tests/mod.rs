@@ -6,6 +6,7 @@ mod follow;
 mod language;
 mod pages;
 mod partitions;
+mod reach;
 
 use super::{History, HistoryOptions, Page, Query};
 use crate::model::{Event, Id, Kind, Micros, NewEvent, Subject, Value, event::Cause, id::default_tenant};

@@ -2,7 +2,7 @@
 
 use super::{Dice, find, history_of, id, log_line, micros, reading, seqs};
 use crate::{
-    history::{History, HistoryError, HistoryOptions, Query},
+    history::{History, HistoryError, HistoryOptions, Query, Sort, Source},
     model::{
         Event, Kind, Micros, Value,
         event::Cause,
@@ -37,6 +37,57 @@ fn pages_are_newest_first_and_cover_everything_once() {
         got.extend(page.hits.iter().map(|hit| (hit.measured.0, hit.seq)));
     }
     assert_eq!(got, wanted);
+}
+
+#[test]
+fn pages_come_oldest_first_for_who_wants_them_so() {
+    let start = micros("2025-11-15T00:00:00Z");
+    // Three months, two events of each measured time.
+    let events: Vec<_> =
+        (0..60).map(|n| reading(n + 1, "pond", "temp", Micros(start.0 + i64::try_from(n / 2).unwrap() * 72 * HOUR), "1")).collect();
+    let place = history_of(&events);
+    let page = |offset| {
+        let query = Query { limit: 25, offset, sort: Sort::OldestFirst, ..Query::new(default_tenant(), "") };
+        seqs(&place.history.search(&query).unwrap())
+    };
+    let got: Vec<u64> = [page(0), page(25), page(50)].concat();
+    assert_eq!(got, (1..=60).collect::<Vec<u64>>());
+}
+
+#[test]
+fn devices_and_sensors_are_a_filter_beside_the_text() {
+    let at = micros("2026-01-01T00:00:00Z");
+    let place = history_of(&[
+        reading(1, "a\"b", "x", at, "1"),
+        reading(2, "pond", "x", at, "1"),
+        reading(3, "pond", "y", at, "1"),
+        reading(4, "lake", "y", at, "1"),
+    ]);
+    let of = |devices: Option<&[&str]>, sensors: Option<&[&str]>| {
+        let ids = |names: &[&str]| names.iter().map(|name| id(name)).collect::<Vec<_>>();
+        let sources = devices.map(|names| ids(names).into_iter().map(|device| Source { device, since: None }).collect());
+        let query = Query { sources, sensors: sensors.map(ids), ..Query::new(default_tenant(), "") };
+        assert_eq!(place.history.count(&query).unwrap(), place.history.search(&query).unwrap().total);
+        seqs(&place.history.search(&query).unwrap())
+    };
+    assert_eq!(of(Some(&["pond", "a\"b"]), None), [3, 2, 1]);
+    assert_eq!(of(Some(&["pond", "lake"]), Some(&["y"])), [4, 3]);
+    assert_eq!(of(None, Some(&["x"])), [2, 1]);
+    assert_eq!(of(Some(&[]), None), Vec::<u64>::new());
+    assert_eq!(of(Some(&["po"]), None), Vec::<u64>::new());
+}
+
+#[test]
+fn a_device_is_meant_from_a_time_of_receipt_on() {
+    let at = micros("2026-01-01T00:00:00Z");
+    let place = history_of(&[reading(1, "pond", "x", at, "1"), reading(2, "lake", "x", at, "1"), reading(3, "pond", "x", at, "1")]);
+    // What was received with 3 or later, and measured whenever.
+    let since = Some(Micros(1_790_000_000_000_003));
+    let of =
+        |sources: Vec<Source>| seqs(&place.history.search(&Query { sources: Some(sources), ..Query::new(default_tenant(), "") }).unwrap());
+    assert_eq!(of(vec![Source { device: id("pond"), since }]), [3]);
+    assert_eq!(of(vec![Source { device: id("pond"), since }, Source { device: id("lake"), since: None }]), [3, 2]);
+    assert_eq!(of(vec![Source { device: id("lake"), since }]), Vec::<u64>::new());
 }
 
 #[test]

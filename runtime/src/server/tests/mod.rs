@@ -8,6 +8,7 @@ mod live;
 mod notify;
 mod uplinks;
 mod users;
+mod v2;
 mod who;
 
 use super::{Progress, Rooms, observed, router};
@@ -32,7 +33,10 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -65,7 +69,8 @@ impl Node {
         change(&mut config);
         let ledger = LedgerConfig::Embedded { dir: config.ledger_dir(), options: LedgerOptions::default() };
         let ledger = Ledger::open(&ledger).await.unwrap();
-        let history = History::open(&config.history_dir(), HistoryOptions::default()).unwrap();
+        let history =
+            History::open(&config.history_dir(), HistoryOptions { commit_interval: Duration::ZERO, ..HistoryOptions::default() }).unwrap();
         let devices = Devices::open(&config.devices_dir()).unwrap();
         let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant).unwrap();
         let tokens = Tokens::open(dir.path()).unwrap();
@@ -101,6 +106,7 @@ impl Node {
             history,
             devices,
             registry,
+            connected: Default::default(),
             tokens,
             identify,
             notify,

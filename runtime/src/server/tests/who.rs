@@ -16,17 +16,12 @@ async fn no_token_a_wrong_one_and_one_that_may_not() {
 
     let device = node.token(Role::Send);
     node.ask_as(&device, "POST", "/api/v1/readings", &[], r#"[{"device":"d","sensor":"s","value":1}]"#).await.is(204);
-    for path in [
-        "/api/v1/apps",
-        "/api/v2/devices",
-        "/api/v1/history",
-        "/api/v1/subscribe?subject=a",
-        "/api/v1/tokens",
-        "/api/v1/backup",
-        "/metrics",
-    ] {
+    for path in ["/api/v1/apps", "/api/v1/history", "/api/v1/subscribe?subject=a", "/api/v1/tokens", "/api/v1/backup", "/metrics"] {
         assert_eq!(node.ask_as(&device, "GET", path, &[], "").await.problem(403).0, "forbidden", "{path}");
     }
+    // Nor does it see a device, the one that it sends for included.
+    assert_eq!(node.ask_as(&device, "GET", "/api/v2/devices", &[], "").await.is(200).json(), serde_json::json!([]));
+    node.ask_as(&device, "GET", "/api/v2/devices/d", &[], "").await.problem(404);
     let reader = node.token(Role::Read);
     node.ask_as(&reader, "GET", "/api/v1/apps", &[], "").await.is(200);
     node.ask_as(&reader, "POST", "/api/v1/readings", &[], "[]").await.problem(403);

@@ -1,31 +1,92 @@
-//! `/api/v2`: what the WAZIUP cloud speaks, and what goes with it.
+//! In: requests in the words of the WAZIUP cloud. Out: its answers and status codes.
+//! Never: decides who may do what (`identity` does), knows how anything is stored.
+//!
+//! One file per resource, and in each the table of its routes, of which the router and the OpenAPI document are made.
+//! `docs/guide/waziup.md` says where we differ from the cloud and why.
 
+mod actuators;
+mod answer;
 mod auth;
+mod command;
+mod csv;
+mod datapoints;
+mod devices;
+mod gateways;
+mod input;
 mod notifications;
+mod ontologies;
+pub mod openapi;
 mod permissions;
+mod projects;
 mod secrets;
+mod sensors;
+mod shape;
 mod socials;
+mod table;
+mod told;
 mod users;
+mod values;
 
 use super::AppState;
-use axum::{
-    Router,
-    routing::{delete, get, post, put},
-};
+use axum::Router;
+use table::{LIMIT, Looks, OFFSET, Param, Routes, Says};
+
+/// Everything there is under [`PREFIX`].
+pub fn tables() -> Vec<Routes> {
+    vec![
+        devices::routes(),
+        sensors::routes(),
+        values::routes(),
+        datapoints::routes(),
+        actuators::routes(),
+        gateways::routes(),
+        projects::routes(),
+        permissions::routes(),
+        ontologies::routes(),
+        secrets::routes(),
+        notifications::routes(),
+        socials::routes(),
+        accounts(),
+    ]
+}
+
+pub const PREFIX: &str = "/api/v2";
 
 pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/auth/token", post(auth::token))
-        .route("/auth/permissions/{kind}", get(permissions::list))
-        .route("/devices/{device}/secrets", get(secrets::list).post(secrets::create))
-        .route("/devices/{device}/secrets/{secret}", delete(secrets::revoke))
-        .route("/devices/{device}/claim", post(secrets::offer))
-        .route("/claims", post(secrets::claim))
-        .route("/users", get(users::list).post(users::create))
-        .route("/users/me", get(users::me))
-        .route("/users/{user}", get(users::show_one).delete(users::delete))
-        .route("/users/{user}/sms_credit", put(users::set_sms_credit))
-        .route("/users/{user}/password", put(users::set_password))
-        .merge(notifications::routes())
-        .merge(socials::routes())
+    tables().into_iter().fold(Router::new(), |router, table| table.add_to(router))
+}
+
+/// What `auth` and `users` serve.
+fn accounts() -> Routes {
+    const NAMES: Param = Param("username", "those whose name holds this", Looks::Text);
+    Routes::of("Users")
+        .post(
+            "/auth/token",
+            auth::token,
+            Says::new("A session of ten minutes, for a name and a password, or for one that is still good")
+                .takes::<input::Login>()
+                .text("the session, for `authorization: Bearer`"),
+        )
+        .get("/users", users::list, Says::new("Users").query(&[LIMIT, OFFSET, NAMES]).list::<input::User>())
+        .post(
+            "/users",
+            users::create,
+            Says::new("Makes a user")
+                .takes::<input::User>()
+                .text("the name, as JSON")
+                .refuses("422", "there is one with this name already"),
+        )
+        .get("/users/me", users::me, Says::new("Who asks").one::<input::User>())
+        .get("/users/{user}", users::show_one, Says::new("A user").one::<input::User>())
+        .delete("/users/{user}", users::delete, Says::new("Deletes a user; what she owns stays").done())
+        .put(
+            "/users/{user}/sms_credit",
+            users::set_sms_credit,
+            Says::new("How many short messages she may send").takes_scalar(Looks::Number).done(),
+        )
+        .put(
+            "/users/{user}/password",
+            users::set_password,
+            Says::new("A new password, which ends her sessions").takes::<input::NewPassword>().done(),
+        )
 }

@@ -1,21 +1,20 @@
 //! Notifications, in the shape of the WAZIUP API.
 
-use super::super::{
-    AppState, Problem,
-    auth::Asker,
-    body,
-    request::{Params, Path, blocking, json},
+use super::{
+    super::{
+        AppState, Problem,
+        auth::Asker,
+        body,
+        request::{Params, Path, blocking, json},
+    },
+    table::{LIMIT, Looks, OFFSET, Routes, Says},
+    told::NotificationShape,
 };
 use crate::{
     clock,
     notify::{self, Wish},
 };
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::State,
-    routing::{get, put},
-};
+use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
@@ -25,11 +24,22 @@ const LIMIT_MAX: usize = 1_000;
 /// `active` or `inactive`, quoted or not.
 const STATUS_BYTES_MAX: usize = 64;
 
-pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/notifications", get(list).post(create))
-        .route("/notifications/{notification}", get(show).patch(change).delete(delete))
-        .route("/notifications/{notification}/status", put(set_status))
+pub fn routes() -> Routes {
+    Routes::of("Notifications")
+        .get("/notifications", list, Says::new("One's own notifications").query(&[LIMIT, OFFSET]).list::<NotificationShape>())
+        .post("/notifications", create, Says::new("Makes a notification").takes::<NotificationShape>().text("its id"))
+        .get("/notifications/{notification}", show, Says::new("A notification").one::<NotificationShape>())
+        .patch(
+            "/notifications/{notification}",
+            change,
+            Says::new("Changes a notification; what is missing stays").takes::<NotificationShape>().done(),
+        )
+        .delete("/notifications/{notification}", delete, Says::new("Deletes a notification").done())
+        .put(
+            "/notifications/{notification}/status",
+            set_status,
+            Says::new("Lets it fire, or not").takes_scalar(Looks::OneOf(&["active", "inactive"])).done(),
+        )
 }
 
 /// `GET /api/v2/notifications?limit&offset`: one's own, and an administrator's are all.

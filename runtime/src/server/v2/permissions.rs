@@ -1,54 +1,72 @@
-//! What somebody may do with what there is.
+//! What somebody may do with each thing that there is.
 
-use super::super::{
-    AppState, Problem,
-    auth::Asker,
-    request::{Params, Path, blocking},
+use super::{
+    super::{AppState, auth::Asker, request::Params},
+    answer::{Answer, end, page, read, window_of_all},
+    table::{LIMIT_ALL, OFFSET, Routes, Says},
 };
 use crate::{
     devices::Query,
     identity::{Principal, Resource, ResourceKind, scopes},
     model::{Id, Owned},
 };
-use axum::{Json, extract::State};
-use serde_json::{Value, json};
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// The original lists everything; so does this, for most.
-const LIMIT: usize = 10_000;
-
-/// `GET /api/v2/auth/permissions/{kind}?limit&offset`, of `devices`, `projects` or `gateways` that who asks may see.
-pub async fn list(State(state): State<AppState>, Asker(who): Asker, path: Path, mut params: Params) -> Result<Json<Value>, Problem> {
-    let (limit, offset) = (params.limit(LIMIT, LIMIT)?, params.parse("offset")?.unwrap_or(0));
-    params.done()?;
-    let kind = path.text("kind").to_owned();
-    let listed = blocking(&state, move |state| {
-        let registry = &state.registry;
-        let page = Page { who: &who, limit, offset };
-        Ok(match kind.as_str() {
-            "devices" => {
-                let devices = registry.list(&who, &Query::all(), limit, offset).0;
-                Page { offset: 0, ..page }.show(ResourceKind::Device, devices.iter().map(|device| (&device.id, &device.owned)))
-            }
-            "gateways" => page.show(ResourceKind::Gateway, registry.gateways(&who).iter().map(|gateway| (&gateway.id, &gateway.owned))),
-            "projects" => page.show(ResourceKind::Project, registry.projects(&who).iter().map(|project| (&project.id, &project.owned))),
-            other => {
-                let what = format!("there are permissions for devices, projects and gateways, and not for `{other}`");
-                return Err(Problem::unknown("unknown-route", what));
-            }
-        })
-    });
-    listed.await.map(Json)
+pub fn routes() -> Routes {
+    let says = || Says::new("What who asks may do with each").query(&[LIMIT_ALL, OFFSET]).list::<Permission>();
+    Routes::of("Permissions").get("/auth/permissions/devices", devices, says()).get("/auth/permissions/projects", projects, says()).get(
+        "/auth/permissions/gateways",
+        gateways,
+        says(),
+    )
 }
 
-struct Page<'a> {
-    who: &'a Principal,
-    limit: usize,
-    offset: usize,
+#[derive(Serialize, ToSchema)]
+pub struct Permission {
+    #[schema(value_type = String)]
+    resource: Id,
+    scopes: Vec<&'static str>,
 }
 
-impl Page<'_> {
-    fn show<'r>(&self, kind: ResourceKind, all: impl Iterator<Item = (&'r Id, &'r Owned)>) -> Value {
-        let page = all.skip(self.offset).take(self.limit);
-        page.map(|(id, owned)| json!({ "resource": id, "scopes": scopes(self.who, Resource { kind, id, owned }) })).collect()
+impl Permission {
+    fn of(who: &Principal, kind: ResourceKind, id: &Id, owned: &Owned) -> Permission {
+        Permission { resource: id.clone(), scopes: scopes(who, Resource { kind, id, owned }) }
     }
+}
+
+async fn devices(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
+    let (limit, offset) = window_of_all(&mut params)?;
+    end(params)?;
+    read(&state, move |state| {
+        let (devices, total) = state.registry.list(&who, &Query::all(), limit, offset);
+        let all = devices.iter().map(|device| Permission::of(&who, ResourceKind::Device, &device.id, &device.owned));
+        page(&all.collect::<Vec<_>>(), total)
+    })
+    .await
+}
+
+async fn projects(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
+    let (limit, offset) = window_of_all(&mut params)?;
+    end(params)?;
+    read(&state, move |state| {
+        let projects = state.registry.projects(&who);
+        let shown = projects.iter().skip(offset).take(limit);
+        let all = shown.map(|project| Permission::of(&who, ResourceKind::Project, &project.id, &project.owned));
+        page(&all.collect::<Vec<_>>(), projects.len())
+    })
+    .await
+}
+
+async fn gateways(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
+    let (limit, offset) = window_of_all(&mut params)?;
+    end(params)?;
+    read(&state, move |state| {
+        let gateways = state.registry.gateways(&who);
+        let shown = gateways.iter().skip(offset).take(limit);
+        let all = shown.map(|gateway| Permission::of(&who, ResourceKind::Gateway, &gateway.id, &gateway.owned));
+        page(&all.collect::<Vec<_>>(), gateways.len())
+    })
+    .await
 }

@@ -1,21 +1,19 @@
 //! Messages to users, in the shape of the WAZIUP API, with what became of each.
 
-use super::super::{
-    AppState, Problem,
-    auth::Asker,
-    request::{Params, Path, blocking, json},
+use super::{
+    super::{
+        AppState, Problem,
+        auth::Asker,
+        request::{Params, Path, blocking, json},
+    },
+    table::{LIMIT, OFFSET, Routes, Says},
+    told::{LetterShape, LettersShape, SocialShape},
 };
 use crate::{
     clock,
     notify::{Letter, Social},
 };
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::State,
-    response::IntoResponse,
-    routing::{get, post},
-};
+use axum::{Json, body::Body, extract::State, response::IntoResponse};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
@@ -23,11 +21,13 @@ use serde_json::Value;
 const LIMIT_DEFAULT: usize = 20;
 const LIMIT_MAX: usize = 1_000;
 
-pub fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/socials", get(list).post(send))
-        .route("/socials/batch", post(send_batch))
-        .route("/socials/{social}", get(show).delete(delete))
+pub fn routes() -> Routes {
+    Routes::of("Socials")
+        .get("/socials", list, Says::new("One's own messages, the newest first").query(&[LIMIT, OFFSET]).list::<SocialShape>())
+        .post("/socials", send, Says::new("Sends a message").takes::<LetterShape>().text("its id"))
+        .post("/socials/batch", send_batch, Says::new("Sends a message to several users").takes::<LettersShape>().list::<String>())
+        .get("/socials/{social}", show, Says::new("A message, and what became of it").one::<SocialShape>())
+        .delete("/socials/{social}", delete, Says::new("Forgets a message").done())
 }
 
 /// `GET /api/v2/socials?limit&offset`: one's own, newest first.
