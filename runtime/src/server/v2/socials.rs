@@ -25,7 +25,7 @@ pub fn routes() -> Routes {
     Routes::of("Socials")
         .get("/socials", list, Says::new("One's own messages, the newest first").query(&[LIMIT, OFFSET]).list::<SocialShape>())
         .post("/socials", send, Says::new("Sends a message").takes::<LetterShape>().text("its id"))
-        .post("/socials/batch", send_batch, Says::new("Sends a message to several users").takes::<LettersShape>().list::<String>())
+        .post("/socials/batch", send_batch, Says::new("Sends a message to several users").takes::<LettersShape>().done())
         .get("/socials/{social}", show, Says::new("A message, and what became of it").one::<SocialShape>())
         .delete("/socials/{social}", delete, Says::new("Forgets a message").done())
 }
