@@ -1,26 +1,13 @@
 //! The loop that follows the log: readings are looked at, what they fire is made durable, and only then counts as looked at.
 
-use super::{
-    Action, Inner, Name, Notification, Notify, NotifyError, Operand, POSITION, Social,
-    fire::{Candidate, Fired, Leave, fire},
-    index::Entry,
-    outbox, place,
-    wish::recipients,
-};
+use super::{Notify, NotifyError, POSITION, look::Recent, place};
 use crate::{
-    clock, fault,
-    identity::Deed,
     ledger::{Commit, Op},
-    model::{
-        Event, Id, Kind, Micros, Seq, Value, Write,
-        limit::{RECIPIENTS_MAX, SOCIALS_PENDING_PER_OWNER_MAX},
-    },
-    records::{Changes, RecordsError, Space},
+    model::{Seq, Write},
     telemetry::chain,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -44,9 +31,6 @@ enum Next {
     Grown(Duration),
     Pause(Duration),
 }
-
-/// What sensors said last, of those that somebody asks for: as of the event that is looked at, which the projection may be ahead of.
-pub(super) type Recent = HashMap<(Id, Id), Value>;
 
 impl Notify {
     /// Follows and sends until the shutdown. What fails is tried again.
@@ -144,167 +128,6 @@ impl Notify {
         self.0.ledger.apply(Op::Commit(commit)).await?;
         Ok(())
     }
-}
-
-impl Inner {
-    /// What the events of a batch fire, as far as this node knows.
-    fn look(&self, events: &[Arc<Event>], recent: &mut Recent) -> Result<Vec<Candidate>, NotifyError> {
-        let mut candidates: Vec<Candidate> = Vec::new();
-        let mut fired: HashMap<Id, Notification> = HashMap::new();
-        for event in events.iter().filter(|event| event.tenant == self.tenant) {
-            match (event.kind, &event.device, &event.sensor) {
-                (Kind::Registry, ..) => self.refresh(event)?,
-                (Kind::Reading, Some(device), Some(sensor)) => {
-                    let index = self.index.read();
-                    if index.names(device, sensor) {
-                        recent.insert((device.clone(), sensor.clone()), event.value.clone());
-                    }
-                    let entries = index.of(device, sensor);
-                    drop(index);
-                    for entry in entries {
-                        let now = fired.entry(entry.notification.id.clone()).or_insert_with(|| entry.notification.clone());
-                        if now.is_due(event.seq, event.received)
-                            && let Some(values) = self.meets(&entry, event, device, recent)
-                        {
-                            (now.state.last_seq, now.state.last_notif) = (event.seq, Some(event.received));
-                            let (id, modified) = (entry.notification.id.clone(), entry.notification.date_modified);
-                            candidates.push(Candidate { id, modified, event: event.clone(), values });
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        let index = self.index.read();
-        recent.retain(|(device, sensor), _| index.names(device, sensor));
-        Ok(candidates)
-    }
-
-    /// The values that a notification asked for, if they meet its condition and its owner may see them.
-    fn meets(&self, entry: &Entry, event: &Event, device: &Id, recent: &Recent) -> Option<BTreeMap<Name, Value>> {
-        let owner = self.acting(entry.notification.owner.as_ref())?;
-        if !entry.devices(device).iter().all(|device| self.may(&owner, Deed::ViewData, device)) {
-            return None;
-        }
-        let value = |name: &Name| {
-            let of = name.device.as_ref().unwrap_or(device);
-            if of == device && event.sensor.as_ref() == Some(&name.sensor) {
-                return Some(event.value.clone());
-            }
-            let known = recent.get(&(of.clone(), name.sensor.clone())).cloned();
-            known.or_else(|| (self.lookup.current)(of, &name.sensor, event.seq))
-        };
-        let values: BTreeMap<Name, Value> = entry.names.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect();
-        entry.expression.is_met(|name| values.get(name).and_then(Operand::of)).then_some(values)
-    }
-
-    /// What was changed, here or on another node.
-    fn refresh(&self, event: &Event) -> Result<(), NotifyError> {
-        for key in Space::Devices.changed(event).unwrap_or_default() {
-            if let Some(id) = key.strip_prefix(Notification::PREFIX).and_then(|id| Id::new(id).ok()) {
-                let found = self.records.get::<Notification>(&key)?;
-                self.index.write().set(&id, found);
-            } else if let Some(id) = key.strip_prefix(Social::PREFIX).and_then(|id| Id::new(id).ok()) {
-                let found = self.records.get::<Social>(&key)?;
-                self.outbox.set(&id, found.as_ref());
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes what fired durable, in as few changes as the size of one allows.
-    async fn commit(&self, candidates: Vec<Candidate>) -> Result<(), NotifyError> {
-        let mut rest = candidates.as_slice();
-        while !rest.is_empty() {
-            let (some, others) = rest.split_at(self.fit(rest));
-            fault::point("notify");
-            let socials = self.commit_some(some).await?;
-            fault::point("notify");
-            self.outbox.take(&socials);
-            rest = others;
-        }
-        Ok(())
-    }
-
-    /// How many of them make no more messages than one may: at least one.
-    fn fit(&self, candidates: &[Candidate]) -> usize {
-        let mut left = RECIPIENTS_MAX;
-        let fits = |candidate: &&Candidate| {
-            let entry = self.index.read().get(&candidate.id);
-            let messages = match entry.as_ref().map(|entry| &entry.notification.action) {
-                Some(Action::SocialAction(action)) => recipients(&action.usernames, &action.channels).len(),
-                _ => 1,
-            };
-            let is = messages <= left;
-            left = left.saturating_sub(messages);
-            is
-        };
-        candidates.iter().take_while(fits).count().max(1)
-    }
-
-    /// Decided on what is stored: another node may have been first, or somebody has changed his mind.
-    async fn commit_some(&self, candidates: &[Candidate]) -> Result<Vec<Social>, NotifyError> {
-        let now = clock::now();
-        let decide = |changes: &mut Changes| {
-            let mut after: BTreeMap<Id, Notification> = BTreeMap::new();
-            let mut socials = Vec::new();
-            for candidate in candidates {
-                let stored = match after.remove(&candidate.id) {
-                    Some(known) => Some(known),
-                    None => self.records.get::<Notification>(&Notification::key(&candidate.id))?,
-                };
-                let Some(stored) = stored else { continue };
-                let due = stored.date_modified == candidate.modified && stored.is_due(candidate.event.seq, candidate.event.received);
-                let Fired { notification, socials: made, command } = match due {
-                    true => fire(&stored, candidate, &self.leave(&stored, socials.len(), now)),
-                    false => Fired { notification: stored, socials: Vec::new(), command: None },
-                };
-                if due {
-                    changes_of(changes, &notification, &made, command)?;
-                }
-                socials.extend(made);
-                after.insert(candidate.id.clone(), notification);
-            }
-            Ok::<_, RecordsError>(socials)
-        };
-        Ok(self.records.change(now, decide).await?)
-    }
-
-    fn leave(&self, notification: &Notification, more: usize, now: Micros) -> Leave {
-        let on_the_way = self.outbox.pending(notification.owner.as_ref()) + more;
-        Leave {
-            command: self.may_command(notification),
-            messages: SOCIALS_PENDING_PER_OWNER_MAX.saturating_sub(on_the_way),
-            now,
-            claimed_until: now.plus_millis(outbox::CLAIM_MILLIS),
-        }
-    }
-
-    /// Asked at the firing, in the owner's name as it is then.
-    fn may_command(&self, notification: &Notification) -> Result<(), String> {
-        let Action::ActuationAction(action) = &notification.action else { return Ok(()) };
-        let owner = self.acting(notification.owner.as_ref()).ok_or("its owner is gone")?;
-        match self.may(&owner, Deed::CreateData, &action.device_id) {
-            true => Ok(()),
-            false => Err(format!("its owner may not command the device `{}`", action.device_id)),
-        }
-    }
-}
-
-fn changes_of(
-    changes: &mut Changes,
-    notification: &Notification,
-    socials: &[Social],
-    command: Option<crate::model::NewEvent>,
-) -> Result<(), RecordsError> {
-    changes.put(Notification::key(&notification.id), notification)?;
-    for social in socials {
-        changes.put(Social::key(&social.id), social)?;
-    }
-    if let Some(command) = command {
-        changes.event(command);
-    }
-    Ok(())
 }
 
 /// Waits until the log has grown and a batch has gathered.

@@ -6,11 +6,14 @@
 //! between a reading and its mail sends the mail when it is back, or another node does. `docs/decisions/0019` has the whole of it.
 
 mod channel;
+mod commit;
+mod deliver;
 mod document;
 mod expression;
 mod fire;
 mod follow;
 mod index;
+mod look;
 mod outbox;
 mod wish;
 

@@ -96,9 +96,7 @@ fn read(problems: &Problems<'_>, entry: &Section<'_>, grant: &Grant) -> Option<S
     let (name, device) = (id("name", "name = \"weather\""), id("device", "device = \"weather\""));
     let values = read_values(problems, entry);
     let time = entry.string("time").and_then(|at| pointer(at.value).map_err(|why| problems.add(at.span, why)).ok());
-    if entry.required("kind", "kind = \"http\"").is_none() {
-        return None;
-    }
+    entry.required("kind", "kind = \"http\"")?;
     let kind = match entry.word("kind", &[("http", Word::Http), ("webhook", Word::Webhook)])? {
         Word::Http => {
             refuse(problems, entry, &["secret", "verify", "header"], "of kind `webhook`");

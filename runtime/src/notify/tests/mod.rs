@@ -4,7 +4,7 @@ mod delivery;
 mod firing;
 mod mail;
 
-use super::{Channels, Lookup, Notification, Notify, Pace, Person, Social, Wish, follow::Recent};
+use super::{Channels, Lookup, Notification, Notify, Pace, Person, Social, Wish, look::Recent};
 use crate::{
     identity::Principal,
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op},
