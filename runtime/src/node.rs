@@ -249,6 +249,7 @@ impl Node {
             history,
             devices,
             registry,
+            connected,
             identify,
             notify,
             sources,
@@ -307,6 +308,7 @@ impl Node {
             ledger: ledger.clone(),
             devices: devices.clone(),
             registry,
+            connected,
             ingest,
             metrics,
         };

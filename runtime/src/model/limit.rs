@@ -142,8 +142,6 @@ pub const MQTT_SESSIONS_MAX: usize = 100_000;
 pub const MQTT_SESSION_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 /// How far back in the log a client that comes again is read what it missed.
 pub const MQTT_OFFLINE_EVENTS_MAX: u64 = 1_000_000;
-/// How long a question waits for the history to have what came before it: less than a client waits for an answer.
-pub const REACH_SECONDS_MAX: u64 = 5;
 /// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
 pub const DEVICES_MAX: usize = 250_000;
 /// Gateways of a node.
@@ -233,6 +231,8 @@ pub const DELIVERIES_MAX: usize = 16;
 pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long one question to a source may take, from the lookup of its name to the last byte.
 pub const SOURCE_SECONDS_MAX: u64 = 30;
+/// How long a question waits for the history to have what came before it: less than a client waits for an answer.
+pub const REACH_SECONDS_MAX: u64 = 5;
 /// Devices that one question for values can be about: each has a condition of its own.
 pub const DATA_DEVICES_MAX: usize = 100;
 /// Sensors that one question for values can name.

@@ -247,7 +247,7 @@ mod tests {
         let measured: BTreeSet<_> = SENSOR_KINDS.iter().flat_map(|kind| kind.quantity_kinds).copied().collect();
         assert_eq!(units, named_units);
         assert_eq!(quantities, measured);
-        assert_eq!(ids(UNITS.iter().map(|unit| unit.ucum)).len(), UNITS.len());
+        assert_eq!(UNITS.iter().map(|unit| unit.ucum).collect::<BTreeSet<_>>().len(), UNITS.len());
         assert_eq!(unit("DegreeCelsius").unwrap().ucum, "Cel");
     }
 }

@@ -4,7 +4,7 @@ use super::NodeError;
 use crate::{
     clock,
     config::{Mqtt, MqttListen},
-    devices::{Devices, Registry},
+    devices::{Connected, Devices, Registry},
     identity::{self, Identify, Shown},
     ingest::{
         Ingest,
@@ -73,6 +73,7 @@ pub(super) struct Behind {
     pub ledger: Ledger,
     pub devices: Devices,
     pub registry: Registry,
+    pub connected: Connected,
     pub ingest: Ingest,
     pub metrics: Metrics,
 }
@@ -82,9 +83,9 @@ pub(super) fn start(tasks: &mut Tasks, bound: Bound, behind: Behind, stop: &Canc
     if bound.gates.is_empty() {
         return;
     }
-    let Behind { tenant, identify, ledger, devices, registry, ingest, metrics } = behind;
+    let Behind { tenant, identify, ledger, devices, registry, connected, ingest, metrics } = behind;
     let changes = identify.changes();
-    let broker = Arc::new(Broker::new(door(identify, registry), ingest, ledger, devices, metrics, Settings::default()));
+    let broker = Arc::new(Broker::new(door(identify, registry, connected), ingest, ledger, devices, metrics, Settings::default()));
     tasks.start("mqtt follower", broker.clone().follow(stop.clone()));
     tasks.start("mqtt sessions", broker.clone().look_after(tenant, changes, stop.clone()));
     for gate in bound.gates {
@@ -92,14 +93,14 @@ pub(super) fn start(tasks: &mut Tasks, bound: Bound, behind: Behind, stop: &Canc
     }
 }
 
-fn door(identify: Identify, registry: Registry) -> Door {
+fn door(identify: Identify, registry: Registry, connected: Connected) -> Door {
     Door {
         identify: Arc::new(move |name, password| {
             let identify = identify.clone();
             async move { who(&identify, name.as_deref(), password.as_deref()).await }.boxed()
         }),
         owned: Arc::new(move |tenant, device| if tenant == registry.tenant() { registry.owned(device) } else { None }),
-        connected: Arc::new(|_, _, _| {}),
+        connected: Arc::new(move |who, name, is_there| if is_there { connected.came(who, name) } else { connected.went(who, name) }),
     }
 }
 

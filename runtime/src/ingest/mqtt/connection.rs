@@ -280,6 +280,10 @@ impl Connection {
         let session = self.session.clone();
         let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
         loop {
+            // What is put there from here on, the client has had no time to take.
+            if self.io.output.is_empty() {
+                self.io.taken = Instant::now();
+            }
             if let Err(end) = self.take_packets() {
                 return end;
             }
@@ -435,7 +439,8 @@ impl Connection {
     fn deadline(&self) -> Instant {
         let settings = &self.broker.settings;
         let far = Instant::now() + Duration::from_secs(24 * 60 * 60);
-        let silent = self.silence.map(|silence| self.io.heard + silence);
+        // Who is not read can't be heard.
+        let silent = self.silence.filter(|_| self.may_read()).map(|silence| self.io.heard + silence);
         let stalled = (!self.io.output.is_empty()).then(|| self.io.taken + settings.stall);
         let unfinished = self.begun.map(|begun| begun + settings.packet);
         let over_rate = self.rate.is_over(Instant::now()).then(|| self.rate.second + SECOND);

@@ -17,10 +17,6 @@ mod store;
 mod topic;
 mod tree;
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests;
-
 pub use broker::Broker;
 pub use door::{Door, Identify, Known, Refused};
 pub use gate::{Around, Gate, TlsError};
@@ -145,3 +141,7 @@ impl Broker {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -129,7 +129,7 @@ fn commands_of(broker: &Broker, session: &Session, scan: &Scan, waiting: Vec<Com
         }
         let payload = command.value.to_string().into();
         let message = Message { topic, payload, seq: 0, device: command.device, command: Some(command.id.into()) };
-        let parcel = Parcel { message: Arc::new(message), qos: scan.qos, retain: false, share: None, again: true };
+        let parcel = Parcel { message: Arc::new(message), qos: scan.qos, retain: false, share: None, again: false };
         if !session.state.lock().offer(parcel) {
             return;
         }

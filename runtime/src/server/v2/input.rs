@@ -159,6 +159,48 @@ pub struct NewPassword {
     old: Option<String>,
 }
 
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Secret {
+    id: String,
+    created: String,
+    /// Only when it is made.
+    secret: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Claim {
+    code: Option<String>,
+    device: Option<String>,
+}
+
+/// What is watched, what is done about it, and how it went.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Notification {
+    id: Option<String>,
+    description: Option<String>,
+    #[schema(value_type = Object)]
+    condition: Json,
+    #[schema(value_type = Object)]
+    action: Json,
+    /// Seconds between two firings at least.
+    throttling: Option<u64>,
+    expires: Option<String>,
+    status: Option<String>,
+}
+
+/// A message to somebody.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub struct Social {
+    id: Option<String>,
+    username: Option<String>,
+    channel: Option<String>,
+    message: String,
+}
+
 impl NewDevice {
     pub fn into_device(self, now: Micros) -> Result<Device, Problem> {
         let sensors = self.sensors.unwrap_or_default().into_iter().map(|sensor| sensor.into_sensor(now));

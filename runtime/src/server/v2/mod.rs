@@ -23,7 +23,6 @@ mod sensors;
 mod shape;
 mod socials;
 mod table;
-mod told;
 mod users;
 mod values;
 
@@ -43,10 +42,10 @@ pub fn tables() -> Vec<Routes> {
         projects::routes(),
         permissions::routes(),
         ontologies::routes(),
-        secrets::routes(),
+        accounts(),
+        secrets(),
         notifications::routes(),
         socials::routes(),
-        accounts(),
     ]
 }
 
@@ -88,5 +87,23 @@ fn accounts() -> Routes {
             "/users/{user}/password",
             users::set_password,
             Says::new("A new password, which ends her sessions").takes::<input::NewPassword>().done(),
+        )
+}
+
+/// What `secrets` serves.
+fn secrets() -> Routes {
+    Routes::of("Secrets of devices")
+        .get("/devices/{device}/secrets", secrets::list, Says::new("The secrets of a device, without their texts").list::<input::Secret>())
+        .post("/devices/{device}/secrets", secrets::create, Says::new("A new secret, shown this once").makes_one::<input::Secret>())
+        .delete("/devices/{device}/secrets/{secret}", secrets::revoke, Says::new("Takes a secret away").done())
+        .post(
+            "/devices/{device}/claim",
+            secrets::offer,
+            Says::new("A code by which somebody becomes its owner").makes_one::<input::Claim>(),
+        )
+        .post(
+            "/claims",
+            secrets::claim,
+            Says::new("Becomes the owner of the device that a code is for").takes::<input::Claim>().one::<input::Claim>(),
         )
 }

@@ -7,8 +7,8 @@ use super::{
         body,
         request::{Params, Path, blocking, json},
     },
+    input::Notification,
     table::{LIMIT, Looks, OFFSET, Routes, Says},
-    told::NotificationShape,
 };
 use crate::{
     clock,
@@ -26,19 +26,15 @@ const STATUS_BYTES_MAX: usize = 64;
 
 pub fn routes() -> Routes {
     Routes::of("Notifications")
-        .get("/notifications", list, Says::new("One's own notifications").query(&[LIMIT, OFFSET]).list::<NotificationShape>())
-        .post("/notifications", create, Says::new("Makes a notification").takes::<NotificationShape>().text("its id"))
-        .get("/notifications/{notification}", show, Says::new("A notification").one::<NotificationShape>())
-        .patch(
-            "/notifications/{notification}",
-            change,
-            Says::new("Changes a notification; what is missing stays").takes::<NotificationShape>().done(),
-        )
+        .get("/notifications", list, Says::new("One's own notifications").query(&[LIMIT, OFFSET]).list::<Notification>())
+        .post("/notifications", create, Says::new("Makes a notification").takes::<Notification>().text("its id"))
+        .get("/notifications/{notification}", show, Says::new("A notification, and how it went").one::<Notification>())
+        .patch("/notifications/{notification}", change, Says::new("Changes what is there; the rest stays").takes::<Notification>().done())
         .delete("/notifications/{notification}", delete, Says::new("Deletes a notification").done())
         .put(
             "/notifications/{notification}/status",
             set_status,
-            Says::new("Lets it fire, or not").takes_scalar(Looks::OneOf(&["active", "inactive"])).done(),
+            Says::new("Switches it on or off").takes_scalar(Looks::OneOf(&["active", "inactive"])).done(),
         )
 }
 

@@ -1,13 +1,9 @@
 //! Secrets of devices, and codes by which devices are claimed: the owner's and administrators'.
 
-use super::{
-    super::{
-        AppState, Problem,
-        auth::Asker,
-        request::{Path, blocking, json},
-    },
-    table::{Routes, Says},
-    told::{ClaimShape, SecretShape},
+use super::super::{
+    AppState, Problem,
+    auth::Asker,
+    request::{Path, blocking, json},
 };
 use crate::{
     clock,
@@ -35,16 +31,6 @@ fn changeable(state: &AppState, who: &Principal, path: &Path) -> Result<Id, Prob
     let id = path.id("device")?;
     state.registry.device_for(who, Deed::Update, &id)?;
     Ok(id)
-}
-
-pub fn routes() -> Routes {
-    const ONE: &str = "/devices/{device}/secrets/{secret}";
-    Routes::of("Secrets of devices")
-        .get("/devices/{device}/secrets", list, Says::new("The secrets of a device, without their texts").list::<SecretShape>())
-        .post("/devices/{device}/secrets", create, Says::new("Makes a secret, which is shown this once").made::<SecretShape>())
-        .delete(ONE, revoke, Says::new("Revokes a secret").done())
-        .post("/devices/{device}/claim", offer, Says::new("A code for who is to have the device").made::<ClaimShape>())
-        .post("/claims", claim, Says::new("Makes the device one's own").takes::<ClaimShape>().one::<ClaimShape>())
 }
 
 /// `GET /api/v2/devices/{device}/secrets`: without their texts, which nobody keeps.

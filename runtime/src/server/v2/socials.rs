@@ -6,8 +6,8 @@ use super::{
         auth::Asker,
         request::{Params, Path, blocking, json},
     },
+    input::Social as Message,
     table::{LIMIT, OFFSET, Routes, Says},
-    told::{LetterShape, LettersShape, SocialShape},
 };
 use crate::{
     clock,
@@ -23,11 +23,15 @@ const LIMIT_MAX: usize = 1_000;
 
 pub fn routes() -> Routes {
     Routes::of("Socials")
-        .get("/socials", list, Says::new("One's own messages, the newest first").query(&[LIMIT, OFFSET]).list::<SocialShape>())
-        .post("/socials", send, Says::new("Sends a message").takes::<LetterShape>().text("its id"))
-        .post("/socials/batch", send_batch, Says::new("Sends a message to several users").takes::<LettersShape>().done())
-        .get("/socials/{social}", show, Says::new("A message, and what became of it").one::<SocialShape>())
-        .delete("/socials/{social}", delete, Says::new("Forgets a message").done())
+        .get("/socials", list, Says::new("One's own messages, newest first").query(&[LIMIT, OFFSET]).list::<Message>())
+        .post("/socials", send, Says::new("Sends a message").takes::<Message>().text("its id"))
+        .post(
+            "/socials/batch",
+            send_batch,
+            Says::new("Sends a message to several, on several channels").takes::<Message>().list::<String>(),
+        )
+        .get("/socials/{social}", show, Says::new("A message, and what became of it").one::<Message>())
+        .delete("/socials/{social}", delete, Says::new("Deletes a message").done())
 }
 
 /// `GET /api/v2/socials?limit&offset`: one's own, newest first.

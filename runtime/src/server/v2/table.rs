@@ -141,12 +141,6 @@ impl Says {
         self.answer("200", "it", &[JSON], Some(schema))
     }
 
-    /// The answer is 201 with what was made.
-    pub fn made<T: ToSchema>(mut self) -> Says {
-        let schema = self.named::<T>();
-        self.answer("201", "made, and durable", &[JSON], Some(schema))
-    }
-
     pub fn list<T: ToSchema>(mut self) -> Says {
         let schema = self.named::<T>();
         self.answer("200", "a list", &[JSON], Some(list(schema)))
@@ -156,6 +150,12 @@ impl Says {
     pub fn list_or_csv<T: ToSchema>(mut self) -> Says {
         let schema = self.named::<T>();
         self.answer("200", "a list, or a table with a header", &[JSON, CSV], Some(list(schema)))
+    }
+
+    /// The answer is 201 with what was made.
+    pub fn makes_one<T: ToSchema>(mut self) -> Says {
+        let schema = self.named::<T>();
+        self.answer("201", "what was made", &[JSON], Some(schema))
     }
 
     /// The answer is 200 with a text.

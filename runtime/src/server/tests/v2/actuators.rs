@@ -69,8 +69,10 @@ async fn who_may_not_command_and_what_is_no_command() {
 #[tokio::test]
 async fn a_repeat_of_a_command_with_its_key_is_given_once() {
     let (node, ada) = with_device().await;
-    let path = format!("/api/v2{ACT}/value");
-    let give = async |key: &str, body: &str| node.ask_as(&ada, "PUT", &path, &[TEXT, ("idempotency-key", key)], body).await;
+    let (path, node, ada) = (format!("/api/v2{ACT}/value"), &node, &ada);
+    let path = path.as_str();
+    let give =
+        |key: &'static str, body: &'static str| async move { node.ask_as(ada, "PUT", path, &[TEXT, ("idempotency-key", key)], body).await };
     let first = give("k1", "open").await.is(204);
     let again = give("k1", "open").await.is(204);
     assert_eq!(
