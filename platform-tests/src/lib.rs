@@ -11,6 +11,7 @@ pub mod command;
 pub mod flood;
 pub mod http;
 pub mod load;
+pub mod mqtt;
 pub mod nats;
 pub mod node;
 pub mod operator;

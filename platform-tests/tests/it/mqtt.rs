@@ -53,7 +53,7 @@ fn mosquitto_publishes_and_subscribes_in_both_versions() {
             Ran::run(mosquitto("mosquitto_pub", &node).args(["-V", version, "-q", qos, "-t", &topic, "-m", value])).ok()
         };
         publish("1", "{\"value\": 1, \"timestamp\": \"2026-01-31T08:30:00Z\"}");
-        wait_until("the current value", LATER, || match node.client().get(&format!("/api/v1/devices/{device}")).status {
+        wait_until("the current value", LATER, || match node.client().get(&format!("/api/v2/devices/{device}")).status {
             200 => Ok(()),
             status => Err(status),
         });

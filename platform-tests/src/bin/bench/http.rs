@@ -1,7 +1,7 @@
 //! Requests a second to a function that says hello, beside servers of others: each server on one processor, the generator on
 //! another, in turn.
 
-use crate::addr;
+use crate::{addr, say};
 use nix::{
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
@@ -137,9 +137,4 @@ impl Processors {
 
 fn missing(name: &str, program: &str) {
     say(&format!("{name}: not measured, there is no {program} in `{}`; tools/setup bench puts it there", repo::tools_dir().display()));
-}
-
-#[allow(clippy::print_stdout)]
-fn say(text: &str) {
-    println!("{text}");
 }

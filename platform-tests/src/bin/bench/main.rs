@@ -26,7 +26,7 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 7] = [
+const ALL: [Bench; 9] = [
     ("idle", idle),
     ("latency", latency),
     ("throughput", throughput),
@@ -34,6 +34,8 @@ const ALL: [Bench; 7] = [
     ("push", push),
     ("http", http::fresh),
     ("http-reused", http::reused),
+    ("mqtt", mqtt::fan_in),
+    ("mqtt-idle", mqtt::idle),
 ];
 
 fn main() {
@@ -44,6 +46,15 @@ fn main() {
             bench(&mut results);
         }
     }
+}
+
+fn mqtt_addr(node: &Node) -> SocketAddr {
+    node.mqtt().trim_start_matches("mqtt://").parse().expect("where the node listens for MQTT")
+}
+
+#[allow(clippy::print_stdout)]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 fn addr(node: &Node) -> SocketAddr {

@@ -1,6 +1,6 @@
 //! Readings over MQTT, QoS 1: durable, current, in history, and through a function; beside mosquitto, which keeps none of it.
 
-use crate::{addr, found, lag, mqtt_addr, own_cpu};
+use crate::{found, lag, mqtt_addr, own_cpu};
 use std::{net::SocketAddr, time::Instant};
 use tawi_platform_tests::{
     App, Node,
@@ -86,7 +86,10 @@ pub fn idle(results: &mut Results) {
     let open = devices(mqtt_addr(&node), CLIENTS, login, 0);
     let megabytes = node.resident_bytes() as f64 / 1e6;
     drop(open);
-    let note = format!("{:.1} kB for each; {} is as large without them", (megabytes * 1e6 - before as f64) / CLIENTS as f64 / 1e3, before / 1_000_000);
+    let note = format!(
+        "{:.1} kB for each; {} is as large without them",
+        (megabytes * 1e6 - before as f64) / CLIENTS as f64 / 1e3,
+        before / 1_000_000
+    );
     results.add(Figure::at_most("node with 10,000 connected clients, resident", megabytes, "MB", 150.0).note(note));
-    let _ = addr;
 }
