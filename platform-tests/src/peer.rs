@@ -3,7 +3,7 @@
 use crate::{repo, wait::LATER, wait_until};
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -61,6 +61,24 @@ impl Peer {
         }))
     }
 
+    /// A broker that lets everybody in and keeps nothing; `None` when tools/setup-bench did not put it in place.
+    pub fn mosquitto() -> Option<Peer> {
+        let tools = repo::tools_dir().join("mosquitto/usr");
+        let program = tools.join("sbin/mosquitto");
+        if !program.is_file() {
+            return None;
+        }
+        // It takes no port 0. Nobody else begins to listen on one that was free a moment ago.
+        let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).ok()?;
+        let dir = TempDir::new().unwrap();
+        let config = dir.path().join("mosquitto.conf");
+        fs::write(&config, format!("listener {} 127.0.0.1\n{MOSQUITTO_CONFIG}", addr.port())).unwrap();
+        let mut command = Command::new(program);
+        let libraries = tools.join("lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+        command.env("LD_LIBRARY_PATH", libraries).arg("-v").arg("-c").arg(&config);
+        Some(Peer::start(command, dir, |said| said.contains(" running").then_some(addr)))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -80,6 +98,16 @@ impl Peer {
         peer
     }
 }
+
+/// As a device's broker would be, without a limit that would hold the load back.
+const MOSQUITTO_CONFIG: &str = "\
+allow_anonymous true
+persistence false
+max_inflight_messages 0
+max_queued_messages 0
+log_type notice
+user root
+";
 
 /// One worker behind one socket, whose port the system chooses.
 const WORKERD_CONFIG: &str = r#"

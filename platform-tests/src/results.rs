@@ -25,6 +25,9 @@ pub struct Figure {
     pub peer_value: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
+    /// The goal is for the value, and the peer is there to be seen beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub goal_for_value: bool,
     /// What a reader of the number must know: how it was measured, what was extrapolated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -41,6 +44,7 @@ impl Figure {
             peer: None,
             peer_value: None,
             ratio: None,
+            goal_for_value: false,
             note: String::new(),
         }
     }
@@ -57,13 +61,18 @@ impl Figure {
         self
     }
 
+    /// Shows what another did in the same run at something less; the goal stays for the value.
+    pub fn seen_beside(self, peer: &str, peer_value: f64) -> Figure {
+        Figure { goal_for_value: true, ..self.beside(peer, peer_value) }
+    }
+
     pub fn note(mut self, note: impl Into<String>) -> Figure {
         self.note = note.into();
         self
     }
 
     pub fn reached(&self) -> bool {
-        let value = self.ratio.unwrap_or(self.value);
+        let value = self.ratio.filter(|_| !self.goal_for_value).unwrap_or(self.value);
         match self.better {
             Better::Higher => value >= self.goal,
             Better::Lower => value <= self.goal,

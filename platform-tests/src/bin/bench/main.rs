@@ -3,6 +3,7 @@
 //! `bench [NAME …]` runs those whose name holds one of the words; without words, all.
 
 mod http;
+mod mqtt;
 
 use serde_json::Value;
 use std::{

@@ -124,10 +124,10 @@ def stubborn(place):
     started, end = False, time.monotonic() + 120
     while not done.is_set():
         assert time.monotonic() < end, f"{left} are not acknowledged"
-        host, port = open(place).read().rsplit(":", 1)
         try:
+            host, port = open(place).read().rsplit(":", 1)
             client.connect(host, int(port), 10)
-        except OSError:
+        except (OSError, ValueError):
             time.sleep(0.02)
             continue
         if not started:

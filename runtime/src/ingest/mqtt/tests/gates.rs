@@ -46,7 +46,8 @@ async fn a_browser_speaks_mqtt_in_messages_of_a_limited_size() {
     }
     assert_eq!(heard, [0x20, 2, 0, 0, 0xd0, 0]);
     let large = v3::Publish::new(QosPid::Level0, TopicName::try_from(FIELD).unwrap(), vec![b' '; MQTT_WEBSOCKET_BYTES_MAX].into());
-    socket.send(Message::binary(bytes(large.into()))).await.unwrap();
+    // It may be hung up on before all of it is sent.
+    let _ = socket.send(Message::binary(bytes(large.into()))).await;
     assert!(!matches!(socket.next().await, Some(Ok(Message::Binary(_)))));
 }
 
