@@ -27,15 +27,19 @@ pub struct Known {
 
 pub type Identify = Arc<dyn Fn(Option<Arc<str>>, Option<Bytes>) -> BoxFuture<'static, Result<Known, Refused>> + Send + Sync>;
 
+pub type OwnedOf = Arc<dyn Fn(&Tenant, &Id) -> Option<Owned> + Send + Sync>;
+
+pub type Connected = Arc<dyn Fn(&Principal, &str, bool) + Send + Sync>;
+
 /// Cheap to clone. All but `identify` read memory, and are asked on the hot path.
 #[derive(Clone)]
 pub struct Door {
     /// Who comes with this user name and this password.
     pub identify: Identify,
     /// Whose a device is; none for one that nobody registered.
-    pub owned: Arc<dyn Fn(&Tenant, &Id) -> Option<Owned> + Send + Sync>,
+    pub owned: OwnedOf,
     /// A client with this id has come, or has gone: it may be a gateway.
-    pub connected: Arc<dyn Fn(&Principal, &str, bool) + Send + Sync>,
+    pub connected: Connected,
 }
 
 impl Door {

@@ -84,6 +84,8 @@ pub struct Publish {
 }
 
 /// How sure a publish is to be, with the packet's id.
+// The names are those of the standard.
+#[allow(clippy::enum_variant_names)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     AtMostOnce,
