@@ -1,10 +1,20 @@
 //! MQTT as its users have it: two clients that others wrote.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader, Lines},
+    net::SocketAddr,
     process::{Child, ChildStdout, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
-use tawi_platform_tests::{Node, Ran, repo, wait::LATER, wait_until};
+use tawi_platform_tests::{
+    Node, Ran,
+    mqtt::{Device, Login, publish},
+    repo,
+    wait::LATER,
+    wait_until,
+};
 
 /// `mosquitto_pub` or `mosquitto_sub`, told of the node and its token.
 fn mosquitto(program: &str, node: &Node) -> Command {
@@ -96,6 +106,66 @@ fn paho_does_what_its_documentation_shows() {
     let node = Node::start();
     let ran = paho(&node, "stories", &[]);
     assert!(ran.stdout.ends_with("ok\n"), "{ran}");
+}
+
+/// Sends numbers with QoS 1, some at a time, until the node is gone. What it sent, and of that what was acknowledged.
+fn send_until_the_end(addr: SocketAddr, token: &str, topic: &str, heard: &AtomicUsize) -> (u64, BTreeSet<u64>) {
+    const AT_A_TIME: u64 = 8;
+    let mut device = Device::connect(addr, topic, Some(Login { user: "machine", password: token }), 60).unwrap();
+    let (mut sent, mut acked) = (0, BTreeSet::new());
+    loop {
+        let batch: Vec<u8> = (sent + 1..=sent + AT_A_TIME).flat_map(|n| publish(topic, n as u16, n.to_string().as_bytes())).collect();
+        sent += AT_A_TIME;
+        if device.send(&batch).is_err() {
+            return (sent, acked);
+        }
+        while (acked.len() as u64) < sent {
+            let more = device.acks(|id| {
+                acked.insert(u64::from(id));
+                heard.fetch_add(1, Ordering::Relaxed);
+            });
+            if more.is_err() {
+                return (sent, acked);
+            }
+        }
+    }
+}
+
+/// Devices send on and on while the node is killed. Each reading whose PUBACK came is there afterwards, and none is there twice.
+#[test]
+fn a_reading_whose_puback_came_is_there_after_the_node_was_killed() {
+    let mut node = Node::start();
+    for round in 0..3 {
+        let (addr, token) = (node.mqtt().parse().unwrap(), node.token().to_owned());
+        let topics: Vec<String> = (0..4).map(|who| format!("devices/d{who}/sensors/s{round}/value")).collect();
+        let heard = AtomicUsize::new(0);
+        let ended: Vec<(u64, BTreeSet<u64>)> = thread::scope(|scope| {
+            let (token, heard) = (&token, &heard);
+            let senders: Vec<_> = topics.iter().map(|topic| scope.spawn(move || send_until_the_end(addr, token, topic, heard))).collect();
+            wait_until("some hundred acknowledged readings", LATER, || match heard.load(Ordering::Relaxed) {
+                enough if enough > 200 * (round + 1) => Ok(()),
+                few => Err(few),
+            });
+            node.kill9();
+            senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+        });
+        node.start_again();
+        for (who, (sent, acked)) in ended.iter().enumerate() {
+            let stored = || -> Vec<u64> {
+                let path = format!("/api/v1/history?q=device:d{who}%20AND%20sensor:s{round}&limit=1000");
+                let found = node.client().get(&path).expect(200).json();
+                found["hits"].as_array().unwrap().iter().map(|hit| hit["value"].as_u64().unwrap()).collect()
+            };
+            wait_until("what was acknowledged", LATER, || {
+                let lost: Vec<u64> = acked.difference(&stored().into_iter().collect()).copied().collect();
+                if lost.is_empty() { Ok(()) } else { Err(format!("{lost:?} are missing")) }
+            });
+            let stored = stored();
+            let different: BTreeSet<u64> = stored.iter().copied().collect();
+            assert_eq!(different.len(), stored.len(), "one is there twice: {stored:?}");
+            assert!(different.iter().all(|n| n <= sent));
+        }
+    }
 }
 
 fn paho_command(words: &[&str]) -> Command {
