@@ -11,9 +11,10 @@ use tawi_platform_tests::repo;
 const FOLDERS: [&str; 6] = ["runtime", "builder", "cli", "platform-tests", "sdk", "functions"];
 
 /// The helpers that wait for a fact, the load that keeps a pace, and faults that strike at a moment which a seed chose.
-const MAY_SLEEP: [&str; 4] = [
+const MAY_SLEEP: [&str; 5] = [
     "platform-tests/src/wait.rs",
     "platform-tests/src/load.rs",
+    "platform-tests/src/mqtt.rs",
     "runtime/src/ledger/tests/nats.rs",
     "runtime/src/ledger/tests/jetstream.rs",
 ];
