@@ -100,6 +100,24 @@ pub enum Command {
     /// Devices and their current values
     #[command(subcommand)]
     Devices(Devices),
+    /// Sensors that fit, whatever device they are on
+    Sensors {
+        /// What they have to be: `kind=Thermometer,unit=DegreeCelsius,tags=river,within=5.36:-4.01:10,seen_within=1h`
+        #[arg(long, default_value = "")]
+        select: String,
+        #[arg(long, short = 'n', default_value_t = 1_000)]
+        limit: u32,
+    },
+    /// Tell an actuator something, or see what a device was told and whether it heard
+    #[command(name = "command")]
+    Actuate {
+        device: String,
+        #[arg(requires = "value")]
+        actuator: Option<String>,
+        /// JSON, or else a text
+        #[arg(allow_negative_numbers = true)]
+        value: Option<String>,
+    },
     /// Send one value, as a device does
     Send {
         device: String,
@@ -397,6 +415,33 @@ pub enum Devices {
     },
     /// One device with its current values
     Show { device: String },
+    /// Register a device
+    Add(AddDevice),
+    /// Forget a device and its current values; what it sent stays in the history
+    Remove { device: String },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct AddDevice {
+    pub device: String,
+    #[arg(long)]
+    pub name: Option<String>,
+    /// `ID:KIND:QUANTITY:UNIT`, as in `t:Thermometer:AirTemperature:DegreeCelsius`; what is not known is left out
+    #[arg(long = "sensor", value_name = "SENSOR")]
+    pub sensors: Vec<String>,
+    #[arg(long = "actuator", value_name = "ID")]
+    pub actuators: Vec<String>,
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// `LATITUDE,LONGITUDE`, in degrees
+    #[arg(long, allow_hyphen_values = true)]
+    pub location: Option<String>,
+    /// Nobody but its owner and administrators sees it
+    #[arg(long)]
+    pub private: bool,
+    /// Make a code by which a user makes the device hers; of a device that is there already, only the code
+    #[arg(long)]
+    pub claim: bool,
 }
 
 #[derive(Debug, ClapArgs)]

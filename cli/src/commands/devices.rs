@@ -2,9 +2,9 @@
 
 use super::{Context, text};
 use crate::{
-    args::Devices,
+    args::{AddDevice, Devices},
     client::{path, segment},
-    failure::Done,
+    failure::{Done, Failure},
     out::{self, Table},
     when,
 };
@@ -35,6 +35,12 @@ struct Current {
 pub fn run(context: &Context, command: Devices) -> Done {
     let client = context.client()?;
     match command {
+        Devices::Add(device) => add(context, device),
+        Devices::Remove { device } => {
+            client.tell("DELETE", &format!("/api/v2/devices/{}", segment(&device)), None)?;
+            eprintln!("`{device}` is forgotten");
+            Ok(())
+        }
         Devices::List { limit, offset } => {
             let query = [("limit", Some(limit.to_string())), ("offset", Some(offset.to_string()))];
             context.show(client.get(&path("/api/v2/devices", &query))?, |devices: Vec<Device>| {
@@ -64,6 +70,97 @@ pub fn run(context: &Context, command: Devices) -> Done {
             })
         }
     }
+}
+
+fn add(context: &Context, add: AddDevice) -> Done {
+    let client = context.client()?;
+    let place = format!("/api/v2/devices/{}", segment(&add.device));
+    let is_there = add.claim && client.get::<Value>(&place).is_ok();
+    if !is_there {
+        client.tell("POST", "/api/v2/devices", Some(&document(&add)?))?;
+        eprintln!("`{}` is registered", add.device);
+    }
+    if !add.claim {
+        return Ok(());
+    }
+    let claim: Value = client.ask("POST", &format!("{place}/claim"), None)?;
+    eprintln!("who shows this code is its owner then: POST /api/v2/claims {{\"code\": \"…\"}}");
+    Ok(out::line(claim["code"].as_str().unwrap_or_default())?)
+}
+
+/// A device as the API takes it.
+fn document(add: &AddDevice) -> Result<Value, Failure> {
+    let sensor = |text: &String| {
+        let mut parts = text.split(':').filter(|part| !part.is_empty());
+        let names = ["id", "sensor_kind", "quantity_kind", "unit"];
+        let known = names.into_iter().zip(parts.by_ref()).map(|(name, part)| (name.to_owned(), Value::from(part)));
+        Value::Object(known.collect())
+    };
+    let mut device = json!({
+        "id": add.device,
+        "sensors": add.sensors.iter().map(sensor).collect::<Vec<_>>(),
+        "actuators": add.actuators.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>(),
+        "visibility": if add.private { "private" } else { "public" },
+    });
+    if let Some(name) = &add.name {
+        device["name"] = name.as_str().into();
+    }
+    if !add.tags.is_empty() {
+        device["meta"] = json!({ "tags": add.tags });
+    }
+    if let Some(text) = &add.location {
+        let place = text.split_once(',').and_then(|(lat, lon)| Some((lat.trim().parse::<f64>().ok()?, lon.trim().parse::<f64>().ok()?)));
+        let Some((latitude, longitude)) = place else {
+            let message = format!("`{text}` is no place");
+            return Err(Failure::new(message).hint("write it as `LATITUDE,LONGITUDE`, as in `5.36,-4.0083`"));
+        };
+        device["location"] = json!({ "latitude": latitude, "longitude": longitude });
+    }
+    Ok(device)
+}
+
+#[derive(Deserialize)]
+struct Fits {
+    device: String,
+    sensor: String,
+}
+
+pub fn sensors(context: &Context, select: &str, limit: u32) -> Done {
+    let query = [("select", Some(select.to_owned())), ("limit", Some(limit.to_string()))];
+    context.show(context.client()?.get(&path("/api/v1/sensors", &query))?, |found: Vec<Fits>| {
+        let mut table = Table::new(["DEVICE", "SENSOR"]);
+        found.into_iter().for_each(|Fits { device, sensor }| table.row([device, sensor]));
+        Ok(table.print("no sensor fits")?)
+    })
+}
+
+#[derive(Deserialize)]
+struct Told {
+    id: String,
+    actuator_id: String,
+    value: Value,
+    state: String,
+    date_given: String,
+    date_changed: String,
+}
+
+/// Gives a command, or shows those that were given, the newest first.
+pub fn command(context: &Context, device: &str, give: Option<(String, String)>) -> Done {
+    let client = context.client()?;
+    let place = format!("/api/v2/devices/{}", segment(device));
+    let given = give.is_some();
+    if let Some((actuator, value)) = give {
+        let value: Value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(value.as_str()));
+        client.tell("PUT", &format!("{place}/actuators/{}/value", segment(&actuator)), Some(&value))?;
+    }
+    let query = [("limit", Some(if given { "1" } else { "20" }.to_owned()))];
+    context.show(client.get(&path(&format!("{place}/commands"), &query))?, |told: Vec<Told>| {
+        let mut table = Table::new(["ACTUATOR", "VALUE", "STATE", "SINCE", "GIVEN", "ID"]);
+        for Told { id, actuator_id, value, state, date_given, date_changed } in told {
+            table.row([actuator_id, value.to_string(), state, when::short(&date_changed), when::short(&date_given), id]);
+        }
+        Ok(table.print("it was told nothing")?)
+    })
 }
 
 pub fn send(context: &Context, device: &str, sensor: &str, value: &str, at: Option<Micros>) -> Done {

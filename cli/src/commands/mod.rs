@@ -77,6 +77,8 @@ pub fn run(args: Args) -> Done {
         Command::Tokens(command) => tokens::run(&context, command),
         Command::Users(command) => users::run(&context, command),
         Command::Devices(command) => devices::run(&context, command),
+        Command::Sensors { select, limit } => devices::sensors(&context, &select, limit),
+        Command::Actuate { device, actuator, value } => devices::command(&context, &device, actuator.zip(value)),
         Command::Send { device, sensor, value, at } => devices::send(&context, &device, &sensor, &value, at),
         Command::Replay(replay) => replay::run(&context, replay),
         Command::Backup { file } => archive::backup(&context, &file),

@@ -1,23 +1,29 @@
 //! The actuators of a device, and what they are told.
 
 use super::{
-    super::{AppState, Problem, auth::Asker, request::Path},
+    super::{
+        AppState, Problem,
+        auth::Asker,
+        request::{Params, Path},
+    },
     answer::{Answer, json, read},
     command,
     devices::{seen_by, update},
     input::{self, NewActuator, Scalar},
     shape::{ActuatorShape, last},
-    table::{Looks, Routes, Says},
+    table::{LIMIT, Looks, Routes, Says},
 };
 use crate::{
     clock,
-    devices::RegistryError,
+    devices::{Command, CommandState, RegistryError},
     identity::Deed,
     model::{Actuator, Id},
 };
 use axum::{body::Body, extract::State};
 use http::HeaderMap;
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
+use utoipa::ToSchema;
 
 pub fn routes() -> Routes {
     let put = |summary| Says::new(summary).takes_scalar(Looks::Text).done();
@@ -34,7 +40,51 @@ pub fn routes() -> Routes {
         )
         .put("/devices/{device}/actuators/{actuator}/actuator_kind", set_kind, put("What kind of thing it is: `Buzzer`"))
         .put("/devices/{device}/actuators/{actuator}/value_type", set_value_type, put("What it is told: `bool`, `number`, `string`"))
+        .get(
+            "/devices/{device}/commands",
+            commands,
+            Says::new("What the device was told, the newest first, and what became of it").query(&[LIMIT]).list::<CommandShape>(),
+        )
         .put("/devices/{device}/actuators/{actuator}/value", command::give, Says::new("Tells it something: a command").takes_value().done())
+}
+
+/// A command, and what became of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Command)]
+struct CommandShape {
+    id: String,
+    #[schema(value_type = String)]
+    actuator_id: Id,
+    #[schema(value_type = Object)]
+    value: Json,
+    /// `waiting`, `delivered`, `refused` or `expired`.
+    #[schema(value_type = String)]
+    state: CommandState,
+    date_given: String,
+    /// When it came into this state.
+    date_changed: String,
+}
+
+/// Commands of one answer.
+const COMMANDS_MAX: usize = 1_000;
+
+async fn commands(State(state): State<AppState>, Asker(who): Asker, path: Path, mut params: Params) -> Answer {
+    let (id, limit) = (path.id("device")?, params.limit(20, COMMANDS_MAX)?);
+    params.done()?;
+    read(&state, move |state| {
+        let device = state.registry.device_for(&who, Deed::ViewData, &id)?;
+        let given = state.devices.commands(who.tenant(), Some(&device.id), limit, clock::now())?;
+        let shape = |command: Command| CommandShape {
+            id: command.id,
+            actuator_id: command.actuator,
+            value: command.value,
+            state: command.state,
+            date_given: command.given.to_string(),
+            date_changed: command.changed.to_string(),
+        };
+        json(&given.into_iter().map(shape).collect::<Vec<_>>())
+    })
+    .await
 }
 
 async fn list(State(state): State<AppState>, Asker(who): Asker, path: Path) -> Answer {

@@ -83,3 +83,18 @@ async fn a_repeat_of_a_command_with_its_key_is_given_once() {
     assert_eq!(give("k1", "shut").await.problem(422).0, "key-reused");
     assert_ne!(give("k2", "shut").await.is(204).headers["tawi-command"], first.headers["tawi-command"]);
 }
+
+#[tokio::test]
+async fn what_a_device_was_told_is_shown_with_what_became_of_it() {
+    let (node, ada) = with_device().await;
+    node.put_json(&ada, &format!("{ACT}/value"), "true").await.is(204);
+    let id = node.put_json(&ada, &format!("{ACT}/value"), "false").await.is(204).headers["tawi-command"].to_str().unwrap().to_owned();
+    let told = node.v2(&ada, "GET", "/devices/d/commands", "").await.is(200).json();
+    let shown: Vec<_> =
+        told.as_array().unwrap().iter().map(|command| (&command["actuator_id"], &command["value"], &command["state"])).collect();
+    let (act, waiting) = ("Act1".into(), "waiting".into());
+    assert_eq!(shown, [(&act, &false.into(), &waiting), (&act, &true.into(), &waiting)], "the newest first");
+    assert_eq!(told[0]["id"], id);
+    node.put_text(&ada, "/devices/d/visibility", "private").await.is(204);
+    node.guest("GET", "/devices/d/commands", "").await.problem(403);
+}
