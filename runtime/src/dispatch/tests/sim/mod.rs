@@ -112,14 +112,14 @@ fn histories(test: &str, count: u64, history: impl Fn(u64, bool) -> History) {
 #[test]
 fn whatever_fails_under_a_node_each_event_has_its_effects_once() {
     let releases = Arc::new(Releases::open());
-    histories("whatever_fails_under_a_node", 600, |seed, trace| History::new(seed, &releases, Ground::Disk, trace));
+    histories("whatever_fails_under_a_node", 1_500, |seed, trace| History::new(seed, &releases, Ground::Disk, trace));
 }
 
 #[test]
 fn whatever_fails_between_nodes_on_one_log_each_event_has_its_effects_once() {
     let releases = Arc::new(Releases::open());
     let history = |seed, trace| History::new(seed, &releases, Ground::Server(Stream::default()), trace);
-    histories("whatever_fails_between_nodes", 400, history);
+    histories("whatever_fails_between_nodes", 1_000, history);
 }
 
 /// A consumer that is woken again and again, by what does not concern it, stores where it is all the same.
