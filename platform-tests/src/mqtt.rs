@@ -31,16 +31,33 @@ pub struct Login<'a> {
 impl Device {
     /// Connects with a clean session, and waits for the CONNACK. `keep_alive` in seconds.
     pub fn connect(addr: SocketAddr, client: &str, login: Option<Login<'_>>, keep_alive: u16) -> io::Result<Device> {
+        Device::open(addr, &connect(client, login, keep_alive, true))
+    }
+
+    /// Connects with a session that lasts.
+    pub fn come_again(addr: SocketAddr, client: &str, login: Option<Login<'_>>) -> io::Result<Device> {
+        Device::open(addr, &connect(client, login, 60, false))
+    }
+
+    fn open(addr: SocketAddr, connect: &[u8]) -> io::Result<Device> {
         let mut stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
-        stream.write_all(&connect(client, login, keep_alive))?;
+        stream.write_all(connect)?;
         let mut answer = [0; 4];
         stream.read_exact(&mut answer)?;
         match answer {
             [0x20, 2, _, 0] => Ok(Device { stream, buffer: Vec::new() }),
             other => Err(io::Error::other(format!("no CONNACK that accepts: {other:?}"))),
         }
+    }
+
+    /// Sends a packet and waits for the one of four bytes that answers it: what it is, and the packet id.
+    pub fn exchange(&mut self, packet: &[u8]) -> io::Result<(u8, u16)> {
+        self.stream.write_all(packet)?;
+        let mut answer = [0; 4];
+        self.stream.read_exact(&mut answer)?;
+        Ok((answer[0], u16::from_be_bytes([answer[2], answer[3]])))
     }
 
     pub fn send(&mut self, packets: &[u8]) -> io::Result<()> {
@@ -93,10 +110,10 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn connect(client: &str, login: Option<Login<'_>>, keep_alive: u16) -> Vec<u8> {
+fn connect(client: &str, login: Option<Login<'_>>, keep_alive: u16, clean: bool) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, "MQTT");
-    body.extend([4, if login.is_some() { 0xc2 } else { 0x02 }]);
+    body.extend([4, if login.is_some() { 0xc0 } else { 0 } | if clean { 2 } else { 0 }]);
     body.extend(keep_alive.to_be_bytes());
     text(&mut body, client);
     if let Some(Login { user, password }) = login {
@@ -108,11 +125,28 @@ fn connect(client: &str, login: Option<Login<'_>>, keep_alive: u16) -> Vec<u8> {
 
 /// A PUBLISH with QoS 1.
 pub fn publish(topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
+    publish_as(0x32, topic, id, payload)
+}
+
+/// A PUBLISH with QoS 2; `again`: it may have been sent before.
+pub fn publish_once(topic: &str, id: u16, payload: &[u8], again: bool) -> Vec<u8> {
+    publish_as(if again { 0x3c } else { 0x34 }, topic, id, payload)
+}
+
+/// What answers a PUBREC.
+pub fn release(id: u16) -> Vec<u8> {
+    packet(0x62, &id.to_be_bytes())
+}
+
+pub const PUBREC: u8 = 0x50;
+pub const PUBCOMP: u8 = 0x70;
+
+fn publish_as(first: u8, topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, topic);
     body.extend(id.to_be_bytes());
     body.extend_from_slice(payload);
-    packet(0x32, &body)
+    packet(first, &body)
 }
 
 /// Packet ids go from 1 to here and begin again: more than are ever under way at a time.
@@ -203,6 +237,9 @@ mod tests {
         assert_eq!(publish("a/b", 10, b"hi"), [0x32, 9, 0, 3, b'a', b'/', b'b', 0, 10, b'h', b'i']);
         assert_eq!(packet(0x30, &[0; 321])[..3], [0x30, 0xc1, 2]);
         let login = Some(Login { user: "u", password: "p" });
-        assert_eq!(connect("c", login, 60), [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 4, 0xc2, 0, 60, 0, 1, b'c', 0, 1, b'u', 0, 1, b'p']);
+        assert_eq!(
+            connect("c", login, 60, true),
+            [0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 4, 0xc2, 0, 60, 0, 1, b'c', 0, 1, b'u', 0, 1, b'p']
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 use tawi_platform_tests::{
     Node, Ran,
-    mqtt::{Device, Login, publish},
+    mqtt::{Device, Login, PUBCOMP, PUBREC, publish, publish_once, release},
     repo,
     wait::LATER,
     wait_until,
@@ -166,6 +166,64 @@ fn a_reading_whose_puback_came_is_there_after_the_node_was_killed() {
             assert!(different.iter().all(|n| n <= sent));
         }
     }
+}
+
+/// How far a device has come that sends each number once.
+struct Careful {
+    number: u64,
+    /// It has sent the number before, and has heard that it was taken.
+    sent: bool,
+    taken: bool,
+}
+
+impl Careful {
+    /// Goes on where it was, until the node is gone or `last` is through.
+    fn send(&mut self, node: (SocketAddr, &str), last: u64, through: &AtomicUsize) -> std::io::Result<()> {
+        const TOPIC: &str = "devices/careful/sensors/n/value";
+        let mut device = Device::come_again(node.0, "careful", Some(Login { user: "machine", password: node.1 }))?;
+        while self.number <= last {
+            let id = self.number as u16;
+            if !self.taken {
+                let packet = publish_once(TOPIC, id, self.number.to_string().as_bytes(), self.sent);
+                self.sent = true;
+                assert_eq!(device.exchange(&packet)?, (PUBREC, id));
+                self.taken = true;
+            }
+            assert_eq!(device.exchange(&release(id))?, (PUBCOMP, id));
+            through.fetch_add(1, Ordering::Relaxed);
+            *self = Careful { number: self.number + 1, sent: false, taken: false };
+        }
+        Ok(())
+    }
+}
+
+/// The node is killed again and again while a device sends with QoS 2, which does as the standard says when it comes again.
+#[test]
+fn what_is_sent_with_quality_2_is_there_once_however_often_the_node_is_killed() {
+    const KILLS: usize = 6;
+    let mut node = Node::start();
+    let (mut careful, through) = (Careful { number: 1, sent: false, taken: false }, AtomicUsize::new(0));
+    for kill in 1..=KILLS {
+        let (addr, token) = (node.mqtt().parse().unwrap(), node.token().to_owned());
+        thread::scope(|scope| {
+            let (token, through, careful) = (&token, &through, &mut careful);
+            let sender = scope.spawn(move || careful.send((addr, token), u64::MAX, through));
+            wait_until("some that are through", LATER, || match through.load(Ordering::Relaxed) {
+                enough if enough >= 37 * kill => Ok(()),
+                few => Err(few),
+            });
+            node.kill9();
+            assert!(sender.join().unwrap().is_err());
+        });
+        node.start_again();
+    }
+    let last = careful.number;
+    careful.send((node.mqtt().parse().unwrap(), node.token()), last, &through).unwrap();
+    node.wait_for_history("device:careful", last);
+    let found = node.client().get("/api/v1/history?q=device:careful&limit=1000").expect(200).json();
+    let mut values: Vec<u64> = found["hits"].as_array().unwrap().iter().map(|hit| hit["value"].as_u64().unwrap()).collect();
+    values.sort_unstable();
+    assert_eq!(values, (1..=last).collect::<Vec<_>>());
 }
 
 fn paho_command(words: &[&str]) -> Command {
