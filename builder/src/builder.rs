@@ -236,6 +236,7 @@ impl Inner {
         for function in &release.manifest.functions {
             let line = match &function.trigger {
                 Trigger::Http { path, .. } => format!("{}/run/{}{path}", self.options.base_url.trim_end_matches('/'), app.app),
+                Trigger::Schedule(schedule) => format!("{} runs on the schedule {} ({})", function.name, schedule.cron, schedule.zone),
                 Trigger::Event { select: Some(select), .. } => format!("{} runs on sensors with {select}", function.name),
                 Trigger::Event { subject, .. } => format!("{} runs on {subject}", function.name),
             };

@@ -22,3 +22,4 @@ pub mod server;
 pub mod shutdown;
 pub mod sources;
 pub mod telemetry;
+pub mod time;

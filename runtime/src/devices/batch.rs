@@ -87,7 +87,7 @@ impl<'a> Batch<'a> {
                     batch.command(event);
                 }
                 Kind::Registry => batch.notice(event),
-                Kind::Message | Kind::Log => {}
+                Kind::Message | Kind::Log | Kind::Trigger | Kind::Run | Kind::Dropped => {}
             }
         }
         batch

@@ -348,7 +348,7 @@ impl Consumer {
 
     fn concerns(&self, event: &Event) -> bool {
         let fits = |selector| event.kind == Kind::Reading && (self.context.fits)(selector, event);
-        !matches!(event.kind, Kind::Log | Kind::Registry)
+        matches!(event.kind, Kind::Reading | Kind::Message | Kind::Command)
             && event.tenant == self.shared.id.app.tenant
             && self.feed.pattern.matches(event.subject.as_str())
             && self.feed.select.as_ref().is_none_or(fits)

@@ -315,11 +315,11 @@ struct Feed {
 
 fn events(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Function, Feed)> {
     loaded.release.manifest.functions.iter().filter_map(|function| match &function.trigger {
-        Trigger::Event { subject, order, select } => {
+        Trigger::Event { subject, order, select, .. } => {
             let id = FunctionId { app: loaded.app.clone(), function: function.name.clone() };
             Some((id, function, Feed { pattern: subject.clone(), order: *order, select: select.clone() }))
         }
-        Trigger::Http { .. } => None,
+        Trigger::Http { .. } | Trigger::Schedule(_) => None,
     })
 }
 

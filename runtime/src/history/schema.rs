@@ -169,6 +169,9 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
         Kind::Command => "command",
         Kind::Log => "log",
         Kind::Registry => "registry",
+        Kind::Trigger => "trigger",
+        Kind::Run => "run",
+        Kind::Dropped => "dropped",
     }
 }
 

@@ -147,7 +147,7 @@ impl Writers {
         let Some(end) = events.last().map(|event| event.seq) else { return Ok(()) };
         let mut groups: BTreeMap<Month, Vec<&Arc<Event>>> = BTreeMap::new();
         // Which records of the node changed is nobody's history.
-        for event in events.iter().filter(|event| event.kind != Kind::Registry) {
+        for event in events.iter().filter(|event| !matches!(event.kind, Kind::Registry | Kind::Trigger | Kind::Run)) {
             groups.entry(Month::of(event.measured)).or_default().push(event);
             self.uncommitted_bytes += event.size_bytes();
         }

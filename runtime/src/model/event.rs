@@ -18,6 +18,12 @@ pub enum Kind {
     Log,
     /// Records of the node (devices, users) were changed: which. For the node alone.
     Registry,
+    /// A trigger that time makes: what its function is told ([`Fired`](super::trigger::Fired)). For that function alone.
+    Trigger,
+    /// How one call went. For the history of runs alone.
+    Run,
+    /// A reading that pre-processing took out: in the history, with the reason, and nowhere else.
+    Dropped,
 }
 
 /// An event that is not in the log yet.

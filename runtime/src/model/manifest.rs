@@ -14,6 +14,7 @@ mod limits;
 mod parse;
 mod problem;
 pub(super) mod quantity;
+mod rule;
 mod section;
 mod source;
 
@@ -25,6 +26,7 @@ pub use limits::{
 };
 pub use parse::check_host;
 pub use problem::{ManifestError, Problem};
+pub use rule::{Difference, MISSED_ALL_MAX, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
 pub use source::{SOURCES_MAX, Source, SourceKind, Verify, secrets_in};
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
@@ -61,6 +63,8 @@ pub struct Function {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+// There are some dozens in memory, and each is looked at far more often than it is moved.
+#[allow(clippy::large_enum_variant)]
 pub enum Trigger {
     /// Every event whose subject matches; with `select`, every reading of a sensor that fits at the moment it is looked at.
     Event {
@@ -68,7 +72,12 @@ pub enum Trigger {
         order: Order,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         select: Option<Selector>,
+        /// Not for each of them, but as it says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule: Option<Rule>,
     },
+    /// Moments of the clock.
+    Schedule(Schedule),
     /// Requests under `/run/APP` + `path` (a prefix that ends at a `/`), the longest path first. No `/` at the end, except of `/` alone.
     Http { path: String, auth: Auth },
 }

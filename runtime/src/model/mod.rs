@@ -14,6 +14,7 @@ pub mod payload;
 pub mod selector;
 pub mod subject;
 pub mod time;
+pub mod trigger;
 pub mod uplink;
 pub mod value;
 

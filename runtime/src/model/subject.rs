@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// Subjects that only the node itself writes; an app can't publish under them.
-pub const RESERVED: [&str; 6] = ["reading", "command", "log", "registry", "uplink", "tawi"];
+pub const RESERVED: [&str; 9] = ["reading", "command", "log", "registry", "uplink", "tawi", "trigger", "run", "dropped"];
 
 /// A concrete subject inside a tenant, as `reading.fridge1.temp` or `alerts.fridge1`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -50,6 +50,9 @@ pub fn kind_name(kind: Kind) -> &'static str {
         Kind::Command => "command",
         Kind::Log => "log",
         Kind::Registry => "registry",
+        Kind::Trigger => "trigger",
+        Kind::Run => "run",
+        Kind::Dropped => "dropped",
     }
 }
 

@@ -87,7 +87,8 @@ fn uplinks(app: &AppId, name: &Id) -> String {
 
 fn words(trigger: &Trigger) -> String {
     match trigger {
-        Trigger::Event { subject, order, select } => {
+        Trigger::Schedule(schedule) => format!("schedule {} ({})", schedule.cron, schedule.zone),
+        Trigger::Event { subject, order, select, .. } => {
             let what = select.as_ref().map_or_else(|| subject.to_string(), |select| format!("sensors with {select}"));
             format!("{what}, {}", if matches!(order, Order::Device) { "in order per device" } else { "in any order" })
         }

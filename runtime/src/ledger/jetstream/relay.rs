@@ -152,7 +152,7 @@ impl Relay {
         let subject = match event.kind {
             Kind::Reading | Kind::Command => format!("{prefix}.{}", event.subject),
             Kind::Message => format!("{prefix}.event.{}", event.subject),
-            Kind::Log | Kind::Registry => return None,
+            Kind::Log | Kind::Registry | Kind::Trigger | Kind::Run | Kind::Dropped => return None,
         };
         let payload = match &event.value {
             Value::Json(text) if event.kind == Kind::Reading => format!(r#"{{"value":{text},"timestamp":"{}"}}"#, event.measured).into(),

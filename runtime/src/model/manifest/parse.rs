@@ -133,12 +133,12 @@ fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger>
             refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
             let subject = entry.string("subject")?;
             let subject = Pattern::new(subject.value).map_err(|e| problems.add(subject.span, e.to_string())).ok()?;
-            Some(Trigger::Event { subject, order, select: None })
+            Some(Trigger::Event { subject, order, select: None, rule: None })
         }
         ["select"] => {
             refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
             let subject = Pattern::new("reading.>").map_err(|e| problems.add(entry.span(), e.to_string())).ok()?;
-            Some(Trigger::Event { subject, order, select: Some(read_selector(problems, entry)?) })
+            Some(Trigger::Event { subject, order, select: Some(read_selector(problems, entry)?), rule: None })
         }
         _ => {
             refuse(problems, entry, &["order", "delivery"], "a request is run once, at once; only events (`subject`, `select`) have");

@@ -60,7 +60,10 @@ fn everything_a_manifest_can_say_is_read() {
     let manifest = Manifest::parse(WHOLE).unwrap();
     assert_eq!(manifest.app.as_str(), "fridge-alert");
     let alert = manifest.function("alert").unwrap();
-    assert_eq!(alert.trigger, Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None, select: None });
+    assert_eq!(
+        alert.trigger,
+        Trigger::Event { subject: Pattern::new("reading.*.temp").unwrap(), order: Order::None, select: None, rule: None }
+    );
     assert_eq!((alert.timeout, alert.delivery.retry), (Duration::from_millis(500), 2));
     let Delivery { backoff_delay, retry_after_max, jitter_percent, .. } = alert.delivery;
     assert_eq!((backoff_delay, retry_after_max, jitter_percent), (Duration::from_secs(2), Duration::from_secs(60), 50));

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-/// `500ms`, `10s`, `5m`, `1h`.
+/// `500ms`, `10s`, `5m`, `1h`, `7d`.
 pub(in crate::model) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{}` is not a duration: a whole number and `ms`, `s`, `m` or `h`, as in `10s`", shown(text));
+    let wrong = || format!("`{}` is not a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, as in `10s`", shown(text));
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let millis: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)

@@ -1,0 +1,129 @@
+//! Triggers that time makes: what stands in `tawi.toml` of a schedule, and of the rules over readings.
+
+use super::quantity;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// `schedule = "0 6 * * *"`: called at moments of the clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Five fields, or six with seconds in front, or `@hourly` and the like; checked by the room `time`.
+    pub cron: String,
+    /// A name of the time zone database. The moments follow its clocks.
+    pub zone: String,
+    /// Each call begins up to so much later: how much is decided by the function and the moment, the same on every node.
+    #[serde(rename = "jitter_ms", with = "quantity::millis")]
+    pub jitter: Duration,
+    pub missed: Missed,
+}
+
+/// What becomes of moments that passed while no node ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// Nothing: the next one is the next one.
+    Skip,
+    /// One call for all of them.
+    Once,
+    /// A call for each, the newest [`MISSED_ALL_MAX`] of them.
+    All,
+}
+
+/// When a function is called for readings, instead of for each of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// As soon as there are `max`, or `within` after the first.
+    Batch {
+        max: u32,
+        #[serde(rename = "within_ms", with = "quantity::millis")]
+        within: Duration,
+    },
+    Window(Window),
+    /// When a sensor has sent nothing for so long, and when it is back.
+    Silence {
+        #[serde(rename = "after_ms", with = "quantity::millis")]
+        after: Duration,
+    },
+    Change(Difference),
+    Threshold(Threshold),
+    /// Every Nth reading of a sensor.
+    Every {
+        n: u32,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub shape: Shape,
+    pub per: Per,
+    /// How long after its end, by measured time, a window takes late readings and corrects its result.
+    #[serde(rename = "lateness_ms", with = "quantity::millis")]
+    pub lateness: Duration,
+    /// A measured time that is further ahead of the received one is a wrong clock's: the received one counts.
+    #[serde(rename = "ahead_ms", with = "quantity::millis")]
+    pub ahead: Duration,
+    /// A window whose end has passed by our clock is closed when its sensor has sent nothing for so long.
+    #[serde(rename = "idle_ms", with = "quantity::millis")]
+    pub idle: Duration,
+    /// The function gets the readings too.
+    pub readings: bool,
+    /// From 0 to 100 each.
+    pub percentiles: Vec<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// One after another, from 1970-01-01T00:00Z on.
+    Tumbling {
+        #[serde(rename = "length_ms", with = "quantity::millis")]
+        length: Duration,
+    },
+    /// One begins each `every`.
+    Sliding {
+        #[serde(rename = "length_ms", with = "quantity::millis")]
+        length: Duration,
+        #[serde(rename = "every_ms", with = "quantity::millis")]
+        every: Duration,
+    },
+    /// Ends when nothing was measured for `gap`.
+    Session {
+        #[serde(rename = "gap_ms", with = "quantity::millis")]
+        gap: Duration,
+    },
+}
+
+/// Whose readings a window, a batch or a silence is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    Sensor,
+    Device,
+}
+
+/// How much a value must differ from the last one that the function was told of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difference {
+    /// At all: for states, words, switches. Numbers are compared as numbers.
+    Any,
+    Absolute(f64),
+    /// In parts of the last one: 0.1 is ten percent.
+    Relative(f64),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Beyond is above the limit; else it is below.
+    pub above: bool,
+    pub limit: f64,
+    /// It has come back only when it is so far on the other side.
+    pub hysteresis: f64,
+    /// It has gone there only when it has been there for so long, by measured time.
+    #[serde(rename = "hold_ms", with = "quantity::millis")]
+    pub hold: Duration,
+}
+
+/// Calls for missed moments: a schedule of each minute, and a night.
+pub const MISSED_ALL_MAX: u64 = 1_000;
