@@ -4,8 +4,7 @@
 //! [[on]]
 //! name = "daily"
 //! subject = "reading.*.oxygen"
-//! window = { tumbling = "1d" }
-//! lateness = "2d"
+//! window = { tumbling = "1d", lateness = "2d" }
 //! ```
 //!
 //! ```
