@@ -3,7 +3,7 @@
 //!
 //! An evaluator has a place in the ledger of its own, beside that of its app: a position, a state and a version. One commit holds its
 //! position, what the rule keeps, and the events; so each is told once, whatever dies in between, and on however many nodes the rule is
-//! looked at (decision 0031). Who loses a race begins again from what is durable.
+//! looked at (decision 0032). Who loses a race begins again from what is durable.
 
 mod evaluator;
 mod shelf;
