@@ -42,7 +42,6 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use consumer::Consumer;
-use triggers::Evaluating;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -51,6 +50,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use triggers::Evaluating;
 use work::Slow;
 
 /// How long a release waits for what its app's functions have done to be durable, before it is tried again.

@@ -50,10 +50,11 @@ pub fn triggers(results: &mut Results) {
         DEVICES * SENSORS,
         rate[1].1,
     );
-    results.add(Figure::at_least("readings into windows and timers", slower, "1/s", 50_000.0).note(note).seen_beside(
-        "eKuiper, one filter, one core, as published",
-        12_000.0,
-    ));
+    results.add(
+        Figure::at_least("readings into windows and timers", slower, "1/s", 50_000.0)
+            .note(note)
+            .seen_beside("eKuiper, one filter, one core, as published", 12_000.0),
+    );
     let note = format!("{:.0} MB idle, without them", idle as f64 / 1e6);
     results.add(Figure::at_most("node with 100,000 open windows and timers, resident", resident as f64 / 1e6, "MB", 200.0).note(note));
 }

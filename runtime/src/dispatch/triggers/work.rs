@@ -16,8 +16,15 @@ const ON_THE_WAY_MICROS: i64 = 250_000;
 const LAST: &str = "last";
 
 pub(super) enum Work {
-    Rule { feed: Feed, rules: Rules, rule: crate::model::manifest::Rule },
-    Schedule { ticks: Ticks, last: Option<Micros> },
+    Rule {
+        feed: Feed,
+        rules: Rules,
+        rule: crate::model::manifest::Rule,
+    },
+    Schedule {
+        ticks: Ticks,
+        last: Option<Micros>,
+    },
     /// It is lent to another thread.
     Nothing,
 }
