@@ -210,6 +210,10 @@ pub const NOTIFICATIONS_PER_OWNER_MAX: usize = 100;
 pub const NOTIFICATIONS_MAX: usize = 10_000;
 /// Devices of one notification, and as many sensors.
 pub const CONDITION_DEVICES_MAX: usize = 100;
+/// Sensors that one notification names, in its condition and its action together: each may have to be looked up for a reading.
+pub const NOTIFICATION_NAMES_MAX: usize = 32;
+/// One change of the records by notifications: well below the megabyte that a NATS server takes by default.
+pub const FIRING_BYTES_MAX: usize = 384 * 1024;
 /// The least time between two firings of one notification, whatever it asks for: a sensor that sends a thousand values a second has one
 /// message a second to tell.
 pub const THROTTLING_SECONDS_MIN: i64 = 1;
@@ -227,6 +231,18 @@ pub const DELIVERY_ATTEMPTS_MAX: u32 = 12;
 pub const DELIVERY_SECONDS_MAX: u64 = 15;
 /// Attempts at a time, of all channels.
 pub const DELIVERIES_MAX: usize = 16;
+/// Attempts at a time for one owner: four whose addresses do not answer hold up nobody else.
+pub const DELIVERIES_PER_OWNER_MAX: usize = 4;
+/// Mails of one owner in an hour; what is more waits for the next.
+pub const MAILS_PER_OWNER_HOUR_MAX: usize = 200;
+/// Mails to one address in an hour, whoever writes them.
+pub const MAILS_PER_ADDRESS_HOUR_MAX: usize = 60;
+/// Why a message was not taken, as it is kept: another server's words.
+pub const REFUSAL_BYTES_MAX: usize = 512;
+/// Sources of one app that are asked at a time: some that hang hold up the others of their app alone.
+pub const SOURCES_ASKED_PER_APP_MAX: usize = 4;
+/// Sources that are asked at a time, each with up to a megabyte of an answer.
+pub const SOURCES_ASKED_MAX: usize = 128;
 /// The answer of a source, or what its webhook is sent: a page of JSON.
 pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long one question to a source may take, from the lookup of its name to the last byte.
