@@ -11,6 +11,7 @@ mod index;
 mod list;
 mod rows;
 mod select;
+mod share;
 mod watch;
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    devices::RegistryError,
+    devices::{RegistryError, registry::Known},
     identity::{Deed, Principal},
     ingest::{Format, IngestError, parse},
     model::{Device, Id, Micros, Owned, Visibility, limit::INGEST_BODY_BYTES_MAX},
@@ -76,7 +76,17 @@ async fn target(state: &AppState, who: &Principal, path: &Path) -> Result<(Id, I
     let (device, sensor) = refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))?;
     let allowed = may_send(state, who, &device).await;
     refused(state, allowed)?;
+    refused(state, may_add(state, who, &device, &sensor))?;
     Ok((device, sensor))
+}
+
+/// A guest sends to the sensors that somebody's device has, and adds none to it.
+fn may_add(state: &AppState, who: &Principal, device: &Id, sensor: &Id) -> Result<(), Problem> {
+    let is_somebodys = || state.registry.owned(device).is_some_and(|owned| owned.owner.is_some());
+    match matches!(who, Principal::Guest { .. }) && state.registry.knows(device, sensor) != Known::Sensor && is_somebodys() {
+        true => Err(unknown(device, sensor)),
+        false => Ok(()),
+    }
 }
 
 async fn may_send(state: &AppState, who: &Principal, device: &Id) -> Result<(), Problem> {

@@ -211,7 +211,34 @@ async fn another_tenant_sees_and_does_nothing_here() {
     node.registry.create_device(&user("ada"), device(json!({ "id": "pond" })), NOW).await.unwrap();
     let stranger = Principal::User { tenant: id("mainz"), id: id("ada"), admin: true };
     assert_eq!(node.registry.allows(&stranger, Deed::View, &id("pond")), Some(false));
-    assert_eq!(node.registry.list(&stranger, &crate::devices::Query::all(), 10, 0), (vec![], 0));
+    assert_eq!(node.registry.list(&stranger, &crate::devices::Query::all(), 10, 0).unwrap(), (vec![], 0));
     assert!(node.registry.create_device(&stranger, device(json!({ "id": "x" })), NOW).await.is_err());
     assert!(node.registry.delete_device(&stranger, &id("pond"), NOW).await.is_err());
+}
+
+#[tokio::test]
+async fn a_share_is_counted_as_documents_come_change_and_go() {
+    let (node, _dir) = Node::alone().await;
+    let (ada, pond) = (user("ada"), id("pond"));
+    let shares = |owner: &str| node.registry.0.index.read().shares.of(Some(&id(owner)));
+    node.registry.create_device(&ada, device(json!({ "id": "pond" })), NOW).await.unwrap();
+    let small = shares("ada");
+    let named = |device: &mut Device| {
+        device.name = Some("a name".to_owned());
+        Ok(())
+    };
+    node.registry.update_device(&ada, &pond, NOW, named).await.unwrap();
+    assert!(shares("ada").1 > small.1 && shares("ada").0 == 1);
+    let given = |device: &mut Device| {
+        device.owned.owner = Some(id("bob"));
+        Ok(())
+    };
+    node.registry.update_device(&ada, &pond, NOW, given).await.unwrap();
+    assert_eq!((shares("ada"), shares("bob").0), ((0, 0), 1));
+    let gateway = serde_json::from_value(json!({ "id": "gw", "date_created": 0, "date_modified": 0 })).unwrap();
+    node.registry.create_gateway(&user("bob"), gateway, NOW).await.unwrap();
+    assert_eq!(shares("bob").0, 2);
+    node.registry.delete_gateway(&user("bob"), &id("gw"), NOW).await.unwrap();
+    node.registry.delete_device(&user("bob"), &pond, NOW).await.unwrap();
+    assert_eq!(shares("bob"), (0, 0));
 }
