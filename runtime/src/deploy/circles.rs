@@ -2,7 +2,10 @@
 //!
 //! A circle that is meant ends by itself; one that is not is ended by the limit of hops, sixteen events later, for each reading.
 
-use crate::model::{Id, Manifest, Pattern, manifest::{Function, Trigger}};
+use crate::model::{
+    Id, Manifest, Pattern,
+    manifest::{Function, Trigger},
+};
 use std::collections::{HashSet, VecDeque};
 
 /// One circle, and whether its functions all say themselves what they publish.

@@ -3,8 +3,8 @@
 use crate::model::{
     Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value,
     event::{Cause, Place},
-    manifest::Function,
     limit::HOPS_MAX,
+    manifest::Function,
 };
 
 /// Why a call may not publish what its app is granted: its function says that it publishes less.

@@ -167,6 +167,7 @@ fn v1() -> Router<AppState> {
 fn app() -> Router<AppState> {
     Router::new()
         .route("/", get(apps::show).delete(apps::delete))
+        .route("/owner", put(apps::set_owner))
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
         .route("/redeploy", post(redeploy::redeploy))

@@ -29,6 +29,8 @@ pub(super) struct Index {
     /// Registered devices by their DevEUI, who was registered first before who says the same later.
     by_eui: HashMap<String, BTreeSet<(Micros, Id)>>,
     pub shares: Shares,
+    /// Of those apps that are not the node's own.
+    pub app_owners: HashMap<Id, Id>,
     pub rows: Rows,
     pub gateways: BTreeMap<Id, Arc<Gateway>>,
     pub projects: BTreeMap<Id, Group>,

@@ -205,15 +205,7 @@ pub fn shapes<'a>(devices: &'a [Arc<Device>], currents: &'a [Currents]) -> Vec<D
     devices.iter().zip(currents).map(|(device, currents)| DeviceShape::of(device, &currents.sensors, &currents.actuators)).collect()
 }
 
-/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
-/// right to what it said to others; nor has the device itself, whose secrets are its owner's to make. None: from the beginning.
-pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
-    match who {
-        Principal::Token(_) => None,
-        _ if who.is_admin() => None,
-        Principal::User { .. } | Principal::Guest { .. } | Principal::Device { .. } => Some(device.date_created),
-    }
-}
+pub use crate::devices::registry::since;
 
 pub fn seen_by(who: &Principal, device: &Device, mut currents: Currents) -> Currents {
     if let Some(since) = since(who, device) {

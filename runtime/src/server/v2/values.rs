@@ -76,17 +76,20 @@ async fn target(state: &AppState, who: &Principal, path: &Path) -> Result<(Id, I
     let (device, sensor) = refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))?;
     let allowed = may_send(state, who, &device).await;
     refused(state, allowed)?;
-    refused(state, may_add(state, who, &device, &sensor))?;
+    let allowed = may_add(state, who, &device, &sensor).await;
+    refused(state, allowed)?;
     Ok((device, sensor))
 }
 
 /// A guest sends to the sensors that somebody's device has, and adds none to it.
-fn may_add(state: &AppState, who: &Principal, device: &Id, sensor: &Id) -> Result<(), Problem> {
-    let is_somebodys = || state.registry.owned(device).is_some_and(|owned| owned.owner.is_some());
-    match matches!(who, Principal::Guest { .. }) && state.registry.knows(device, sensor) != Known::Sensor && is_somebodys() {
-        true => Err(unknown(device, sensor)),
-        false => Ok(()),
+async fn may_add(state: &AppState, who: &Principal, device: &Id, sensor: &Id) -> Result<(), Problem> {
+    let is_there = || state.registry.knows(device, sensor) == Known::Sensor;
+    if !matches!(who, Principal::Guest { .. }) || is_there() || state.registry.owned(device).is_none_or(|owned| owned.owner.is_none()) {
+        return Ok(());
     }
+    // It may have been heard a moment ago.
+    fresh(state).await?;
+    if is_there() { Ok(()) } else { Err(unknown(device, sensor)) }
 }
 
 async fn may_send(state: &AppState, who: &Principal, device: &Id) -> Result<(), Problem> {

@@ -186,11 +186,11 @@ async fn a_node_has_so_many_gateways_and_projects() {
     };
     fill(1, GATEWAYS_MAX, &|index, n| index.set_gateway(&id(&n.to_string()), Some(gateway(n).into())));
     fill(1, PROJECTS_MAX, &|index, n| index.set_project(&id(&n.to_string()), Some(project(n).into())));
-    node.registry.create_gateway(&guest(), gateway(0), NOW).await.unwrap();
-    node.registry.create_project(&guest(), project(0), NOW).await.unwrap();
+    node.registry.create_gateway(&admin(), gateway(0), NOW).await.unwrap();
+    node.registry.create_project(&admin(), project(0), NOW).await.unwrap();
     let (more, too) = (gateway(GATEWAYS_MAX), project(PROJECTS_MAX));
-    assert!(matches!(node.registry.create_gateway(&guest(), more, NOW).await, Err(RegistryError::Full { max: GATEWAYS_MAX, .. })));
-    assert!(matches!(node.registry.create_project(&guest(), too, NOW).await, Err(RegistryError::Full { max: PROJECTS_MAX, .. })));
+    assert!(matches!(node.registry.create_gateway(&admin(), more, NOW).await, Err(RegistryError::Full { max: GATEWAYS_MAX, .. })));
+    assert!(matches!(node.registry.create_project(&admin(), too, NOW).await, Err(RegistryError::Full { max: PROJECTS_MAX, .. })));
 }
 
 #[tokio::test]
@@ -241,4 +241,20 @@ async fn a_share_is_counted_as_documents_come_change_and_go() {
     node.registry.delete_gateway(&user("bob"), &id("gw"), NOW).await.unwrap();
     node.registry.delete_device(&user("bob"), &pond, NOW).await.unwrap();
     assert_eq!(shares("bob"), (0, 0));
+}
+
+#[tokio::test]
+async fn whose_an_app_is_is_the_same_on_every_node_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(dir.path()).await;
+    let (one, two) = (Node::on(&ledger), Node::on(&ledger));
+    let (app, other) = (id("pumps"), id("other"));
+    one.registry.set_app_owner(&app, Some(&id("ada")), NOW).await.unwrap();
+    one.registry.set_app_owner(&app, Some(&id("bob")), NOW).await.unwrap();
+    assert_eq!((one.registry.app_owner(&app), one.registry.app_owner(&other)), (Some(id("bob")), None));
+    two.follow();
+    assert_eq!((two.registry.app_owner(&app), Node::on(&ledger).registry.app_owner(&app)), (Some(id("bob")), Some(id("bob"))));
+    two.registry.set_app_owner(&app, None, NOW).await.unwrap();
+    one.follow();
+    assert_eq!(one.registry.app_owner(&app), None);
 }
