@@ -195,6 +195,15 @@ pub struct Up {
 pub enum Apps {
     /// All apps with their current release
     List,
+    /// Give an app to a user: its functions see and do what the user may
+    Owner {
+        app: String,
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        user: Option<String>,
+        /// Back to the node: they see all
+        #[arg(long)]
+        none: bool,
+    },
     /// Delete an app with its releases, state, config, secrets and dead letters
     Delete {
         app: String,

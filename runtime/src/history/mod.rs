@@ -21,7 +21,7 @@ mod writer;
 mod tests;
 
 pub use error::{HistoryError, HistoryErrorKind};
-pub use query::QueryError;
+pub use query::{QueryError, devices_named};
 pub use schema::Hit;
 pub use search::{Page, Query, Sort, Source};
 

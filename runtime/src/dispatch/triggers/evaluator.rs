@@ -3,7 +3,7 @@
 use super::{MADE_BY, Progress, event, shelf::Shelf, subject, work::Work};
 use crate::{
     clock,
-    dispatch::{Context, Fits, outgoing::Origin},
+    dispatch::{Context, Fits, Sight, outgoing::Origin},
     ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
     model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Subject},
     time::{Firing, Trouble},
@@ -44,6 +44,7 @@ const TROUBLES_MAX: usize = 20;
 pub(super) struct Evaluator {
     ledger: Ledger,
     fits: Fits,
+    sight: Sight,
     id: FunctionId,
     target: FunctionId,
     subject: Subject,
@@ -86,6 +87,7 @@ impl Evaluator {
         let shelf = Shelf::new(ledger.clone(), id.app.clone());
         Evaluator {
             fits: context.fits.clone(),
+            sight: context.sight.clone(),
             subject: subject(target),
             target: target.clone(),
             lent: Lent { work, shelf, firings: Vec::new(), firing_bytes: 0 },
@@ -215,8 +217,12 @@ impl Evaluator {
         if events.is_empty() {
             self.scanned = last;
         }
+        let eyes = (self.sight)(&self.target.app);
+        if let (Some(eyes), Some(last)) = (&eyes, events.last()) {
+            eyes.reach(last.seq).map_err(LedgerError::Unavailable)?;
+        }
         for event in &events {
-            if event.tenant == self.id.app.tenant && self.lent.work.concerns(event, &self.fits) {
+            if event.tenant == self.id.app.tenant && self.lent.work.concerns(event, &self.fits, eyes.as_deref()) {
                 while self.lent.tick_before(event) {
                     if self.lent.is_full() {
                         return Ok(false);
