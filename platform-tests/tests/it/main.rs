@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod crash;
 mod deploy;
+mod devices;
 mod disk_full;
 mod event;
 mod fetch;
