@@ -21,6 +21,7 @@ mod mqtt;
 mod nats;
 mod node;
 mod notify;
+mod owners;
 mod pilots;
 mod publish;
 mod push;
