@@ -18,7 +18,7 @@ mod store;
 mod tests;
 
 pub use commands::{Command, CommandState};
-pub use connected::Connected;
+pub use connected::{Connected, speaks_for};
 pub use query::{Query, QueryError};
 pub use registry::{Registry, RegistryError};
 

@@ -138,6 +138,8 @@ pub const MQTT_WEBSOCKETS_MAX: usize = 2_048;
 pub const MQTT_WEBSOCKET_BYTES_MAX: usize = 64 * 1024;
 /// Sessions that are kept for clients that may come again.
 pub const MQTT_SESSIONS_MAX: usize = 100_000;
+/// Those of one user, of one token, or of all guests: a tenth, so that nobody takes the room of everybody.
+pub const MQTT_SESSIONS_SHARE_MAX: usize = 10_000;
 /// How long a session is kept without a connection: as long as the log is by default, which has what the client missed.
 pub const MQTT_SESSION_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 /// How far back in the log a client that comes again is read what it missed.

@@ -64,6 +64,16 @@ pub enum Known {
     Nothing,
 }
 
+/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
+/// right to what it said to others (`docs/decisions/0018`). None: from the beginning. One rule for every door.
+pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
+    match who {
+        Principal::Token(_) | Principal::Device { .. } => None,
+        _ if who.is_admin() => None,
+        Principal::User { .. } | Principal::Guest { .. } => Some(device.date_created),
+    }
+}
+
 impl Registry {
     /// Reads all that is registered and all that was heard, and follows `devices` from there on. Nobody else may be at work with `devices` yet. Blocks.
     pub fn open(ledger: Ledger, devices: Devices, tenant: &Tenant) -> Result<Registry, RegistryError> {
@@ -96,8 +106,8 @@ impl Registry {
         self.0.index.read().get(id).map(|entry| entry.shown.clone())
     }
 
-    /// The registered device whose `meta.dev_eui` is this DevEUI, given in lower case. Of several the one that was registered first: nobody
-    /// takes what another's device sends by registering one.
+    /// The registered device that this DevEUI, given in lower case, is the id or the `meta.dev_eui` of. No two have the same: a change that
+    /// would make it so is refused. Of those from before that was so, the one that was registered first.
     pub fn device_of_eui(&self, eui: &str) -> Option<Id> {
         self.0.index.read().of_eui(eui).cloned()
     }
