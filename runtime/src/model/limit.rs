@@ -279,3 +279,17 @@ pub const DATA_DEVICES_MAX: usize = 100;
 pub const DATA_SENSORS_MAX: usize = 1_000;
 /// Devices inside of the gateways or projects of one answer.
 pub const FULL_DEVICES_MAX: usize = 1_000;
+/// Rules of pre-processing of a node: each is asked of a sensor that changes.
+pub const CLEAN_RULES_MAX: usize = 1_000;
+/// Steps of one of them.
+pub const CLEAN_STEPS_MAX: usize = 16;
+/// Readings that a step remembers of a sensor: 512 bytes of its state.
+pub const CLEAN_WINDOW_MAX: usize = 64;
+/// Points of a calibration table.
+pub const CLEAN_TABLE_POINTS_MAX: usize = 64;
+/// Coefficients of a polynomial: nobody calibrates by the eighth power.
+pub const CLEAN_COEFFICIENTS_MAX: usize = 8;
+/// One rule, as JSON: a table in each of its steps.
+pub const CLEAN_RULE_BYTES_MAX: usize = 64 * 1024;
+/// Values that fill one gap: a week, one a minute.
+pub const CLEAN_FILLED_MAX: usize = 10_080;
