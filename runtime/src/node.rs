@@ -11,7 +11,7 @@ use crate::{
     host::{HistoryPage, HistoryQuery, NodeSecret},
     identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
-    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
+    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
     model::{AppId, Event, Id, NewEvent, Subject, Tenant},
     notify::{Notify, NotifyError},
     records::{Records, Space},
@@ -428,7 +428,7 @@ async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result
 async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
     let removed = async {
         for app in orphans(store, ledger, tenant)? {
-            ledger.apply(Op::DeleteApp { app }).await?;
+            crate::dispatch::forget(ledger, &app).await?;
         }
         Ok::<(), LedgerError>(())
     };

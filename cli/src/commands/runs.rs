@@ -190,7 +190,8 @@ mod tests {
         };
         assert_eq!(run(json!({})).did(), "2 writes, 1 message");
         assert_eq!(run(json!({ "error": "rejected: no", "outcome": "dead" })).did(), "rejected: no");
-        let trap = "trapped: error while executing at wasm backtrace:\n    0: 0x1ad75 - <unknown>!<wasm function 279>: wasm trap: unreachable";
+        let trap =
+            "trapped: error while executing at wasm backtrace:\n    0: 0x1ad75 - <unknown>!<wasm function 279>: wasm trap: unreachable";
         assert_eq!(run(json!({ "error": trap, "outcome": "dead" })).did(), "trapped: unreachable");
         assert_eq!(run(json!({ "request": { "method": "GET", "path": "/a" } })).of(), "GET /a");
         assert_eq!(run(json!({ "skipped": 5, "writes": 0, "messages": 0 })).did(), "and 5 calls before it that are not recorded");

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock,
     ledger::{LedgerError, Parked},
-    model::{Event, Kind, Micros, Seq},
+    model::{Event, Micros, Seq},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -347,11 +347,7 @@ impl Consumer {
     }
 
     fn concerns(&self, event: &Event) -> bool {
-        let fits = |selector| event.kind == Kind::Reading && (self.context.fits)(selector, event);
-        matches!(event.kind, Kind::Reading | Kind::Message | Kind::Command)
-            && event.tenant == self.shared.id.app.tenant
-            && self.feed.pattern.matches(event.subject.as_str())
-            && self.feed.select.as_ref().is_none_or(fits)
+        event.tenant == self.shared.id.app.tenant && self.feed.concerns(event, &self.context.fits)
     }
 
     fn enqueue(&mut self, event: Arc<Event>) {

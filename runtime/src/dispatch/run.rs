@@ -4,7 +4,7 @@ use super::{
     App, Context, Settings,
     batch::Fold,
     lane::{Refused, Turn},
-    outgoing::Origin,
+    outgoing::{self, Origin},
     parking::Waiting,
     queues::Line,
     record::{self, Noted},
@@ -207,7 +207,10 @@ impl Runner {
         let (mut collected, took, spent) = (outcome.collected, outcome.took, outcome.spent);
         let Taken { mut effects, logs, logs_dropped, reads } = collected.take();
         // Trying again would come to the same: the event stays as far away from its beginning as it is.
-        let result = outcome.result.and_then(|()| origin.refusal(&effects).map_or(Ok(()), |reason| Err(Failure::Reject(reason))));
+        let result = outcome.result.and_then(|()| {
+            let refusal = origin.refusal(&effects).or_else(|| outgoing::not_said(function, &effects));
+            refusal.map_or(Ok(()), |reason| Err(Failure::Reject(reason)))
+        });
         let verdict = verdict(&result, call, attempts, &function.delivery, now);
         let error = result.as_ref().err().map(ToString::to_string);
         let tail = log_tail(&logs, &verdict);

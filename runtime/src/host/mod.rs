@@ -49,6 +49,12 @@ pub mod bindings {
                 import wasi:keyvalue/batch@0.2.0-draft;
                 export tawi:app/event-handler@0.1.0;
                 export tawi:app/codec@0.1.0;
+                export tawi:app/schedule-handler@0.1.0;
+                export tawi:app/batch-handler@0.1.0;
+                export tawi:app/window-handler@0.1.0;
+                export tawi:app/silence-handler@0.1.0;
+                export tawi:app/change-handler@0.1.0;
+                export tawi:app/threshold-handler@0.1.0;
             }
         ",
         world: "tawi:node/node",
@@ -64,7 +70,10 @@ pub mod bindings {
     });
 }
 
-pub use bindings::exports::tawi::app::{codec, event_handler};
+pub use bindings::exports::tawi::app::{
+    batch_handler, change_handler, codec, event_handler, schedule_handler, silence_handler, threshold_handler, window_handler,
+};
+pub use bindings::tawi::app::trigger;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub use clock::NodeSecret;
 pub use link::add_to_linker;
@@ -450,3 +459,4 @@ pub fn value_out(value: &crate::model::Value) -> HostValue {
 }
 
 impl bindings::tawi::app::types::Host for Call {}
+impl trigger::Host for Call {}

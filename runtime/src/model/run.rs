@@ -194,7 +194,11 @@ impl Run {
     }
 
     pub fn with_request(mut self, method: &str, path: &str, status: u64) -> Run {
-        self.request = Some(RunRequest { method: cut(method, RUN_TEXT_BYTES_MAX).into_owned(), path: cut(path, RUN_TEXT_BYTES_MAX).into_owned(), status });
+        self.request = Some(RunRequest {
+            method: cut(method, RUN_TEXT_BYTES_MAX).into_owned(),
+            path: cut(path, RUN_TEXT_BYTES_MAX).into_owned(),
+            status,
+        });
         self
     }
 

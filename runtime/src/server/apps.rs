@@ -6,7 +6,7 @@ use super::{
     event::time,
     request::{Path, blocking},
 };
-use crate::{deploy::StoreError, identity::Action, ledger::Op, model::AppId};
+use crate::{deploy::StoreError, identity::Action, model::AppId};
 use axum::{Json, extract::State};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -
         done => done?,
     }
     state.dispatch.remove(&app).await;
-    state.ledger.apply(Op::DeleteApp { app: app.clone() }).await?;
+    state.dispatch.forget(&app).await?;
     tracing::info!(%app, by = caller.0.name, "app deleted");
     Ok(StatusCode::NO_CONTENT)
 }
