@@ -16,6 +16,7 @@ mod lane;
 mod outgoing;
 mod parking;
 mod queues;
+mod record;
 mod run;
 mod shared;
 pub mod stats;

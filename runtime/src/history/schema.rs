@@ -1,6 +1,6 @@
 //! What of an event is indexed, what is kept of it, and how it is read back. `docs/formats/history.md` is the promise.
 
-use super::query::Field as Named;
+use super::query::{EVENTS, Field as Named, Indexed, Vocabulary};
 use crate::model::{Event, Id, Kind, Micros, Seq, Tenant, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -77,20 +77,6 @@ impl Fields {
         }
     }
 
-    pub fn name(&self, field: Named) -> Option<Field> {
-        Some(match field {
-            Named::Kind => self.kind,
-            Named::Device => self.device,
-            Named::Sensor => self.sensor,
-            Named::Subject => self.subject,
-            Named::App => self.app,
-            Named::Function => self.function,
-            Named::Call => self.call,
-            Named::Level => self.level,
-            Named::Text | Named::Value | Named::Measured | Named::Received | Named::Seq | Named::Cause => return None,
-        })
-    }
-
     pub fn document(&self, event: &Event) -> TantivyDocument {
         let mut doc = TantivyDocument::default();
         doc.add_text(self.tenant, event.tenant.as_str());
@@ -157,6 +143,32 @@ impl Fields {
     pub fn hit(&self, doc: &TantivyDocument) -> Option<Hit> {
         let text = doc.get_first(self.event)?.as_str()?;
         serde_json::from_str::<Stored>(text).ok()?.into_hit()
+    }
+}
+
+impl Indexed for Fields {
+    fn vocabulary(&self) -> &'static Vocabulary {
+        &EVENTS
+    }
+
+    fn of(&self, field: Named) -> Option<Field> {
+        Some(match field {
+            Named::Kind => self.kind,
+            Named::Device => self.device,
+            Named::Sensor => self.sensor,
+            Named::Subject => self.subject,
+            Named::App => self.app,
+            Named::Function => self.function,
+            Named::Call => self.call,
+            Named::Level => self.level,
+            Named::Text => self.text,
+            Named::Value => self.value,
+            Named::Measured => self.measured,
+            Named::Received => self.received,
+            Named::Seq => self.seq,
+            Named::Cause => self.cause,
+            _ => return None,
+        })
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{
     error::HistoryError,
     month::Month,
+    part::{Class, Part},
     partition::{Partition, Partitions},
-    query::{Node, compile, parse},
+    query::{EVENTS, Node, compile, parse},
     schema::{Fields, Hit, kind_name, tenant_term},
 };
 use crate::model::{
@@ -102,7 +103,7 @@ impl Clock {
         Clock { started: Instant::now(), allowed }
     }
 
-    fn check(&self) -> Result<(), HistoryError> {
+    pub fn check(&self) -> Result<(), HistoryError> {
         if self.started.elapsed() >= self.allowed { Err(HistoryError::Slow(self.allowed)) } else { Ok(()) }
     }
 }
@@ -112,13 +113,13 @@ impl Partitions {
         if query.offset > HISTORY_OFFSET_MAX {
             return Err(HistoryError::Offset(query.offset));
         }
-        let node = parse(&query.text)?;
+        let node = parse(&query.text, &EVENTS)?;
         let mut is_full = false;
         let (mut page, mut skip, limit) = (Page::default(), query.offset, query.limit.min(HISTORY_HITS_MAX));
-        for month in self.asked(query) {
+        for part in self.asked(query) {
             clock.check()?;
             // Dropped since the list was made.
-            let Some(partition) = self.get(month)? else { continue };
+            let Some(partition) = self.get(part)? else { continue };
             let question = Question::new(partition, &self.fields, query, &node)?;
             let found = question.count()?;
             page.total += found;
@@ -133,11 +134,11 @@ impl Partitions {
     }
 
     pub fn count(&self, query: &Query, clock: &Clock) -> Result<u64, HistoryError> {
-        let node = parse(&query.text)?;
+        let node = parse(&query.text, &EVENTS)?;
         let mut total = 0;
-        for month in self.asked(query) {
+        for part in self.asked(query) {
             clock.check()?;
-            if let Some(partition) = self.get(month)? {
+            if let Some(partition) = self.get(part)? {
                 total += Question::new(partition, &self.fields, query, &node)?.count()?;
             }
         }
@@ -145,13 +146,13 @@ impl Partitions {
     }
 
     /// Partitions that can hold what is asked for, in its order.
-    fn asked(&self, query: &Query) -> Vec<Month> {
-        let mut months = self.months();
-        months.retain(|month| month.meets(query.from, query.to));
+    fn asked(&self, query: &Query) -> Vec<Part> {
+        let mut parts = self.parts();
+        parts.retain(|part| part.class == Class::Events && part.month.meets(query.from, query.to));
         if query.sort == Sort::NewestFirst {
-            months.reverse();
+            parts.reverse();
         }
-        months
+        parts
     }
 }
 
@@ -177,7 +178,7 @@ impl Question {
         }
         all.extend(query.sources.as_ref().map(|sources| any_source(fields, sources)));
         all.extend(query.sensors.as_ref().map(|sensors| any_of(fields.sensor, sensors.iter())));
-        all.extend(window(fields, partition.month, query));
+        all.extend(window(fields.measured, partition.part.month, query.from, query.to));
         let query: Box<dyn TantivyQuery> = match all.len() {
             1 => all.swap_remove(0),
             _ => Box::new(BooleanQuery::intersection(all)),
@@ -203,7 +204,7 @@ impl Question {
         let collector = TopDocs::with_limit(wanted).and_offset(skip).order_by((measured, came));
         for (_, address) in self.searcher.search(&self.query, &collector).map_err(failed)? {
             let doc: TantivyDocument = self.searcher.doc(address).map_err(failed)?;
-            let name = || self.partition.month.to_string();
+            let name = || self.partition.part.to_string();
             let hit = fields.hit(&doc).ok_or_else(|| HistoryError::Format { name: name(), why: "a stored event is not one".to_owned() })?;
             bytes = bytes.saturating_add(hit.bytes());
             if bytes > query.bytes_max && !hits.is_empty() {
@@ -216,10 +217,10 @@ impl Question {
 }
 
 /// The window of time, where it cuts through the month.
-fn window(fields: &Fields, month: Month, query: &Query) -> Option<Box<dyn TantivyQuery>> {
-    let term = |time: Micros| Term::from_field_i64(fields.measured, time.0);
-    let from = query.from.filter(|from| *from > month.start()).map_or(Bound::Unbounded, |from| Bound::Included(term(from)));
-    let to = query.to.filter(|to| *to < month.end()).map_or(Bound::Unbounded, |to| Bound::Excluded(term(to)));
+pub(super) fn window(field: Field, month: Month, from: Option<Micros>, to: Option<Micros>) -> Option<Box<dyn TantivyQuery>> {
+    let term = |time: Micros| Term::from_field_i64(field, time.0);
+    let from = from.filter(|from| *from > month.start()).map_or(Bound::Unbounded, |from| Bound::Included(term(from)));
+    let to = to.filter(|to| *to < month.end()).map_or(Bound::Unbounded, |to| Bound::Excluded(term(to)));
     match (&from, &to) {
         (Bound::Unbounded, Bound::Unbounded) => None,
         _ => Some(Box::new(RangeQuery::new(from, to))),

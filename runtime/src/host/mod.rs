@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -181,6 +181,17 @@ pub struct Collected {
     /// Outbound requests begun; part of the id of each.
     fetches: u32,
     most: Most,
+    /// What the call has used; known when it has ended.
+    pub spent: Spent,
+}
+
+/// What a call has used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// Processor time of the guest.
+    pub cpu: Duration,
+    /// All memory that its instance had at the end.
+    pub memory_bytes: usize,
 }
 
 /// What the manifest lets a call ask for.

@@ -293,3 +293,14 @@ pub const CLEAN_COEFFICIENTS_MAX: usize = 8;
 pub const CLEAN_RULE_BYTES_MAX: usize = 64 * 1024;
 /// Values that fill one gap: a week, one a minute.
 pub const CLEAN_FILLED_MAX: usize = 10_080;
+/// Calls of one function that go well and are recorded in a second: what a person can look at. Each is some 400 bytes of the log and of
+/// the history; the others are counted. What fails is always recorded.
+pub const RUNS_PER_SECOND_MAX: i64 = 10;
+/// Effects of a call that its record lists; all of them are counted.
+pub const RUN_EFFECTS_MAX: usize = 16;
+/// The error in the record of a call: what a failure says of itself, with the places of a trap.
+pub const RUN_ERROR_BYTES_MAX: usize = 2 * 1024;
+/// Another text in it: a key, a path. A longer one is cut.
+pub const RUN_TEXT_BYTES_MAX: usize = 512;
+/// Records of calls that one answer holds.
+pub const RUNS_MAX: usize = 1_000;

@@ -25,6 +25,7 @@ mod redeploy;
 mod releases;
 mod request;
 pub mod run;
+mod runs;
 mod sensors;
 mod settings;
 mod sources;
@@ -154,6 +155,8 @@ fn v1() -> Router<AppState> {
         .route("/uplinks/ttn", post(uplinks::ttn))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
+        .route("/runs", get(runs::search))
+        .route("/runs/count", get(runs::count))
         .route("/subscribe", get(subscribe::subscribe))
         .route("/dead", get(dead::list))
         .route("/tokens", get(tokens::list).post(tokens::create))

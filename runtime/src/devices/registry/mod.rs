@@ -64,16 +64,6 @@ pub enum Known {
     Nothing,
 }
 
-/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
-/// right to what it said to others (`docs/decisions/0018`). None: from the beginning. One rule for every door.
-pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
-    match who {
-        Principal::Token(_) | Principal::Device { .. } => None,
-        _ if who.is_admin() => None,
-        Principal::User { .. } | Principal::Guest { .. } => Some(device.date_created),
-    }
-}
-
 impl Registry {
     /// Reads all that is registered and all that was heard, and follows `devices` from there on. Nobody else may be at work with `devices` yet. Blocks.
     pub fn open(ledger: Ledger, devices: Devices, tenant: &Tenant) -> Result<Registry, RegistryError> {

@@ -1,14 +1,14 @@
 //! Which devices a question is about at most, where its text says so.
 
 use super::{
-    Field,
+    EVENTS, Field,
     parse::{Leaf, Node, Test, parse},
 };
 use crate::model::Id;
 
 /// Nothing is found of other devices than these. None: the text does not say, or can't be read, which who asks is told elsewhere.
 pub fn devices_named(text: &str) -> Option<Vec<Id>> {
-    of(&parse(text).ok()?)
+    of(&parse(text, &EVENTS).ok()?)
 }
 
 fn of(node: &Node) -> Option<Vec<Id>> {

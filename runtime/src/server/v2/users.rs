@@ -2,6 +2,7 @@
 //!
 //! There, whoever asks sees everybody's mail and telephone. Here a user sees herself, an administrator everybody, and the others see names.
 
+use super::input::Scalar;
 use super::{
     super::{
         AppState, Problem,
@@ -10,7 +11,6 @@ use super::{
     },
     answer::{end, window},
 };
-use super::input::Scalar;
 use crate::{
     clock,
     identity::{NewUser, Principal, Profile, Role, User},
