@@ -18,7 +18,7 @@ mod store;
 mod tests;
 
 pub use commands::{Command, CommandState};
-pub use connected::Connected;
+pub use connected::{Connected, speaks_for};
 pub use query::{Query, QueryError};
 pub use registry::{Registry, RegistryError};
 
@@ -202,6 +202,11 @@ impl Devices {
 
     pub fn get(&self, tenant: &Tenant, device: &Id) -> Result<Option<Device>, DevicesError> {
         self.store.get(tenant, device)
+    }
+
+    /// What one sensor said last.
+    pub fn sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<Option<Current>, DevicesError> {
+        self.store.sensor(tenant, device, sensor)
     }
 
     /// What the actuators of a device were told last, also where it never sent anything.

@@ -27,6 +27,7 @@ mod tests;
 
 pub use access::{Deed, Principal, Resource, ResourceKind, may, scopes};
 pub use account::AccountError;
+pub use attempts::Attempts;
 pub use device_claims::{DeviceClaims, Redeemed};
 pub use device_secrets::{DeviceSecret, DeviceSecrets};
 pub use identify::{Identify, Known, Refused, Shown};

@@ -138,6 +138,8 @@ pub const MQTT_WEBSOCKETS_MAX: usize = 2_048;
 pub const MQTT_WEBSOCKET_BYTES_MAX: usize = 64 * 1024;
 /// Sessions that are kept for clients that may come again.
 pub const MQTT_SESSIONS_MAX: usize = 100_000;
+/// Those of one user, of one token, or of all guests: a tenth, so that nobody takes the room of everybody.
+pub const MQTT_SESSIONS_SHARE_MAX: usize = 10_000;
 /// How long a session is kept without a connection: as long as the log is by default, which has what the client missed.
 pub const MQTT_SESSION_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 /// How far back in the log a client that comes again is read what it missed.
@@ -232,6 +234,10 @@ pub const NOTIFICATIONS_PER_OWNER_MAX: usize = 100;
 pub const NOTIFICATIONS_MAX: usize = 10_000;
 /// Devices of one notification, and as many sensors.
 pub const CONDITION_DEVICES_MAX: usize = 100;
+/// Sensors that one notification names, in its condition and its action together: each may have to be looked up for a reading.
+pub const NOTIFICATION_NAMES_MAX: usize = 32;
+/// One change of the records by notifications: well below the megabyte that a NATS server takes by default.
+pub const FIRING_BYTES_MAX: usize = 384 * 1024;
 /// The least time between two firings of one notification, whatever it asks for: a sensor that sends a thousand values a second has one
 /// message a second to tell.
 pub const THROTTLING_SECONDS_MIN: i64 = 1;
@@ -249,6 +255,18 @@ pub const DELIVERY_ATTEMPTS_MAX: u32 = 12;
 pub const DELIVERY_SECONDS_MAX: u64 = 15;
 /// Attempts at a time, of all channels.
 pub const DELIVERIES_MAX: usize = 16;
+/// Attempts at a time for one owner: four whose addresses do not answer hold up nobody else.
+pub const DELIVERIES_PER_OWNER_MAX: usize = 4;
+/// Mails of one owner in an hour; what is more waits for the next.
+pub const MAILS_PER_OWNER_HOUR_MAX: usize = 200;
+/// Mails to one address in an hour, whoever writes them.
+pub const MAILS_PER_ADDRESS_HOUR_MAX: usize = 60;
+/// Why a message was not taken, as it is kept: another server's words.
+pub const REFUSAL_BYTES_MAX: usize = 512;
+/// Sources of one app that are asked at a time: some that hang hold up the others of their app alone.
+pub const SOURCES_ASKED_PER_APP_MAX: usize = 4;
+/// Sources that are asked at a time, each with up to a megabyte of an answer.
+pub const SOURCES_ASKED_MAX: usize = 128;
 /// The answer of a source, or what its webhook is sent: a page of JSON.
 pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long one question to a source may take, from the lookup of its name to the last byte.
@@ -261,3 +279,17 @@ pub const DATA_DEVICES_MAX: usize = 100;
 pub const DATA_SENSORS_MAX: usize = 1_000;
 /// Devices inside of the gateways or projects of one answer.
 pub const FULL_DEVICES_MAX: usize = 1_000;
+/// Rules of pre-processing of a node: each is asked of a sensor that changes.
+pub const CLEAN_RULES_MAX: usize = 1_000;
+/// Steps of one of them.
+pub const CLEAN_STEPS_MAX: usize = 16;
+/// Readings that a step remembers of a sensor: 512 bytes of its state.
+pub const CLEAN_WINDOW_MAX: usize = 64;
+/// Points of a calibration table.
+pub const CLEAN_TABLE_POINTS_MAX: usize = 64;
+/// Coefficients of a polynomial: nobody calibrates by the eighth power.
+pub const CLEAN_COEFFICIENTS_MAX: usize = 8;
+/// One rule, as JSON: a table in each of its steps.
+pub const CLEAN_RULE_BYTES_MAX: usize = 64 * 1024;
+/// Values that fill one gap: a week, one a minute.
+pub const CLEAN_FILLED_MAX: usize = 10_080;

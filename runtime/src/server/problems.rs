@@ -51,7 +51,7 @@ impl From<IngestError> for Problem {
                     .hint("mend the codec, or set `meta.codec` of its device to another; the dead letter stays")
             }
             IngestError::NoLetter => Problem::unknown("unknown-dead-letter", error.to_string()),
-            IngestError::Busy | IngestError::Stopped => Problem::unavailable(error.to_string()),
+            IngestError::Busy | IngestError::Stopped | IngestError::TakenOver => Problem::unavailable(error.to_string()),
         }
     }
 }

@@ -71,10 +71,10 @@ impl Entry {
         Resource { kind: ResourceKind::Device, id: &self.id, owned: &self.owned }
     }
 
-    /// The `meta.dev_eui` of a registered device, in lower case, and when that was registered.
+    /// Its DevEUI where it is registered, and when it was.
     fn eui(&self) -> Option<(String, Micros)> {
         let document = self.document.as_ref()?;
-        Some((document.meta.get("dev_eui")?.as_str()?.to_ascii_lowercase(), document.date_created))
+        Some((eui(document)?, document.date_created))
     }
 
     /// The row of a sensor.
@@ -82,6 +82,11 @@ impl Entry {
         let nth = self.shown.sensors.iter().position(|known| known.id == *sensor)?;
         self.rows.get(nth).copied()
     }
+}
+
+/// The `meta.dev_eui` of a device, in lower case.
+pub(super) fn eui(device: &Device) -> Option<String> {
+    Some(device.meta.get("dev_eui")?.as_str()?.to_ascii_lowercase())
 }
 
 impl Index {
@@ -93,8 +98,10 @@ impl Index {
         self.at(*self.by_id.get(id)?)
     }
 
+    /// Who is called so goes before who says so.
     pub fn of_eui(&self, eui: &str) -> Option<&Id> {
-        self.by_eui.get(eui)?.first().map(|(_, id)| id)
+        let called = Id::new(eui).ok().and_then(|id| self.get(&id)).filter(|entry| entry.document.is_some());
+        called.map(|entry| &entry.id).or_else(|| self.by_eui.get(eui)?.first().map(|(_, id)| id))
     }
 
     pub fn at(&self, place: u32) -> Option<&Entry> {
@@ -287,7 +294,7 @@ pub(super) fn shown(id: &Id, document: Option<&Arc<Device>>, heard: &Heard) -> O
     }
 }
 
-fn device(id: &Id, first: Micros, sensors: Vec<Sensor>) -> Device {
+pub(super) fn device(id: &Id, first: Micros, sensors: Vec<Sensor>) -> Device {
     Device {
         id: id.clone(),
         name: None,

@@ -106,8 +106,8 @@ impl Registry {
         self.0.index.read().get(id).map(|entry| entry.shown.clone())
     }
 
-    /// The registered device whose `meta.dev_eui` is this DevEUI, given in lower case. Of several the one that was registered first: nobody
-    /// takes what another's device sends by registering one.
+    /// The registered device that this DevEUI, given in lower case, is the id or the `meta.dev_eui` of. No two have the same: a change that
+    /// would make it so is refused. Of those from before that was so, the one that was registered first.
     pub fn device_of_eui(&self, eui: &str) -> Option<Id> {
         self.0.index.read().of_eui(eui).cloned()
     }

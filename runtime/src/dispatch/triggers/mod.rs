@@ -3,7 +3,7 @@
 //!
 //! An evaluator has a place in the ledger of its own, beside that of its app: a position, a state and a version. One commit holds its
 //! position, what the rule keeps, and the events; so each is told once, whatever dies in between, and on however many nodes the rule is
-//! looked at (decision 0031). Who loses a race begins again from what is durable.
+//! looked at (decision 0032). Who loses a race begins again from what is durable.
 
 mod evaluator;
 mod shelf;
@@ -20,9 +20,12 @@ use crate::{
     time::Firing,
 };
 use evaluator::Evaluator;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +41,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The last event looked at; those behind it may still make triggers.
+    /// The last event whose triggers are in the log; those behind it may still make some.
     pub fn scanned(&self) -> Seq {
         self.scanned.load(Ordering::Acquire)
     }
@@ -61,20 +64,36 @@ pub(super) fn start(context: &Context, target: &FunctionId, trigger: &Trigger) -
     Some(Evaluating { trigger: trigger.clone(), progress, stop, task })
 }
 
-/// Gives the evaluator of a function its place in the ledger, and a new one when the rule is another: what was kept for the old one
-/// says nothing about the new.
+/// Gives the evaluator of a function its place in the ledger, and a new one when it is about other readings: what was kept of the old
+/// ones says nothing about the new.
 pub(super) async fn register(ledger: &Ledger, target: &FunctionId, trigger: &Trigger) -> Result<(), LedgerError> {
     let (id, rule) = (target.evaluator(), made_by(trigger));
-    if ledger.state(&id.app, MADE_BY)?.is_some_and(|known| known != rule) {
+    let known = ledger.state(&id.app, MADE_BY)?;
+    if known.as_ref().is_some_and(|known| !is_of_use(known, trigger)) {
         ledger.apply(Op::DeleteApp { app: id.app.clone() }).await?;
     }
     let start = *ledger.head().borrow();
     ledger.apply(Op::Register { function: id.clone(), start }).await?;
-    if ledger.state(&id.app, MADE_BY)?.is_none() {
+    if known.is_none_or(|known| known != rule) {
+        // It moves the version on: whoever still goes by the old rule is refused, and sees that it is old.
         let writes = vec![Write { key: MADE_BY.to_owned(), value: Some(rule) }];
         ledger.apply(Op::Commit(crate::ledger::Commit::resting_on_nothing(id.app, Vec::new(), writes))).await?;
     }
     Ok(())
+}
+
+/// Whether what was kept for one trigger may be of use to another: they are of one kind, and about
+/// the same readings. The rule itself knows the rest.
+fn is_of_use(known: &[u8], trigger: &Trigger) -> bool {
+    let Ok(known) = serde_json::from_slice::<Trigger>(known) else { return false };
+    match (&known, trigger) {
+        (
+            Trigger::Event { subject: one, select: of_one, rule: Some(rule), .. },
+            Trigger::Event { subject: other, select: of_other, rule: Some(changed), .. },
+        ) => one == other && of_one == of_other && mem::discriminant(rule) == mem::discriminant(changed),
+        // Moments that were owed by the old schedule are not owed by the new.
+        (one, other) => one == other,
+    }
 }
 
 /// A rule as bytes that are the same as long as it is. Delivery and timeout are no part of it.

@@ -8,6 +8,8 @@ use crate::{
 use bytes::Bytes;
 use std::{collections::BTreeMap, mem};
 
+/// Before the names of what a rule keeps, so that it meets nothing else of the evaluator's state.
+const PARTS: &str = "part/";
 /// About what a write takes besides its key and value.
 const WRITE_BYTES: usize = 32;
 
@@ -49,44 +51,47 @@ impl Shelf {
 
 impl time::Shelf for Shelf {
     fn get(&mut self, part: &str) -> Option<Bytes> {
-        if let Some(value) = self.pending.get(part) {
+        let key = format!("{PARTS}{part}");
+        if let Some(value) = self.pending.get(&key) {
             return value.clone();
         }
-        let read = self.ledger.state(&self.place, part);
+        let read = self.ledger.state(&self.place, &key);
         self.or_failed(read)
     }
 
     fn put(&mut self, part: &str, value: Option<Bytes>) {
-        let added = WRITE_BYTES + part.len() + value.as_ref().map_or(0, Bytes::len);
-        match self.pending.get_mut(part) {
+        let key = format!("{PARTS}{part}");
+        let added = WRITE_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
+        match self.pending.get_mut(&key) {
             Some(there) => {
-                self.bytes = (self.bytes + added).saturating_sub(WRITE_BYTES + part.len() + there.as_ref().map_or(0, Bytes::len));
+                self.bytes = (self.bytes + added).saturating_sub(WRITE_BYTES + key.len() + there.as_ref().map_or(0, Bytes::len));
                 *there = value;
             }
             None => {
                 self.bytes += added;
-                self.pending.insert(part.to_owned(), value);
+                self.pending.insert(key, value);
             }
         }
     }
 
     fn list(&mut self, prefix: &str) -> Vec<(String, Bytes)> {
+        let prefix = format!("{PARTS}{prefix}");
         let mut all = BTreeMap::new();
         let mut after: Option<String> = None;
         loop {
-            let read = self.ledger.state_entries(&self.place, prefix, after.as_deref(), STATE_ENTRIES_MAX);
+            let read = self.ledger.state_entries(&self.place, &prefix, after.as_deref(), STATE_ENTRIES_MAX);
             let page = self.or_failed(read);
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             all.extend(page);
         }
-        let over = self.pending.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        let over = self.pending.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         for (key, value) in over {
             match value {
                 Some(value) => drop(all.insert(key.clone(), value.clone())),
                 None => drop(all.remove(key)),
             }
         }
-        all.into_iter().collect()
+        all.into_iter().map(|(key, value)| (key[PARTS.len()..].to_owned(), value)).collect()
     }
 }

@@ -86,6 +86,11 @@ fn accounts() -> Routes {
             Says::new("How many short messages she may send").takes_scalar(Looks::Number).done(),
         )
         .put(
+            "/users/{user}/email",
+            users::set_email,
+            Says::new("The mail address that she gets messages at; for administrators").takes_scalar(Looks::Text).done(),
+        )
+        .put(
             "/users/{user}/password",
             users::set_password,
             Says::new("A new password, which ends her sessions").takes::<input::NewPassword>().done(),

@@ -2,6 +2,7 @@
 //!
 //! There, whoever asks sees everybody's mail and telephone. Here a user sees herself, an administrator everybody, and the others see names.
 
+use super::input::Scalar;
 use super::{
     super::{
         AppState, Problem,
@@ -62,6 +63,7 @@ fn show(user: &User, who: &Principal, sight: Sight) -> Value {
     }
     let mut shown = object!({
         "id": user.id, "username": user.id, "admin": user.admin, "sms_credit": user.sms_credit,
+        "email_confirmed": user.email_confirmed,
         "date_created": user.date_created.to_string(), "date_modified": user.date_modified.to_string(),
     });
     if let (Some(shown), Ok(Value::Object(profile))) = (shown.as_object_mut(), serde_json::to_value(&user.profile)) {
@@ -135,6 +137,22 @@ pub async fn set_sms_credit(
     }
     let credit: u32 = json(&headers, from).await?;
     state.identify.users.set_sms_credit(&path.id("user")?, credit, clock::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT /api/v2/users/{user}/email`, a JSON text, or `null` for none: from then on mail goes there.
+pub async fn set_email(
+    State(state): State<AppState>,
+    Asker(who): Asker,
+    path: Path,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<StatusCode, Problem> {
+    if !who.is_admin() {
+        return Err(Problem::forbidden("only an administrator says where a user gets mail"));
+    }
+    let email = Scalar::read(&headers, from).await?.text("email")?;
+    state.identify.users.set_email(&path.id("user")?, email, clock::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

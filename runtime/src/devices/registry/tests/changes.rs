@@ -206,6 +206,58 @@ async fn many_devices_at_once_are_registered_all_or_none() {
 }
 
 #[tokio::test]
+async fn a_dev_eui_is_of_one_device_on_every_node() {
+    let (here, dir) = Node::alone().await;
+    let there = Node::on(&here.ledger);
+    let _dir = dir;
+    let eui = "a84041ffff123456";
+    let create = async |node: &Node, who: &str, text: serde_json::Value| node.registry.create_device(&user(who), device(text), NOW).await;
+    let refused = |result: Result<_, RegistryError>, field: &str| match result {
+        Err(RegistryError::Invalid { field: wrong, .. }) => assert_eq!(wrong, field),
+        other => panic!("{other:?}"),
+    };
+    create(&here, "ada", json!({ "id": "weather" })).await.unwrap();
+    create(&here, "eve", json!({ "id": "old" })).await.unwrap();
+    here.registry.update_device(&user("ada"), &id("weather"), NOW, |device| claims(device, eui)).await.unwrap();
+    // An older one, a new one, one called so, two at once; and by a node that has not read of it.
+    for node in [&here, &there] {
+        refused(node.registry.update_device(&user("eve"), &id("old"), NOW, |device| claims(device, &eui.to_uppercase())).await, "meta");
+        refused(create(node, "eve", json!({ "id": "new", "meta": { "dev_eui": eui } })).await, "meta");
+        refused(create(node, "eve", json!({ "id": eui })).await, "id");
+        let twins = ["a", "b"].map(|name| device(json!({ "id": name, "meta": { "dev_eui": "b84041ffff123456" } })));
+        refused(node.registry.create_devices(&user("eve"), twins.into(), NOW).await.map(|()| unreachable!()), "meta");
+        there.follow();
+    }
+    // One that is called so has it without saying so.
+    create(&here, "ada", json!({ "id": "c84041ffff123456" })).await.unwrap();
+    refused(create(&here, "eve", json!({ "id": "new", "meta": { "dev_eui": "c84041ffff123456" } })).await, "meta");
+    assert_eq!(here.registry.device_of_eui("c84041ffff123456"), Some(id("c84041ffff123456")));
+    // Other changes of its device go on; and when it is given up it is free.
+    here.registry
+        .update_device(&user("ada"), &id("weather"), NOW, |device| {
+            device.name = Some("w".to_owned());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(here.registry.device_of_eui(eui), Some(id("weather")));
+    here.registry
+        .update_device(&user("ada"), &id("weather"), NOW, |device| {
+            device.meta.clear();
+            Ok(())
+        })
+        .await
+        .unwrap();
+    create(&there, "eve", json!({ "id": "new", "meta": { "dev_eui": eui } })).await.unwrap();
+    assert_eq!(there.registry.device_of_eui(eui), Some(id("new")));
+}
+
+fn claims(device: &mut Device, eui: &str) -> Result<(), RegistryError> {
+    device.meta.insert("dev_eui".to_owned(), eui.into());
+    Ok(())
+}
+
+#[tokio::test]
 async fn another_tenant_sees_and_does_nothing_here() {
     let (node, _dir) = Node::alone().await;
     node.registry.create_device(&user("ada"), device(json!({ "id": "pond" })), NOW).await.unwrap();
