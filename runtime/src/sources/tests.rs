@@ -209,7 +209,9 @@ async fn a_source_that_hangs_holds_up_no_other() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = silent.local_addr().unwrap();
     let source = |name: &str, url: &str| {
-        format!("name = \"{name}\"\nkind = \"http\"\nurl = \"{url}\"\nevery = \"1m\"\ndevice = \"abidjan\"\nvalues = {{ temp = \"/main/temp\" }}")
+        format!(
+            "name = \"{name}\"\nkind = \"http\"\nurl = \"{url}\"\nevery = \"1m\"\ndevice = \"abidjan\"\nvalues = {{ temp = \"/main/temp\" }}"
+        )
     };
     let hanging: Vec<String> = (0..3).map(|n| source(&format!("hangs{n}"), &format!("http://{hangs}/"))).collect();
     let all = format!("{}\n[[source]]\n{}", hanging.join("\n[[source]]\n"), source("now", &format!("http://{host}/now")));
@@ -227,7 +229,14 @@ async fn a_source_that_hangs_holds_up_no_other() {
     let text = format!("{}\n[[source]]\n{more}", farm.text);
     let release = farm.store.current(&farm.app).unwrap();
     let manifest = Manifest::parse(&text).unwrap();
-    let draft = Draft { artifact: release.artifact.clone(), manifest, commit: "c".repeat(40), summary: String::new(), created: Micros(3), rollback_of: None };
+    let draft = Draft {
+        artifact: release.artifact.clone(),
+        manifest,
+        commit: "c".repeat(40),
+        summary: String::new(),
+        created: Micros(3),
+        rollback_of: None,
+    };
     farm.store.add_release(&farm.app, draft).unwrap();
     at(125);
     asking.look();

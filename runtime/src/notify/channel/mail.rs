@@ -180,7 +180,10 @@ mod tests {
             assert_eq!(counted.is_ok(), n < MAILS_PER_ADDRESS_HOUR_MAX, "{n}: {counted:?}");
         }
         let refused = mail.count("bob", "ada@example.org").unwrap_err();
-        assert!(!refused.is_final && refused.why == "the address has got 60 mails in this hour already; the next may go in 3600 s", "{refused:?}");
+        assert!(
+            !refused.is_final && refused.why == "the address has got 60 mails in this hour already; the next may go in 3600 s",
+            "{refused:?}"
+        );
         for n in 0..=MAILS_PER_OWNER_HOUR_MAX {
             let counted = mail.count("bob", &format!("a{n}@example.org"));
             assert_eq!(counted.is_ok(), n < MAILS_PER_OWNER_HOUR_MAX, "{n}: {counted:?}");
