@@ -13,6 +13,7 @@ mod identify;
 mod node_secret;
 mod password;
 mod policy;
+mod registered;
 mod remembered;
 mod secret;
 mod session;

@@ -55,7 +55,7 @@ fn gone_key(user: &Id) -> String {
 
 impl Users {
     pub fn new(records: Records) -> Users {
-        let registrations = Attempts::new(GUEST_REGISTRATIONS_PER_HOUR_MAX, HOUR_SECONDS, 1);
+        let registrations = Attempts::new(GUEST_REGISTRATIONS_PER_HOUR_MAX, HOUR_SECONDS);
         Users { records, passwords: Passwords::default(), registrations }
     }
 

@@ -72,5 +72,5 @@ fn current(
         }
         devices.index(&events)?;
     }
-    Ok(devices.sensor(tenant, device, sensor)?.map(|current| Known { value: current.value, received: current.received }))
+    Ok(devices.sensor(tenant, device, sensor)?.map(|sensor| Known { value: sensor.current.value, received: sensor.current.received }))
 }

@@ -140,6 +140,11 @@ impl Records {
         Records { ledger, space, place: AppId::new(tenant.clone(), name), turn: Arc::default() }
     }
 
+    /// The documents of another space beside these.
+    pub fn beside(&self, space: Space) -> Records {
+        Records::new(self.ledger.clone(), &self.place.tenant, space)
+    }
+
     /// A document as it is now, durable. Blocks for as long as a read of the ledger does.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, RecordsError> {
         self.ledger.state(&self.place, key)?.map(|bytes| parse(key, &bytes)).transpose()

@@ -301,6 +301,11 @@ async fn a_webhook_is_taken_from_who_knows_the_secret() {
     };
     assert!(matches!(send("s3cret", r#"{"kg": 1}"#, None).await, Err(HookError::NoSecret(_))));
     farm.store.set_secret(&farm.app, "HOOK", Some("s3cret")).unwrap();
+    // A body is read for who knows the secret alone.
+    assert!(node.expects(&farm.app, &hook, &headers("s3cret")).is_ok());
+    assert!(matches!(node.expects(&farm.app, &hook, &headers("guess")), Err(HookError::Refused(_))));
+    assert!(matches!(node.expects(&farm.app, &hook, &HeaderMap::new()), Err(HookError::Refused(_))));
+    assert!(matches!(node.expects(&farm.app, &Id::new("other").unwrap(), &headers("s3cret")), Err(HookError::Unknown(..))));
     assert!(matches!(send("guess", r#"{"kg": 1}"#, None).await, Err(HookError::Refused(_))));
     assert!(matches!(send("s3cret", r#"{"lb": 1}"#, None).await, Err(HookError::Body(_))));
     assert_eq!(send("s3cret", r#"{"kg": 7.5}"#, Some("a")).await.unwrap().seqs.len(), 1);

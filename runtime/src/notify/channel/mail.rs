@@ -28,8 +28,6 @@ use std::time::Duration;
 /// A line that mail programs show whole.
 const SUBJECT_CHARACTERS_MAX: usize = 120;
 const HOUR_SECONDS: u64 = 3_600;
-/// Owners, and addresses, that are counted at a time.
-const COUNTED_MAX: usize = 10_000;
 
 pub struct Mail {
     host: String,
@@ -58,8 +56,8 @@ impl Mail {
             credentials: config.username.clone().zip(password).map(|(name, password)| Credentials::new(name, password)),
             from: mailbox(&config.from)?,
             lookup,
-            by_owner: Attempts::new(MAILS_PER_OWNER_HOUR_MAX, HOUR_SECONDS, COUNTED_MAX),
-            by_address: Attempts::new(MAILS_PER_ADDRESS_HOUR_MAX, HOUR_SECONDS, COUNTED_MAX),
+            by_owner: Attempts::new(MAILS_PER_OWNER_HOUR_MAX, HOUR_SECONDS),
+            by_address: Attempts::new(MAILS_PER_ADDRESS_HOUR_MAX, HOUR_SECONDS),
         })
     }
 

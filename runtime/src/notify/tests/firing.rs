@@ -307,7 +307,7 @@ async fn what_is_too_large_for_the_log_is_a_failure_of_its_notification_alone() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_little_room_for_a_message_stops_no_notification_of_others() {
-    let server = crate::ledger::tests::nats::Server::with_payload("64KB");
+    let server = crate::ledger::tests::nats::Server::start_with("64KB");
     let dir = tempfile::tempdir().unwrap();
     let jetstream = JetstreamOptions { intake: false, relay: false, ..JetstreamOptions::default() };
     let (url, place) = (server.url(), dir.path().to_owned());

@@ -26,6 +26,8 @@ mod table;
 mod users;
 mod values;
 
+pub use values::sender_name;
+
 use super::AppState;
 use axum::Router;
 use table::{LIMIT, Looks, OFFSET, Param, Routes, Says};

@@ -2,12 +2,15 @@
 //!
 //! There, whoever asks sees everybody's mail and telephone. Here a user sees herself, an administrator everybody, and the others see names.
 
-use super::super::{
-    AppState, Problem,
-    auth::Asker,
-    request::{Params, Path, blocking, json},
-};
 use super::input::Scalar;
+use super::{
+    super::{
+        AppState, Problem,
+        auth::Asker,
+        request::{Params, Path, blocking, json},
+    },
+    answer::{end, window},
+};
 use crate::{
     clock,
     identity::{NewUser, Principal, Profile, Role, User},
@@ -17,9 +20,6 @@ use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
-
-const LIMIT_DEFAULT: usize = 20;
-const LIMIT_MAX: usize = 1_000;
 
 /// What is sent to make a user: a user as it is shown, with a password.
 #[derive(Deserialize)]
@@ -75,9 +75,9 @@ fn show(user: &User, who: &Principal, sight: Sight) -> Value {
 /// `GET /api/v2/users?limit&offset&username`: those whose name contains `username`.
 pub async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Result<Json<Value>, Problem> {
     let sight = sight(&who)?;
-    let (limit, offset) = (params.limit(LIMIT_DEFAULT, LIMIT_MAX)?, params.parse("offset")?.unwrap_or(0));
+    let (limit, offset) = window(&mut params)?;
     let containing = params.text("username").unwrap_or_default();
-    params.done()?;
+    end(params)?;
     let found = blocking(&state, move |state| Ok(state.identify.users.list(&containing, limit, offset)?.0)).await?;
     Ok(Json(found.iter().map(|user| show(user, &who, sight)).collect()))
 }
