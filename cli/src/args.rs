@@ -409,6 +409,8 @@ pub enum Users {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Say where a user gets mail: what a user says of herself when she registers is not enough
+    Email { name: String, address: String },
     /// Set a password; the user's sessions end
     Passwd { name: String },
 }

@@ -100,7 +100,7 @@ fn login(context: &Context, url: &str) -> Done {
     let url = node_url(url)?;
     let token = match &context.token {
         Some(token) => token.clone(),
-        None => ask("token: ")?,
+        None => ask_secret("token: ")?,
     };
     let client = Client::new(Login { url: url.clone(), token: Some(token.clone()) });
     let status: Value = client.get("/api/v1/status")?;
