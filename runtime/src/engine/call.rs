@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineError, Loaded, Permit, TICK, trigger, warm::Warm};
 use crate::{
-    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, World, codec, event_handler, value_out},
+    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, Spent, World, codec, event_handler, value_out},
     model::{Event, Id, Kind, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function, trigger::Fired},
 };
 use parking_lot::Mutex;
@@ -33,8 +33,7 @@ pub struct Outcome {
     pub result: Result<(), Failure>,
     pub collected: Collected,
     pub took: Duration,
-    /// Processor time of the guest.
-    pub cpu: Duration,
+    pub spent: Spent,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -104,18 +103,19 @@ impl Engine {
             within(timeout + 2 * TICK, Metered { call, meter: meter.clone() }).await
         };
         let ended = Instant::now();
+        let spent = Spent { cpu: meter.used(), memory_bytes: room.store.data().memory.bytes() };
         let result = match ran {
             None => Err(Failure::Timeout(timeout)),
             Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
             Some(Ok(result)) => {
                 // A refusal is an answer too: nothing is wrong with the instance.
                 loaded.keep(&seat, room, ended);
-                return outcome(result, collected, ended - started, meter.used());
+                return outcome(result, collected, ended - started, spent);
             }
         };
         // The context may hold a last unfinished line of output, which its drop hands over.
         drop(room);
-        outcome(result, collected, ended - started, meter.used())
+        outcome(result, collected, ended - started, spent)
     }
 
     /// Where a call is to run: what an earlier one left, or a new store. Waits until the node has memory for it, and says how long.
@@ -175,9 +175,9 @@ pub(super) async fn within<F: Future + Unpin>(time: Duration, mut call: F) -> Op
     }
 }
 
-fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, took: Duration, cpu: Duration) -> Outcome {
+fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, took: Duration, spent: Spent) -> Outcome {
     let collected = std::mem::take(&mut *collected.lock());
-    Outcome { result, collected, took, cpu }
+    Outcome { result, collected, took, spent }
 }
 
 impl Loaded {
