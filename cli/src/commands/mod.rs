@@ -10,6 +10,7 @@ mod lag;
 mod live;
 mod new;
 mod replay;
+mod rerun;
 mod runs;
 mod settings;
 mod tokens;

@@ -16,6 +16,7 @@ mod outgoing;
 mod parking;
 mod queues;
 mod record;
+mod replay;
 mod run;
 mod shared;
 pub mod stats;
@@ -27,6 +28,7 @@ mod world;
 
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
+pub use replay::{Replay, ReplayError, Replayed};
 pub use shared::Shared;
 pub use world::HistorySource;
 

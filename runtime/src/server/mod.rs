@@ -23,6 +23,7 @@ mod problems;
 mod readings;
 mod redeploy;
 mod releases;
+mod replay;
 mod request;
 pub mod run;
 mod runs;
@@ -169,6 +170,7 @@ fn app() -> Router<AppState> {
         .route("/", get(apps::show).delete(apps::delete))
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
+        .route("/replay", post(replay::replay))
         .route("/redeploy", post(redeploy::redeploy))
         .route("/sources", get(sources::list))
         .route("/functions", get(functions::list))
