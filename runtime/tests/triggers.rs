@@ -195,7 +195,7 @@ async fn each_kind_of_trigger_is_told_whole_to_the_handler_of_its_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_is_told_with_its_numbers_to_the_last_bit_and_its_readings_where_it_has_them() {
+async fn a_window_is_told_with_its_numbers_and_with_its_readings_where_it_has_them() {
     let probe = Probe::open(&guest("probe-time"), &KINDS);
     let (subject, said) = probe.told("window", &Fired::Window(window())).await;
     assert_eq!(subject, "told.window.window");
@@ -298,4 +298,14 @@ fn a_manifest_that_asks_for_a_trigger_needs_the_export_of_its_kind() {
         .unwrap();
     let exports = engine.verify(&guest("probe-time"), &manifest(&KINDS)).unwrap();
     assert!(exports.event && exports.schedule && exports.threshold && !exports.http && !exports.codec);
+}
+
+#[test]
+fn apps_that_are_there_to_be_read_handle_what_their_manifests_ask_for() {
+    let engine = engine();
+    for name in ["probe-time", "pond-watch"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions").join(name).join("tawi.toml");
+        let manifest = Manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        engine.verify(&guest(name), &manifest).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ mod credential;
 mod data;
 mod dead;
 mod devices;
+mod import;
 mod lag;
 mod live;
 mod new;

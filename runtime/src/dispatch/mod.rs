@@ -9,6 +9,7 @@ mod body;
 mod commit;
 mod consumer;
 mod decode;
+mod eyes;
 mod http;
 mod lag;
 mod lane;
@@ -26,6 +27,7 @@ mod verdict;
 mod work;
 mod world;
 
+pub use eyes::{Eyes, Sight};
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
 pub use replay::{Replay, ReplayError, Replayed};
@@ -68,6 +70,7 @@ pub struct Context {
     pub ledger: Ledger,
     pub history: HistorySource,
     fits: Fits,
+    sight: Sight,
     /// Runs of one function at once: a slow one leaves instances for the others.
     pub calls_per_function_max: usize,
     /// Workers of event functions that are active, all over the node.
@@ -125,7 +128,12 @@ pub struct Dispatch {
 
 impl App {
     fn world(self: &Arc<App>, context: &Context) -> Arc<dyn World> {
-        Arc::new(world::AppWorld { app: self.clone(), settings: self.settings.load_full(), history: context.history.clone() })
+        Arc::new(world::AppWorld {
+            app: self.clone(),
+            settings: self.settings.load_full(),
+            history: context.history.clone(),
+            sight: context.sight.clone(),
+        })
     }
 
     /// Counts of the HTTP functions that were called since the start.
@@ -148,7 +156,12 @@ impl Dispatch {
         Dispatch::selecting(engine, ledger, history, Arc::new(|_, _| false))
     }
 
+    /// With a registry, and apps that see all of it.
     pub fn selecting(engine: Engine, ledger: Ledger, history: HistorySource, fits: Fits) -> Dispatch {
+        Dispatch::seeing(engine, ledger, history, fits, Arc::new(|_| None))
+    }
+
+    pub fn seeing(engine: Engine, ledger: Ledger, history: HistorySource, fits: Fits, sight: Sight) -> Dispatch {
         let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
         let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
         let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
@@ -159,6 +172,7 @@ impl Dispatch {
             ledger,
             history,
             fits,
+            sight,
             calls_per_function_max,
             workers: Arc::default(),
             http_calls,
@@ -391,14 +405,17 @@ struct Feed {
 }
 
 impl Feed {
-    fn concerns(&self, event: &Event, fits: &Fits) -> bool {
-        let fits = |selector| event.kind == Kind::Reading && fits(selector, event);
+    /// `eyes`: none sees all.
+    fn concerns(&self, event: &Event, fits: &Fits, eyes: Option<&dyn Eyes>) -> bool {
+        let fits = |selector| event.kind == Kind::Reading && eyes.map_or_else(|| fits(selector, event), |eyes| eyes.fits(selector, event));
         let kind = match event.kind {
             Kind::Reading | Kind::Message | Kind::Command => !self.triggers,
             Kind::Trigger => self.triggers,
             _ => false,
         };
-        kind && self.pattern.matches(event.subject.as_str()) && self.select.as_ref().is_none_or(fits)
+        kind && self.pattern.matches(event.subject.as_str())
+            && self.select.as_ref().is_none_or(fits)
+            && eyes.is_none_or(|eyes| eyes::reaches(eyes, event))
     }
 }
 

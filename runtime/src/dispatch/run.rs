@@ -157,6 +157,10 @@ impl Runner {
 
     /// What became of an event, and the moment of the lane at which it did.
     async fn one(&mut self, item: &Item) -> (Next, u64) {
+        // It may have waited for long: what its owner may not see any more does not reach the app.
+        if (self.context.sight)(&self.app.id).is_some_and(|eyes| !super::eyes::reaches(&*eyes, &item.event)) {
+            return self.pass_over(item);
+        }
         let mut alone = false;
         loop {
             let mut held = self.hold(alone).await;
@@ -198,6 +202,18 @@ impl Runner {
                     alone = true;
                 }
             }
+        }
+    }
+
+    /// Settles an event that is none of the app's business.
+    fn pass_over(&self, item: &Item) -> (Next, u64) {
+        let is_parked = item.parked.is_some();
+        let settled = Some((self.shared.clone(), if is_parked { 0 } else { item.event.seq }));
+        let unpark = is_parked.then(|| (self.shared.id.clone(), item.event.seq));
+        let fold = Fold { settled, received: Some(item.event.received), unpark, ..Fold::default() };
+        match self.app.lane.fold(self.epoch, fold, false) {
+            Ok(folded) => (Next::Settled, folded.at),
+            Err(_) => (Next::Reset, 0),
         }
     }
 

@@ -25,7 +25,7 @@ mod zones;
 mod tests;
 
 pub use error::{HistoryError, HistoryErrorKind};
-pub use query::QueryError;
+pub use query::{QueryError, devices_named};
 pub use runs::{RunHit, RunPage, RunQuery};
 pub use schema::Hit;
 pub use search::{Page, Query, Sort, Source};

@@ -213,6 +213,11 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// What of it can be large.
+    pub fn bytes(&self) -> usize {
+        self.value.len_bytes() + self.raw.as_ref().map_or(0, Value::len_bytes) + self.message.as_ref().map_or(0, String::len)
+    }
+
     /// As the API shows it, times in RFC 3339; what an event does not have is left out.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::json!({

@@ -53,6 +53,9 @@ pub struct Query {
     pub sources: Option<Vec<Source>>,
     /// Only of these sensors, of whatever device.
     pub sensors: Option<Vec<Id>>,
+    /// The page ends before the values on it are more than so many bytes together, with one hit at least. Who asks for pages goes on behind the
+    /// hits that came.
+    pub bytes_max: usize,
 }
 
 /// A device, and from which time of receipt on it is meant; None: from the beginning.
@@ -76,6 +79,7 @@ impl Query {
             kinds: None,
             sources: None,
             sensors: None,
+            bytes_max: usize::MAX,
         }
     }
 }
@@ -110,6 +114,7 @@ impl Partitions {
             return Err(HistoryError::Offset(query.offset));
         }
         let node = parse(&query.text, &EVENTS)?;
+        let mut is_full = false;
         let (mut page, mut skip, limit) = (Page::default(), query.offset, query.limit.min(HISTORY_HITS_MAX));
         for part in self.asked(query) {
             clock.check()?;
@@ -120,8 +125,8 @@ impl Partitions {
             page.total += found;
             let found = usize::try_from(found).unwrap_or(usize::MAX);
             let wanted = limit - page.hits.len();
-            if wanted > 0 && skip < found {
-                question.top(query.sort, skip, wanted, &self.fields, &mut page.hits)?;
+            if wanted > 0 && skip < found && !is_full {
+                is_full = question.top(query, skip, wanted, &self.fields, &mut page.hits)?;
             }
             skip = skip.saturating_sub(found);
         }
@@ -186,9 +191,11 @@ impl Question {
         Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
-    fn top(&self, sort: Sort, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<(), HistoryError> {
+    /// Whether no more fits the page.
+    fn top(&self, query: &Query, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<bool, HistoryError> {
         let failed = |e| self.partition.error("search the index", e);
-        let order = match sort {
+        let mut bytes: usize = hits.iter().map(Hit::bytes).sum();
+        let order = match query.sort {
             Sort::NewestFirst => Order::Desc,
             Sort::OldestFirst => Order::Asc,
         };
@@ -199,9 +206,13 @@ impl Question {
             let doc: TantivyDocument = self.searcher.doc(address).map_err(failed)?;
             let name = || self.partition.part.to_string();
             let hit = fields.hit(&doc).ok_or_else(|| HistoryError::Format { name: name(), why: "a stored event is not one".to_owned() })?;
+            bytes = bytes.saturating_add(hit.bytes());
+            if bytes > query.bytes_max && !hits.is_empty() {
+                return Ok(true);
+            }
             hits.push(hit);
         }
-        Ok(())
+        Ok(false)
     }
 }
 

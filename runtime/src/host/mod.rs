@@ -20,7 +20,7 @@ mod state;
 mod stdio;
 
 use crate::model::{
-    AppId, Effects, LogLine, Micros, Release,
+    AppId, Effects, Id, LogLine, Micros, Release,
     limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX, LOG_BYTES_MAX, READS_BYTES_MAX, READS_MAX},
     manifest::Limits,
 };
@@ -88,6 +88,8 @@ pub trait World: Send + Sync {
     /// Entries with `prefix`, after `after`, in byte order, at most `limit`.
     fn state_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Seen<Vec<(String, Bytes)>>, String>;
     fn history(&self, query: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>>;
+    /// Whether the app's owner may command a device.
+    fn may_command(&self, device: &Id) -> bool;
     fn config(&self) -> Arc<BTreeMap<String, String>>;
     fn secrets(&self) -> Arc<BTreeMap<String, String>>;
 }
@@ -108,6 +110,10 @@ impl World for Nothing {
 
     fn history(&self, _: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>> {
         Box::pin(async { Ok(HistoryPage::default()) })
+    }
+
+    fn may_command(&self, _: &Id) -> bool {
+        false
     }
 
     fn config(&self) -> Arc<BTreeMap<String, String>> {

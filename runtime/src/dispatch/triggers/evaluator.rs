@@ -3,7 +3,7 @@
 use super::{MADE_BY, Progress, event, shelf::Shelf, subject, work::Work};
 use crate::{
     clock,
-    dispatch::{Context, Fits, outgoing::Origin},
+    dispatch::{Context, Fits, Sight, outgoing::Origin},
     ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
     model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Subject},
     time::{Firing, Trouble},
@@ -44,11 +44,12 @@ const TROUBLES_MAX: usize = 20;
 pub(super) struct Evaluator {
     ledger: Ledger,
     fits: Fits,
+    sight: Sight,
     id: FunctionId,
     target: FunctionId,
     subject: Subject,
     rule: Bytes,
-    desk: Desk,
+    lent: Lent,
     progress: Arc<Progress>,
     base: Version,
     scanned: Seq,
@@ -62,7 +63,7 @@ pub(super) struct Evaluator {
 }
 
 /// What is lent to a thread that may block.
-struct Desk {
+struct Lent {
     work: Work,
     shelf: Shelf,
     firings: Vec<Firing>,
@@ -86,9 +87,10 @@ impl Evaluator {
         let shelf = Shelf::new(ledger.clone(), id.app.clone());
         Evaluator {
             fits: context.fits.clone(),
+            sight: context.sight.clone(),
             subject: subject(target),
             target: target.clone(),
-            desk: Desk { work, shelf, firings: Vec::new(), firing_bytes: 0 },
+            lent: Lent { work, shelf, firings: Vec::new(), firing_bytes: 0 },
             ledger,
             id,
             rule,
@@ -140,9 +142,9 @@ impl Evaluator {
             return Ok(Begun::Paused);
         }
         let (ledger, place) = (self.ledger.clone(), self.id.app.clone());
-        let desk = &mut self.desk;
-        let lent = Desk {
-            work: mem::replace(&mut desk.work, Work::Nothing),
+        let held = &mut self.lent;
+        let lent = Lent {
+            work: mem::replace(&mut held.work, Work::Nothing),
             shelf: Shelf::new(ledger, place),
             firings: Vec::new(),
             firing_bytes: 0,
@@ -155,8 +157,8 @@ impl Evaluator {
             let restored = lent.shelf.take_failure().map_or(restored, |error| Err(text(error)));
             (lent, restored)
         });
-        let (desk, restored) = restored.await.map_err(|error| error.to_string())?;
-        self.desk = desk;
+        let (lent, restored) = restored.await.map_err(|error| error.to_string())?;
+        self.lent = lent;
         restored?;
         self.away = false;
         self.scanned = position.through;
@@ -191,7 +193,7 @@ impl Evaluator {
     fn step(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
         let last = *head.borrow_and_update();
         let now = clock::now();
-        if !self.desk.work.follows_the_log() {
+        if !self.lent.work.follows_the_log() {
             self.scanned = self.scanned.max(last);
         } else if self.scanned < last && !self.scan(last)? {
             return Ok(true);
@@ -200,8 +202,10 @@ impl Evaluator {
         if !more {
             self.tick(now);
         }
-        self.progress.scanned.store(self.scanned, Ordering::Release);
-        match self.desk.shelf.take_failure() {
+        if self.lent.firings.is_empty() {
+            self.progress.scanned.store(self.scanned, Ordering::Release);
+        }
+        match self.lent.shelf.take_failure() {
             Some(error) => Err(error),
             None => Ok(more),
         }
@@ -213,17 +217,21 @@ impl Evaluator {
         if events.is_empty() {
             self.scanned = last;
         }
+        let eyes = (self.sight)(&self.target.app);
+        if let (Some(eyes), Some(last)) = (&eyes, events.last()) {
+            eyes.reach(last.seq).map_err(LedgerError::Unavailable)?;
+        }
         for event in &events {
-            if event.tenant == self.id.app.tenant && self.desk.work.concerns(event, &self.fits) {
-                while self.desk.tick_before(event) {
-                    if self.desk.is_full() {
+            if event.tenant == self.id.app.tenant && self.lent.work.concerns(event, &self.fits, eyes.as_deref()) {
+                while self.lent.tick_before(event) {
+                    if self.lent.is_full() {
                         return Ok(false);
                     }
                 }
-                if self.desk.is_full() {
+                if self.lent.is_full() {
                     return Ok(false);
                 }
-                self.desk.take(event);
+                self.lent.take(event);
             }
             self.scanned = event.seq;
         }
@@ -231,15 +239,15 @@ impl Evaluator {
     }
 
     fn tick(&mut self, now: Micros) {
-        while !self.desk.is_full() && self.desk.tick(now) {}
+        while !self.lent.is_full() && self.lent.tick(now) {}
     }
 
     fn wants_commit(&mut self) -> bool {
         let now = Instant::now();
-        if !self.desk.firings.is_empty() || self.desk.is_full() {
-            return now >= self.paced || self.desk.is_full();
+        if !self.lent.firings.is_empty() || self.lent.is_full() {
+            return now >= self.paced || self.lent.is_full();
         }
-        if self.desk.shelf.bytes() > 0 && now >= *self.keep_at.get_or_insert(now + KEEP_EVERY) {
+        if self.lent.shelf.bytes() > 0 && now >= *self.keep_at.get_or_insert(now + KEEP_EVERY) {
             return true;
         }
         if self.scanned >= self.flushed + FLUSH_EVENTS {
@@ -255,26 +263,26 @@ impl Evaluator {
 
     async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
         let (now, moment) = (clock::now(), Instant::now());
-        let due = self.desk.work.next(now).map_or(CLOCK_LOOK, |due| Duration::from_millis(due.millis_since(now)).min(CLOCK_LOOK));
+        let due = self.lent.work.next(now).map_or(CLOCK_LOOK, |due| Duration::from_millis(due.millis_since(now)).min(CLOCK_LOOK));
         let mut until = (moment + due).min(self.flush_at);
-        if let Some(at) = self.keep_at.filter(|_| self.desk.shelf.bytes() > 0) {
+        if let Some(at) = self.keep_at.filter(|_| self.lent.shelf.bytes() > 0) {
             until = until.min(at);
         }
-        if !self.desk.firings.is_empty() {
+        if !self.lent.firings.is_empty() {
             until = until.min(self.paced);
         }
         tokio::select! {
             biased;
             () = tokio::task::yield_now(), if more => {}
             // A reading that comes alone is told of at once; of many, each commit has some.
-            _ = head.changed(), if !more && self.desk.work.follows_the_log() => {}
+            _ = head.changed(), if !more && self.lent.work.follows_the_log() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }
 
     async fn commit(&mut self) -> Result<(), Lost> {
         let now = clock::now();
-        let firings = self.desk.take_firings();
+        let firings = self.lent.take_firings();
         let mut events: Vec<NewEvent> = firings.into_iter().map(|firing| event(&self.target, &self.subject, firing, now)).collect();
         events.extend(self.say_troubles(now));
         let through = self.scanned;
@@ -282,7 +290,7 @@ impl Evaluator {
             app: self.id.app.clone(),
             base: Some(self.base),
             done: vec![Done { function: self.id.clone(), through, above: Vec::new() }],
-            writes: self.desk.shelf.take_writes(),
+            writes: self.lent.shelf.take_writes(),
             events,
             park: Vec::new(),
             unpark: Vec::new(),
@@ -296,6 +304,7 @@ impl Evaluator {
                     let moment = Instant::now();
                     self.base = version;
                     self.flushed = through;
+                    self.progress.scanned.store(through, Ordering::Release);
                     (self.keep_at, self.paced, self.flush_at) = (None, moment + PACE, moment + FLUSH_EVERY);
                     return Ok(());
                 }
@@ -315,7 +324,7 @@ impl Evaluator {
         if Instant::now() < self.say_at {
             return Vec::new();
         }
-        let troubles = self.desk.work.trouble();
+        let troubles = self.lent.work.trouble();
         if !troubles.is_empty() {
             self.say_at = Instant::now() + SAY_EVERY;
         }
@@ -328,7 +337,7 @@ impl Evaluator {
 
     /// Waits while another node has the lead: it is one that commits, if only its position.
     async fn follow(&mut self) {
-        if !self.ledger.is_shared() || !self.desk.work.follows_the_log() {
+        if !self.ledger.is_shared() || !self.lent.work.follows_the_log() {
             return;
         }
         self.away = true;
@@ -346,7 +355,7 @@ impl Evaluator {
     }
 }
 
-impl Desk {
+impl Lent {
     fn is_full(&self) -> bool {
         self.firing_bytes + self.shelf.bytes() >= COMMIT_BYTES_MAX
     }

@@ -20,9 +20,12 @@ use crate::{
     time::Firing,
 };
 use evaluator::Evaluator;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +41,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The last event looked at; those behind it may still make triggers.
+    /// The last event whose triggers are in the log; those behind it may still make some.
     pub fn scanned(&self) -> Seq {
         self.scanned.load(Ordering::Acquire)
     }
@@ -79,13 +82,15 @@ pub(super) async fn register(ledger: &Ledger, target: &FunctionId, trigger: &Tri
     Ok(())
 }
 
-/// Whether what was kept for one trigger may be of use to another: they look at the same readings. The rule itself knows the rest.
+/// Whether what was kept for one trigger may be of use to another: they are of one kind, and about
+/// the same readings. The rule itself knows the rest.
 fn is_of_use(known: &[u8], trigger: &Trigger) -> bool {
     let Ok(known) = serde_json::from_slice::<Trigger>(known) else { return false };
     match (&known, trigger) {
-        (Trigger::Event { subject: one, select: of_one, .. }, Trigger::Event { subject: other, select: of_other, .. }) => {
-            one == other && of_one == of_other
-        }
+        (
+            Trigger::Event { subject: one, select: of_one, rule: Some(rule), .. },
+            Trigger::Event { subject: other, select: of_other, rule: Some(changed), .. },
+        ) => one == other && of_one == of_other && mem::discriminant(rule) == mem::discriminant(changed),
         // Moments that were owed by the old schedule are not owed by the new.
         (one, other) => one == other,
     }

@@ -1,6 +1,6 @@
 //! What an evaluator does with the log and the time: a rule, or a schedule. No ledger but through the shelf.
 
-use super::super::{Feed, Fits};
+use super::super::{Eyes, Feed, Fits};
 use crate::{
     model::{
         Event, FunctionId, Micros,
@@ -68,9 +68,9 @@ impl Work {
         }
     }
 
-    pub fn concerns(&self, event: &Event, fits: &Fits) -> bool {
+    pub fn concerns(&self, event: &Event, fits: &Fits, eyes: Option<&dyn Eyes>) -> bool {
         match self {
-            Work::Rule { feed, .. } => feed.concerns(event, fits),
+            Work::Rule { feed, .. } => feed.concerns(event, fits, eyes),
             Work::Schedule { .. } | Work::Nothing => false,
         }
     }

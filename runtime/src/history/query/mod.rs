@@ -7,9 +7,11 @@
 
 mod compile;
 mod lex;
+mod named;
 mod parse;
 
 pub(super) use compile::compile;
+pub use named::devices_named;
 pub(super) use parse::{Node, parse};
 
 use crate::model::limit::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX, QUERY_DEPTH_MAX};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `500ms`, `10s`, `5m`, `1h`, `7d`.
-pub(in crate::model) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{}` is not a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, as in `10s`", shown(text));
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let millis: u64 = match unit {
