@@ -11,6 +11,7 @@ mod lag;
 mod live;
 mod new;
 mod replay;
+mod rerun;
 mod runs;
 mod settings;
 mod tokens;
