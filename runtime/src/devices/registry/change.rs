@@ -162,7 +162,7 @@ impl Registry {
             }
             match room(&self.0) {
                 (is, max, what) if is + new.len() > max => Err(RegistryError::Full { what, max }),
-                _ => Ok(()),
+                _ => self.0.index.read().shares.has_room(who, &documents, None),
             }
         };
         self.0.records.change(now, create).await?;
@@ -194,6 +194,7 @@ impl Registry {
             }
             after.stamp(Some(&before), now);
             after.check()?;
+            inner.index.read().shares.has_room(who, std::slice::from_ref(&after), Some(&*before))?;
             changes.put(key.clone(), &after)?;
             inner.claim(changes, Some(&*before), &after, &mut HashSet::new())?;
             let gone = taken(&before, &after).filter(|what| !what.is_nothing());

@@ -57,7 +57,7 @@ pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sy
 impl Document for Device {
     const KIND: ResourceKind = ResourceKind::Device;
     const WHAT: &'static str = "device";
-    const PREFIX: &'static str = "d:";
+    const PREFIX: &'static str = Device::RECORD;
 
     fn id(&self) -> &Id {
         &self.id

@@ -3,7 +3,7 @@
 //! Devices lie in one vector, which `order` goes through by id; what a selector asks of sensors lies in another (`rows`), because going
 //! through a hundred thousand short rows is faster than following as many pointers. Nothing here reads a clock or a disk.
 
-use super::rows::Rows;
+use super::{rows::Rows, share::Shares};
 use crate::{
     identity::{Principal, Resource, ResourceKind, may},
     model::{
@@ -28,6 +28,9 @@ pub(super) struct Index {
     alike: HashMap<Owned, usize>,
     /// Registered devices by their DevEUI, who was registered first before who says the same later.
     by_eui: HashMap<String, BTreeSet<(Micros, Id)>>,
+    pub shares: Shares,
+    /// Of those apps that are not the node's own.
+    pub app_owners: HashMap<Id, Id>,
     pub rows: Rows,
     pub gateways: BTreeMap<Id, Arc<Gateway>>,
     pub projects: BTreeMap<Id, Group>,
@@ -183,8 +186,9 @@ impl Index {
             rows,
         };
         *self.alike.entry(entry.owned.clone()).or_default() += 1;
-        let eui = entry.eui();
+        let (eui, now) = (entry.eui(), entry.document.clone());
         let old = self.entries.get_mut(place as usize).and_then(|slot| slot.replace(entry));
+        self.share(old.as_ref().and_then(|old| old.document.clone()), now);
         self.let_go(old);
         if let Some((eui, created)) = eui {
             self.by_eui.entry(eui).or_default().insert((created, id.clone()));
@@ -214,7 +218,19 @@ impl Index {
         self.by_id.remove(id);
         self.free.push(place);
         let old = self.entries.get_mut(place as usize).and_then(Option::take);
+        self.share(old.as_ref().and_then(|old| old.document.clone()), None);
         self.let_go(old);
+    }
+
+    /// A device is heard far more often than it is changed: then its document is the same, and is not looked at.
+    fn share(&mut self, old: Option<Arc<Device>>, new: Option<Arc<Device>>) {
+        if let (Some(old), Some(new)) = (&old, &new)
+            && Arc::ptr_eq(old, new)
+        {
+            return;
+        }
+        old.inspect(|old| self.shares.remove(&**old));
+        new.inspect(|new| self.shares.add(&**new));
     }
 
     fn let_go(&mut self, old: Option<Entry>) {
@@ -239,19 +255,22 @@ impl Index {
     }
 
     pub fn set_project(&mut self, id: &Id, project: Option<Arc<Project>>) {
+        self.projects.remove(id).inspect(|old| self.shares.remove(&*old.project));
         match project {
             Some(project) => {
+                self.shares.add(&*project);
                 let members = project.device_ids.iter().cloned().collect();
                 self.projects.insert(id.clone(), Group { project, members });
             }
-            None => drop(self.projects.remove(id)),
+            None => {}
         }
     }
 
     pub fn set_gateway(&mut self, id: &Id, gateway: Option<Arc<Gateway>>) {
-        match gateway {
-            Some(gateway) => drop(self.gateways.insert(id.clone(), gateway)),
-            None => drop(self.gateways.remove(id)),
+        self.gateways.remove(id).inspect(|old| self.shares.remove(&**old));
+        if let Some(gateway) = gateway {
+            self.shares.add(&*gateway);
+            self.gateways.insert(id.clone(), gateway);
         }
     }
 }

@@ -11,6 +11,8 @@ mod index;
 mod list;
 mod rows;
 mod select;
+mod share;
+mod sight;
 mod watch;
 
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod tests;
 
 pub use error::RegistryError;
 pub(super) use follow::Follower;
+pub use sight::since;
 pub use watch::{Delta, Watch};
 
 use super::Devices;
@@ -33,7 +36,7 @@ use crate::{
 };
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -48,6 +51,8 @@ struct Inner {
     turn: Mutex<Feeds>,
     index: RwLock<Index>,
     devices_max: usize,
+    /// Whether any app has an owner: nothing else is asked where none has.
+    has_app_owners: AtomicBool,
 }
 
 /// What a reading is told of the sensor that it is of.
@@ -59,16 +64,6 @@ pub enum Known {
     Nothing,
 }
 
-/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
-/// right to what it said to others (`docs/decisions/0018`). None: from the beginning. One rule for every door.
-pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
-    match who {
-        Principal::Token(_) | Principal::Device { .. } => None,
-        _ if who.is_admin() => None,
-        Principal::User { .. } | Principal::Guest { .. } => Some(device.date_created),
-    }
-}
-
 impl Registry {
     /// Reads all that is registered and all that was heard, and follows `devices` from there on. Nobody else may be at work with `devices` yet. Blocks.
     pub fn open(ledger: Ledger, devices: Devices, tenant: &Tenant) -> Result<Registry, RegistryError> {
@@ -77,7 +72,15 @@ impl Registry {
 
     fn open_for(ledger: Ledger, devices: Devices, tenant: &Tenant, devices_max: usize) -> Result<Registry, RegistryError> {
         let records = Records::new(ledger, tenant, Space::Devices);
-        let inner = Inner { tenant: tenant.clone(), records, devices, turn: Mutex::default(), index: RwLock::default(), devices_max };
+        let inner = Inner {
+            tenant: tenant.clone(),
+            records,
+            devices,
+            turn: Mutex::default(),
+            index: RwLock::default(),
+            devices_max,
+            has_app_owners: AtomicBool::new(false),
+        };
         let registry = Registry(Arc::new(inner));
         registry.0.read_all()?;
         registry.0.devices.follow(Follower::of(&registry.0));

@@ -45,7 +45,7 @@ impl Server {
         Server::start_with("8MB")
     }
 
-    pub(super) fn start_with(max_payload: &'static str) -> Server {
+    pub(crate) fn start_with(max_payload: &'static str) -> Server {
         let mut server = Server { dir: tempfile::tempdir().unwrap(), child: None, port: 0, max_payload };
         server.spawn(-1);
         server.port = wait_until("nats-server's ports", || server.read_port());
