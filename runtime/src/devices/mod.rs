@@ -200,11 +200,6 @@ impl Devices {
         self.store.get(tenant, device)
     }
 
-    /// What one sensor said last.
-    pub fn sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<Option<Current>, DevicesError> {
-        self.store.sensor(tenant, device, sensor)
-    }
-
     /// What the actuators of a device were told last, also where it never sent anything.
     pub fn actuators(&self, tenant: &Tenant, device: &Id) -> Result<Vec<Actuator>, DevicesError> {
         self.store.actuators(tenant, device)

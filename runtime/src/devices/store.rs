@@ -205,14 +205,6 @@ impl Store {
         }
     }
 
-    /// What one sensor said last: one row.
-    pub fn sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<Option<Current>, DevicesError> {
-        let failed = |e: redb::Error| storage("look up a sensor", e);
-        let table = || -> Result<_, redb::Error> { Ok(self.db.begin_read()?.open_table(SENSORS)?) };
-        let row = table().map_err(failed)?.get((tenant.as_str(), device.as_str(), sensor.as_str())).map_err(|e| failed(e.into()))?;
-        row.map(|row| current(sensor.as_str(), row.value())).transpose()
-    }
-
     pub fn list(&self, tenant: &Tenant, limit: usize, offset: usize) -> Result<(Vec<Device>, usize), DevicesError> {
         let doing = "list the devices";
         let read = || -> Result<(Vec<(String, Times)>, usize), redb::Error> {
