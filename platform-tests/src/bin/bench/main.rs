@@ -2,6 +2,7 @@
 //!
 //! `bench [NAME …]` runs those whose name holds one of the words; without words, all.
 
+mod devices;
 mod http;
 mod mqtt;
 
@@ -26,7 +27,7 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 9] = [
+const ALL: [Bench; 10] = [
     ("idle", idle),
     ("latency", latency),
     ("throughput", throughput),
@@ -36,6 +37,7 @@ const ALL: [Bench; 9] = [
     ("http-reused", http::reused),
     ("mqtt", mqtt::fan_in),
     ("mqtt-idle", mqtt::idle),
+    ("devices", devices::list),
 ];
 
 fn main() {
