@@ -79,6 +79,8 @@ pub enum Command {
     Subscribe(Subscribe),
     /// Search what has passed: `device:fridge1 AND value:>8`
     History(History),
+    /// How calls went: `function:alert AND outcome:error AND duration:>100ms`
+    Runs(Runs),
     /// Events that a function could not handle
     #[command(subcommand)]
     Dead(Dead),
@@ -129,7 +131,7 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
         at: Option<Micros>,
     },
-    /// Send recorded readings from a CSV file with the columns `timestamp` and `value`
+    /// Run one event of the past again and see what would come of it; or send recorded readings from a CSV file
     Replay(Replay),
     /// Copy a running node into a file
     Backup {
@@ -195,6 +197,15 @@ pub struct Up {
 pub enum Apps {
     /// All apps with their current release
     List,
+    /// Give an app to a user: its functions see and do what the user may
+    Owner {
+        app: String,
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        user: Option<String>,
+        /// Back to the node: they see all
+        #[arg(long)]
+        none: bool,
+    },
     /// Delete an app with its releases, state, config, secrets and dead letters
     Delete {
         app: String,
@@ -251,6 +262,29 @@ pub struct History {
     /// Only how many there are
     #[arg(long)]
     pub count: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Runs {
+    /// The query; all without one
+    #[arg(default_value = "")]
+    pub query: String,
+    /// Begun at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub from: Option<Micros>,
+    /// Begun before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub to: Option<Micros>,
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: u32,
+    #[arg(long, default_value_t = 0)]
+    pub offset: u32,
+    /// Only how many there are
+    #[arg(long, conflicts_with = "follow")]
+    pub count: bool,
+    /// Go on with what comes, oldest first
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -375,6 +409,8 @@ pub enum Users {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Say where a user gets mail: what a user says of herself when she registers is not enough
+    Email { name: String, address: String },
     /// Set a password; the user's sessions end
     Passwd { name: String },
 }
@@ -417,6 +453,13 @@ pub enum Devices {
     Show { device: String },
     /// Register a device
     Add(AddDevice),
+    /// Register the devices of a file, CSV or JSON, with their sensors and actuators
+    Import(ImportDevices),
+    /// Make a device yours by its claim code; log in as a user first
+    Claim {
+        /// As `tawi devices add --claim` printed it; read from standard input where it is missing
+        code: Option<String>,
+    },
     /// Forget a device and its current values; what it sent stays in the history
     Remove { device: String },
 }
@@ -445,19 +488,47 @@ pub struct AddDevice {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct Replay {
-    /// The file, or `-` for standard input
+pub struct ImportDevices {
+    /// CSV with a header, or JSON: a list of devices as `tawi devices list --json` prints it. `-` is standard input
     pub file: PathBuf,
+    /// Also change devices that are there already into what the file says of them
     #[arg(long)]
-    pub device: String,
-    #[arg(long)]
-    pub sensor: String,
+    pub update: bool,
+    /// Only check the file
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Replay {
+    /// A CSV file with the columns `timestamp` and `value`, or `-` for standard input
+    #[arg(required_unless_present = "event", requires_all = ["device", "sensor"])]
+    pub file: Option<PathBuf>,
+    #[arg(long, requires = "file")]
+    pub device: Option<String>,
+    #[arg(long, requires = "file")]
+    pub sensor: Option<String>,
     /// Send each row once even if the command is repeated (within the node's dedup window)
-    #[arg(long)]
+    #[arg(long, requires = "file")]
     pub once: bool,
     /// Readings per request
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch: u32,
+    /// The event to run again: its sequence, or the id that a function knows it by
+    #[arg(long, value_name = "ID", conflicts_with = "file")]
+    pub event: Option<String>,
+    /// The app; not needed where only one function has run on the event
+    #[arg(long, requires = "event")]
+    pub app: Option<String>,
+    /// The function, where several of the app are for the event
+    #[arg(long, requires = "event")]
+    pub function: Option<String>,
+    /// The release to run it with, instead of the current one
+    #[arg(long, value_name = "N", requires = "event")]
+    pub release: Option<u64>,
+    /// Do what the call asks for, out of order; without it nothing is done
+    #[arg(long, requires = "event")]
+    pub apply: bool,
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod many;
 mod plain;
 #[path = "floor/registry.rs"]
 mod registry;
+#[path = "floor/runs.rs"]
+mod runs;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -54,7 +56,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 8] = [
+const ALL: [Bench; 9] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -63,6 +65,7 @@ const ALL: [Bench; 8] = [
     ("releases", many::releases),
     ("burst", many::burst),
     ("registry", registry::registry),
+    ("runs", runs::runs),
 ];
 
 fn main() {
@@ -130,6 +133,9 @@ impl World for Nowhere {
     }
     fn history(&self, _: HistoryQuery) -> futures::future::BoxFuture<'static, Result<HistoryPage, String>> {
         Box::pin(async { Ok(HistoryPage::default()) })
+    }
+    fn may_command(&self, _: &tawi_runtime::model::Id) -> bool {
+        true
     }
     fn config(&self) -> Arc<std::collections::BTreeMap<String, String>> {
         Arc::default()

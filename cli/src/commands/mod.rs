@@ -6,10 +6,13 @@ mod credential;
 mod data;
 mod dead;
 mod devices;
+mod import;
 mod lag;
 mod live;
 mod new;
 mod replay;
+mod rerun;
+mod runs;
 mod settings;
 mod tokens;
 mod up;
@@ -70,6 +73,7 @@ pub fn run(args: Args) -> Done {
         Command::Logs(logs) => live::logs(&context, logs),
         Command::Subscribe(subscribe) => live::subscribe(&context, subscribe),
         Command::History(history) => data::history(&context, history),
+        Command::Runs(what) => runs::run(&context, what),
         Command::Dead(command) => dead::run(&context, command),
         Command::State(command) => data::state(&context, command),
         Command::Config(command) => settings::config(&context, command),
@@ -97,7 +101,7 @@ fn login(context: &Context, url: &str) -> Done {
     let url = node_url(url)?;
     let token = match &context.token {
         Some(token) => token.clone(),
-        None => ask("token: ")?,
+        None => ask_secret("token: ")?,
     };
     let client = Client::new(Login { url: url.clone(), token: Some(token.clone()) });
     let status: Value = client.get("/api/v1/status")?;

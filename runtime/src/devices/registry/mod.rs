@@ -11,6 +11,8 @@ mod index;
 mod list;
 mod rows;
 mod select;
+mod share;
+mod sight;
 mod watch;
 
 #[cfg(test)]
@@ -33,7 +35,7 @@ use crate::{
 };
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -48,6 +50,8 @@ struct Inner {
     turn: Mutex<Feeds>,
     index: RwLock<Index>,
     devices_max: usize,
+    /// Whether any app has an owner: nothing else is asked where none has.
+    has_app_owners: AtomicBool,
 }
 
 /// What a reading is told of the sensor that it is of.
@@ -59,6 +63,17 @@ pub enum Known {
     Nothing,
 }
 
+/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
+/// right to what it said to others (`docs/decisions/0018`); nor has the device itself, whose secrets are its owner's to make. None: from the beginning.
+/// One rule for every door.
+pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
+    match who {
+        Principal::Token(_) => None,
+        _ if who.is_admin() => None,
+        Principal::User { .. } | Principal::Guest { .. } | Principal::Device { .. } => Some(device.date_created),
+    }
+}
+
 impl Registry {
     /// Reads all that is registered and all that was heard, and follows `devices` from there on. Nobody else may be at work with `devices` yet. Blocks.
     pub fn open(ledger: Ledger, devices: Devices, tenant: &Tenant) -> Result<Registry, RegistryError> {
@@ -67,7 +82,15 @@ impl Registry {
 
     fn open_for(ledger: Ledger, devices: Devices, tenant: &Tenant, devices_max: usize) -> Result<Registry, RegistryError> {
         let records = Records::new(ledger, tenant, Space::Devices);
-        let inner = Inner { tenant: tenant.clone(), records, devices, turn: Mutex::default(), index: RwLock::default(), devices_max };
+        let inner = Inner {
+            tenant: tenant.clone(),
+            records,
+            devices,
+            turn: Mutex::default(),
+            index: RwLock::default(),
+            devices_max,
+            has_app_owners: AtomicBool::new(false),
+        };
         let registry = Registry(Arc::new(inner));
         registry.0.read_all()?;
         registry.0.devices.follow(Follower::of(&registry.0));
@@ -83,8 +106,8 @@ impl Registry {
         self.0.index.read().get(id).map(|entry| entry.shown.clone())
     }
 
-    /// The registered device whose `meta.dev_eui` is this DevEUI, given in lower case. Of several the one that was registered first: nobody
-    /// takes what another's device sends by registering one.
+    /// The registered device that this DevEUI, given in lower case, is the id or the `meta.dev_eui` of. No two have the same: a change that
+    /// would make it so is refused. Of those from before that was so, the one that was registered first.
     pub fn device_of_eui(&self, eui: &str) -> Option<Id> {
         self.0.index.read().of_eui(eui).cloned()
     }
