@@ -4,6 +4,7 @@ use super::{
     App, Dispatch, Feed,
     batch::{Fold, Lost},
     events,
+    eyes::reaches,
     lane::Refused,
     outgoing::Origin,
     record::Ended,
@@ -49,6 +50,8 @@ pub enum ReplayError {
     NotLive(AppId),
     #[error("release {release} of `{app}` has no function `{function}`")]
     NoFunction { app: Id, release: u64, function: Id },
+    #[error("the owner of `{0}` may not see this event, so its functions don't either")]
+    NotSeen(Id),
     #[error("other calls changed the app's state {RERUNS_MAX} times while it ran")]
     Conflict,
     #[error("what the call did could not be stored: {0}")]
@@ -73,6 +76,10 @@ impl World for Now {
         Box::pin(async { Err("a replay reads no history: it would find what has come since".to_owned()) })
     }
 
+    fn may_command(&self, device: &Id) -> bool {
+        self.0.may_command(device)
+    }
+
     fn config(&self) -> Arc<BTreeMap<String, String>> {
         self.0.config()
     }
@@ -86,7 +93,7 @@ impl Dispatch {
     /// Functions of a release that such an event is for, whatever sensors they select.
     pub fn concerned(loaded: &Loaded, event: &Event) -> Vec<Id> {
         let any: super::Fits = Arc::new(|_, _| true);
-        let all = events(loaded).filter(|(_, _, feed): &(_, _, Feed)| feed.concerns(event, &any));
+        let all = events(loaded).filter(|(_, _, feed): &(_, _, Feed)| feed.concerns(event, &any, None));
         all.map(|(id, _, _)| id.function).collect()
     }
 
@@ -94,6 +101,9 @@ impl Dispatch {
     pub async fn replay(&self, replay: Replay) -> Result<Replayed, ReplayError> {
         let id = replay.loaded.app.clone();
         let app = self.app(&id).ok_or(ReplayError::NotLive(id))?;
+        if (self.context.sight)(&app.id).is_some_and(|eyes| !reaches(&*eyes, &replay.event)) {
+            return Err(ReplayError::NotSeen(app.id.app.clone()));
+        }
         let release = &replay.loaded.release;
         let function = release.manifest.function(replay.function.as_str()).ok_or_else(|| ReplayError::NoFunction {
             app: app.id.app.clone(),

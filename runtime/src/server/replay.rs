@@ -11,7 +11,11 @@ use crate::{
     dispatch::{Dispatch, Replay, ReplayError},
     history::{Hit, Query, RunHit, RunQuery},
     identity::Action,
-    model::{Event, Id, Kind, NewEvent, Release, Seq, Subject, Tenant, limit::HISTORY_HITS_MAX, run::RunEffect},
+    model::{
+        Event, Id, Kind, NewEvent, Release, Seq, Subject, Tenant,
+        limit::HISTORY_HITS_MAX,
+        run::{Run, RunEffect},
+    },
     telemetry::chain,
 };
 use axum::{Json, body::Body, extract::State};
@@ -199,6 +203,7 @@ impl From<ReplayError> for Problem {
     fn from(error: ReplayError) -> Problem {
         match &error {
             ReplayError::NoFunction { .. } | ReplayError::NotLive(_) | ReplayError::Conflict => Problem::conflict(error.to_string()),
+            ReplayError::NotSeen(_) => Problem::forbidden(error.to_string()),
             ReplayError::Ledger(_) | ReplayError::Stopped => Problem::unavailable(error.to_string()),
         }
     }
