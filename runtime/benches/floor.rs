@@ -9,6 +9,8 @@ mod bare;
 mod many;
 #[path = "floor/plain.rs"]
 mod plain;
+#[path = "floor/preprocess.rs"]
+mod preprocess;
 #[path = "floor/registry.rs"]
 mod registry;
 #[path = "../tests/support/mod.rs"]
@@ -54,7 +56,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 8] = [
+const ALL: [Bench; 9] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -63,6 +65,7 @@ const ALL: [Bench; 8] = [
     ("releases", many::releases),
     ("burst", many::burst),
     ("registry", registry::registry),
+    ("preprocess", preprocess::preprocess),
 ];
 
 fn main() {

@@ -71,6 +71,16 @@ pub enum Op {
         seq: Seq,
         events: Vec<NewEvent>,
     },
+    /// Events from outside, and what the node keeps of them, in one.
+    Kept(Kept),
+}
+
+/// Of a repeat nothing is kept either: what was kept was of the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    pub append: Append,
+    /// Into the states of apps, or of what has a place beside them. Nothing was read for it.
+    pub writes: Vec<(AppId, Vec<Write>)>,
 }
 
 /// Events from outside: all or none.
@@ -238,7 +248,7 @@ impl Op {
     /// Whether it brings in what nobody has promised to take yet: refused first when room gets short.
     pub(super) fn is_intake(&self) -> bool {
         match self {
-            Op::Append(_) | Op::Undecoded(_) => true,
+            Op::Append(_) | Op::Undecoded(_) | Op::Kept(_) => true,
             Op::Commit(commit) => commit.base.is_none() && commit.done.is_empty() && !commit.events.is_empty(),
             _ => false,
         }
@@ -248,27 +258,30 @@ impl Op {
     pub fn size_bytes(&self) -> usize {
         const SMALL: usize = 128;
         let events = |events: &[NewEvent]| events.iter().map(NewEvent::size_bytes).sum::<usize>();
+        let writes =
+            |writes: &[Write]| writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, bytes::Bytes::len)).sum::<usize>();
+        let append = |append: &Append| events(&append.events) + append.dedup.as_ref().map_or(0, |d| d.key.len());
         SMALL
             + match self {
-                Op::Append(append) => events(&append.events) + append.dedup.as_ref().map_or(0, |d| d.key.len()),
+                Op::Append(appended) => append(appended),
+                Op::Kept(kept) => append(&kept.append) + kept.writes.iter().map(|(_, kept)| SMALL + writes(kept)).sum::<usize>(),
                 // The first event twice: in the log and in its letter.
-                Op::Undecoded(Undecoded { append, error, log_tail, .. }) => {
-                    events(&append.events)
-                        + append.events.first().map_or(0, NewEvent::size_bytes)
-                        + append.dedup.as_ref().map_or(0, |d| d.key.len())
+                Op::Undecoded(Undecoded { append: appended, error, log_tail, .. }) => {
+                    append(appended)
+                        + appended.events.first().map_or(0, NewEvent::size_bytes)
                         + error.len()
                         + log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
                 }
                 Op::Decoded { events: decoded, .. } => events(decoded),
                 Op::Commit(commit) => {
-                    let writes = commit.writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, bytes::Bytes::len));
                     let done = commit.done.iter().map(|d| SMALL + 8 * d.above.len());
                     let parked = commit.park.iter().map(|p| SMALL + p.event.size_bytes() + p.error.len());
                     let dead = commit.dead.iter().map(|d| {
                         SMALL + d.event.size_bytes() + d.error.len() + d.log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
                     });
                     events(&commit.events)
-                        + writes.chain(done).chain(parked).chain(dead).sum::<usize>()
+                        + writes(&commit.writes)
+                        + done.chain(parked).chain(dead).sum::<usize>()
                         + SMALL * commit.unpark.len()
                         + commit.dedup.as_ref().map_or(0, |d| d.key.len())
                 }

@@ -4,11 +4,11 @@
 //! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
 
 use super::{
-    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
+    Append, Commit, DeadLetter, Dedup, Done, Kept, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
     jetstream::Stamp,
     record::{self, Repeat},
 };
-use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
+use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq, Write};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -180,6 +180,7 @@ impl<'t> Tables<'t> {
             Op::ForgetLost { function, through } => self.forget_lost(&function, through),
             Op::Undecoded(undecoded) => self.undecoded(undecoded, rules),
             Op::Decoded { function, seq, events } => self.decoded(&function, seq, events),
+            Op::Kept(kept) => self.kept(kept, rules),
         }
     }
 
@@ -204,6 +205,18 @@ impl<'t> Tables<'t> {
             self.remember(key, dedup, &seqs, rules)?;
         }
         Ok(Outcome::Applied { seqs, version: 0 })
+    }
+
+    fn kept(&mut self, kept: Kept, rules: Rules) -> Result<Outcome, LedgerError> {
+        let outcome = self.append(kept.append, rules)?;
+        if matches!(outcome, Outcome::Applied { .. }) {
+            for (app, writes) in kept.writes.iter().filter(|(_, writes)| !writes.is_empty()) {
+                let app = record::app_key(app);
+                let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value());
+                self.write(writes, app, version)?;
+            }
+        }
+        Ok(outcome)
     }
 
     fn commit(&mut self, commit: Commit, rules: Rules) -> Result<Outcome, LedgerError> {
@@ -236,9 +249,13 @@ impl<'t> Tables<'t> {
         if commit.writes.is_empty() && commit.base.is_none() {
             return Ok(version);
         }
+        self.write(&commit.writes, app, version)
+    }
+
+    fn write(&mut self, writes: &[Write], app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {
         let prefix = app.len();
         let mut key = app;
-        for write in &commit.writes {
+        for write in writes {
             key.truncate(prefix);
             key.extend_from_slice(write.key.as_bytes());
             match &write.value {

@@ -4,6 +4,7 @@
 //! were heard without anybody registering them: it follows the log, and a node's own changes are in it when they return.
 
 mod change;
+mod clean;
 mod document;
 mod error;
 mod follow;
@@ -31,9 +32,11 @@ use crate::{
     },
     records::{Records, Space},
 };
+use arc_swap::ArcSwap;
+use clean::Rules;
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -48,6 +51,10 @@ struct Inner {
     turn: Mutex<Feeds>,
     index: RwLock<Index>,
     devices_max: usize,
+    /// What is to be done to readings.
+    rules: ArcSwap<Rules>,
+    /// Grows when another rule may be the one for a device that did not change.
+    rules_moved: AtomicU64,
 }
 
 /// What a reading is told of the sensor that it is of.
@@ -67,7 +74,16 @@ impl Registry {
 
     fn open_for(ledger: Ledger, devices: Devices, tenant: &Tenant, devices_max: usize) -> Result<Registry, RegistryError> {
         let records = Records::new(ledger, tenant, Space::Devices);
-        let inner = Inner { tenant: tenant.clone(), records, devices, turn: Mutex::default(), index: RwLock::default(), devices_max };
+        let inner = Inner {
+            tenant: tenant.clone(),
+            records,
+            devices,
+            turn: Mutex::default(),
+            index: RwLock::default(),
+            devices_max,
+            rules: ArcSwap::default(),
+            rules_moved: AtomicU64::new(0),
+        };
         let registry = Registry(Arc::new(inner));
         registry.0.read_all()?;
         registry.0.devices.follow(Follower::of(&registry.0));

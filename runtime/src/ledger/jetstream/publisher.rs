@@ -454,7 +454,7 @@ impl Flight {
 
 fn lane_of(op: &Op) -> Lane {
     match op {
-        Op::Append(_) | Op::Undecoded(_) | Op::Decoded { .. } | Op::Trim { .. } => Lane::Append,
+        Op::Append(_) | Op::Undecoded(_) | Op::Kept(_) | Op::Decoded { .. } | Op::Trim { .. } => Lane::Append,
         Op::Commit(commit) => Lane::App(commit.app.clone()),
         Op::DeleteApp { app } => Lane::App(app.clone()),
         Op::Register { function, .. }
