@@ -79,6 +79,8 @@ pub enum Command {
     Subscribe(Subscribe),
     /// Search what has passed: `device:fridge1 AND value:>8`
     History(History),
+    /// How calls went: `function:alert AND outcome:error AND duration:>100ms`
+    Runs(Runs),
     /// Events that a function could not handle
     #[command(subcommand)]
     Dead(Dead),
@@ -198,6 +200,15 @@ pub struct Up {
 pub enum Apps {
     /// All apps with their current release
     List,
+    /// Give an app to a user: its functions see and do what the user may
+    Owner {
+        app: String,
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        user: Option<String>,
+        /// Back to the node: they see all
+        #[arg(long)]
+        none: bool,
+    },
     /// Delete an app with its releases, state, config, secrets and dead letters
     Delete {
         app: String,
@@ -254,6 +265,29 @@ pub struct History {
     /// Only how many there are
     #[arg(long)]
     pub count: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Runs {
+    /// The query; all without one
+    #[arg(default_value = "")]
+    pub query: String,
+    /// Begun at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub from: Option<Micros>,
+    /// Begun before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub to: Option<Micros>,
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: u32,
+    #[arg(long, default_value_t = 0)]
+    pub offset: u32,
+    /// Only how many there are
+    #[arg(long, conflicts_with = "follow")]
+    pub count: bool,
+    /// Go on with what comes, oldest first
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -430,6 +464,13 @@ pub enum Devices {
     Show { device: String },
     /// Register a device
     Add(AddDevice),
+    /// Register the devices of a file, CSV or JSON, with their sensors and actuators
+    Import(ImportDevices),
+    /// Make a device yours by its claim code; log in as a user first
+    Claim {
+        /// As `tawi devices add --claim` printed it; read from standard input where it is missing
+        code: Option<String>,
+    },
     /// Forget a device and its current values; what it sent stays in the history
     Remove { device: String },
 }
@@ -455,6 +496,18 @@ pub struct AddDevice {
     /// Make a code by which a user makes the device hers; of a device that is there already, only the code
     #[arg(long)]
     pub claim: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ImportDevices {
+    /// CSV with a header, or JSON: a list of devices as `tawi devices list --json` prints it. `-` is standard input
+    pub file: PathBuf,
+    /// Also change devices that are there already into what the file says of them
+    #[arg(long)]
+    pub update: bool,
+    /// Only check the file
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -19,6 +19,10 @@ const CONNECT_SECONDS: u64 = 10;
 /// What an answer that is read whole may have: a page of history with large values.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
+/// How often something is offered to a node that is full, busy or away, and how long to wait in between at most.
+const TRIES_MAX: u32 = 20;
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
 pub struct Client {
     agent: ureq::Agent,
     pub login: Login,
@@ -38,6 +42,20 @@ struct Problem {
 pub fn segment(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Asks again while the failure is one that passes: for what may be sent twice.
+pub fn patiently<T>(mut ask: impl FnMut() -> Done<T>) -> Done<T> {
+    let mut attempt = 1;
+    loop {
+        match ask() {
+            Err(failure) if failure.passes && attempt < TRIES_MAX => {
+                std::thread::sleep(WAIT_MAX.min(Duration::from_millis(100) * attempt));
+                attempt += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// A path with its query; parameters without a value are left out.
@@ -146,6 +164,7 @@ impl Client {
             }
             _ => Failure::new(what),
         };
+        let failure = failure.answered(status.as_u16());
         match (status, problem.hint) {
             (StatusCode::UNAUTHORIZED, _) => {
                 failure.hint(format!("`tawi login {}` saves a token; TAWI_TOKEN overrides it", self.login.url))

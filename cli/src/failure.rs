@@ -13,13 +13,15 @@ pub struct Failure {
     silent: bool,
     /// The same request may well succeed in a moment.
     pub passes: bool,
+    /// What the node answered, where it did.
+    pub status: Option<u16>,
 }
 
 pub type Done<T = ()> = Result<T, Failure>;
 
 impl Failure {
     pub fn new(what: impl Into<String>) -> Failure {
-        Failure { what: what.into(), causes: Vec::new(), hint: None, silent: false, passes: false }
+        Failure { what: what.into(), causes: Vec::new(), hint: None, silent: false, passes: false, status: None }
     }
 
     /// With an error and the chain behind it as the reason.
@@ -32,6 +34,16 @@ impl Failure {
 
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// What it was about: `line 7`.
+    pub fn at(self, place: &str) -> Failure {
+        Failure { what: format!("{place}: {}", self.what), ..self }
+    }
+
+    pub fn answered(mut self, status: u16) -> Failure {
+        self.status = Some(status);
         self
     }
 

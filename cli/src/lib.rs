@@ -7,6 +7,7 @@ mod failure;
 mod login;
 mod node;
 mod out;
+mod progress;
 mod when;
 
 pub use failure::Failure;

@@ -1,10 +1,15 @@
 //! Load over MQTT 3.1.1: plain sockets, packets made before the clock runs, as many connections as there are threads.
 //!
-//! Only what a device does that sends: it connects, publishes with QoS 1, and counts its PUBACKs. What the packets look like is in
-//! chapters 2 and 3 of the standard.
+//! What a device does that sends: it connects, publishes with QoS 1, and counts its PUBACKs; and, in `watch`, what one does that listens. What
+//! the packets look like is in chapters 2 and 3 of the standard.
+
+mod watch;
+
+pub use watch::Message;
 
 use crate::load::Latencies;
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     thread,
@@ -19,6 +24,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(20);
 pub struct Device {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Packets that came while another was waited for.
+    early: VecDeque<(u8, Vec<u8>)>,
 }
 
 /// Whom a device says it is.
@@ -47,7 +54,7 @@ impl Device {
         let mut answer = [0; 4];
         stream.read_exact(&mut answer)?;
         match answer {
-            [0x20, 2, _, 0] => Ok(Device { stream, buffer: Vec::new() }),
+            [0x20, 2, _, 0] => Ok(Device { stream, buffer: Vec::new(), early: VecDeque::new() }),
             other => Err(io::Error::other(format!("no CONNACK that accepts: {other:?}"))),
         }
     }
@@ -58,6 +65,13 @@ impl Device {
         let mut answer = [0; 4];
         self.stream.read_exact(&mut answer)?;
         Ok((answer[0], u16::from_be_bytes([answer[2], answer[3]])))
+    }
+
+    /// A device on a socket that somebody has made already.
+    pub fn on(stream: TcpStream) -> io::Result<Device> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_WAIT))?;
+        Ok(Device { stream, buffer: Vec::new(), early: VecDeque::new() })
     }
 
     pub fn send(&mut self, packets: &[u8]) -> io::Result<()> {
@@ -110,7 +124,7 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn connect(client: &str, login: Option<Login<'_>>, keep_alive: u16, clean: bool) -> Vec<u8> {
+pub fn connect(client: &str, login: Option<Login<'_>>, keep_alive: u16, clean: bool) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, "MQTT");
     body.extend([4, if login.is_some() { 0xc0 } else { 0 } | if clean { 2 } else { 0 }]);

@@ -36,6 +36,14 @@ pub fn recordings(dir: &Path) -> Vec<Recording> {
     found
 }
 
+/// When each reading was measured, and the number as it is written.
+pub fn readings(recording: &Recording) -> Vec<(jiff::Timestamp, String)> {
+    let text = fs::read_to_string(&recording.path).unwrap();
+    let cells = text.lines().map(|line| line.split(',').map(|cell| cell.trim_matches('"')).collect::<Vec<_>>());
+    let rows = cells.filter(|cells| cells.len() == 3 && cells[1] != "timestamp");
+    rows.map(|cells| (cells[1].parse().unwrap(), cells[2].to_owned())).collect()
+}
+
 /// Readings of one made sensor.
 const MADE_READINGS: usize = 1_500;
 /// A header comes again after this many rows, as in an export that was put together from pages.
@@ -81,6 +89,7 @@ mod tests {
         make(dir.path());
         let found = recordings(dir.path());
         assert_eq!(found.len(), 4);
+        assert_eq!(readings(&found[0]).len(), MADE_READINGS);
         let text = fs::read_to_string(&found[0].path).unwrap();
         assert!(
             text.starts_with("\n\"date_received\",\"timestamp\",\"value\"\n\"2018-05-14T06:00:00.000Z\",\"2018-05-14T05:59:58.000Z\",\"5")

@@ -1,6 +1,6 @@
 //! Devices, and a value sent by hand.
 
-use super::{Context, text};
+use super::{Context, ask, import, text};
 use crate::{
     args::{AddDevice, Devices},
     client::{path, segment},
@@ -32,10 +32,17 @@ struct Current {
     date_received: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Claimed {
+    device: String,
+}
+
 pub fn run(context: &Context, command: Devices) -> Done {
     let client = context.client()?;
     match command {
         Devices::Add(device) => add(context, device),
+        Devices::Import(what) => import::run(context, &what),
+        Devices::Claim { code } => claim(context, code),
         Devices::Remove { device } => {
             client.tell("DELETE", &format!("/api/v2/devices/{}", segment(&device)), None)?;
             eprintln!("`{device}` is forgotten");
@@ -84,8 +91,19 @@ fn add(context: &Context, add: AddDevice) -> Done {
         return Ok(());
     }
     let claim: Value = client.ask("POST", &format!("{place}/claim"), None)?;
-    eprintln!("who shows this code is its owner then: POST /api/v2/claims {{\"code\": \"…\"}}");
+    eprintln!("who shows this code is its owner then: `tawi devices claim CODE`");
     Ok(out::line(claim["code"].as_str().unwrap_or_default())?)
+}
+
+/// The device of a code is the user's now. A token is nobody, so nothing can be its own.
+fn claim(context: &Context, code: Option<String>) -> Done {
+    let client = context.client()?;
+    let code = code.map_or_else(|| ask("code: "), Ok)?;
+    let claimed = client.ask("POST", "/api/v2/claims", Some(&json!({ "code": code.trim() }))).map_err(|failure| match failure.status {
+        Some(403) => failure.hint(format!("`tawi login {} --user NAME` logs in as one", client.login.url)),
+        _ => failure,
+    })?;
+    context.show(claimed, |claimed: Claimed| Ok(out::line(&format!("`{}` is yours", out::clean(&claimed.device)))?))
 }
 
 /// A device as the API takes it.

@@ -5,21 +5,14 @@
 use super::Context;
 use crate::{
     args::Replay,
-    client::Client,
+    client::{Client, patiently},
     failure::{Done, Failure},
     out,
+    progress::Progress,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::{
-    io::{IsTerminal, Read},
-    time::{Duration, Instant},
-};
+use std::{io::Read, time::Instant};
 use tawi_runtime::model::Digest;
-
-/// How often a batch is offered to a node that is full, busy or away, and how long to wait in between.
-const TRIES_MAX: u32 = 20;
-const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// One row that is worth sending.
 #[derive(Debug, PartialEq)]
@@ -42,19 +35,19 @@ pub fn run(context: &Context, what: Replay) -> Done {
     let client = context.client()?;
     let run = if what.once { identity(&bytes, &what) } else { unique() };
 
-    let bar = progress(recording.rows.len() as u64);
+    let progress = Progress::new(recording.rows.len(), "readings");
     let (started, mut sent, mut repeated) = (Instant::now(), 0, 0);
     for (number, rows) in recording.rows.chunks(what.batch as usize).enumerate() {
         let body = batch(&what, rows);
         let duplicate = send(&client, &body, &format!("{run}-{}-{number}", what.batch)).map_err(|failure| {
-            bar.abandon();
+            progress.abandon();
             failure.hint(format!("{sent} of {} readings were stored; `--once` makes a repeat harmless", recording.rows.len()))
         })?;
         sent += rows.len();
         repeated += if duplicate && what.once { rows.len() } else { 0 };
-        bar.inc(rows.len() as u64);
+        progress.done(rows.len());
     }
-    bar.finish_and_clear();
+    progress.finish();
     let seconds = started.elapsed().as_secs_f64();
     if context.global.json {
         let read = recording.rows.len() + recording.skipped;
@@ -158,24 +151,8 @@ fn unique() -> String {
 /// The key makes a batch that arrived, and whose answer was lost, harmless to send again. True: it was there already.
 fn send(client: &Client, body: &str, key: &str) -> Done<bool> {
     let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", key)];
-    let mut attempt = 1;
-    loop {
-        match client.call("POST", "/api/v1/readings", &headers, body.as_bytes()) {
-            Err(failure) if failure.passes && attempt < TRIES_MAX => {
-                std::thread::sleep(WAIT_MAX.min(Duration::from_millis(100) * attempt));
-                attempt += 1;
-            }
-            done => return done.map(|response| response.headers().contains_key("tawi-duplicate")),
-        }
-    }
-}
-
-fn progress(rows: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(rows).with_style(style)
+    let done = patiently(|| client.call("POST", "/api/v1/readings", &headers, body.as_bytes()));
+    done.map(|response| response.headers().contains_key("tawi-duplicate"))
 }
 
 #[cfg(test)]

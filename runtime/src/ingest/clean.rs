@@ -7,7 +7,7 @@
 use super::{IngestError, Mark};
 use crate::{
     devices::Registry,
-    ledger::{Append, Commit, Kept, Ledger, LedgerError, Op, Outcome, Pending},
+    ledger::{Append, Commit, Guard, Guarded, Kept, Ledger, LedgerError, Op, Outcome, Pending},
     model::{AppId, Id, NewEvent, SensorRef, Tenant, Write},
     preprocess::{Rule, chain::State},
 };
@@ -128,11 +128,16 @@ impl Cleaned {
         let Cleaned { kept, turns, .. } = self;
         let op = match (mark, kept.is_empty()) {
             (None, true) => Op::Append(append),
-            (Some(mark), true) => Op::Commit(Commit::resting_on_nothing(mark.place, append.events, vec![mark.write])),
+            (Some(Mark { place, write, key, holds }), true) => {
+                Op::Guarded(Guarded { commit: Commit::resting_on_nothing(place, append.events, vec![write]), key, holds })
+            }
             (mark, false) => {
                 let mut writes = vec![(place(&append.tenant), kept)];
-                writes.extend(mark.map(|mark| (mark.place, vec![mark.write])));
-                Op::Kept(Kept { append, writes })
+                let guard = mark.map(|Mark { place: app, write, key, holds }| {
+                    writes.push((app.clone(), vec![write]));
+                    Guard { app, key, holds }
+                });
+                Op::Kept(Kept { append, writes, guard })
             }
         };
         (op, turns)

@@ -172,10 +172,21 @@ async fn a_packet_that_is_marked_is_marked_with_what_is_kept_of_its_sensor() {
     let door = Door::open(dir.path()).await;
     door.rule(json!([{ "stuck": { "readings": 2 } }])).await;
     let session = AppId::new(default_tenant(), id("~session"));
-    let mark = || Mark { place: session.clone(), write: Write { key: "1".into(), value: Some("taken".into()) } };
+    let holder = |who: &'static str| vec![Write { key: "holder".into(), value: Some(who.into()) }];
+    let held = |who| door.ledger.apply(Op::Commit(Commit::resting_on_nothing(session.clone(), Vec::new(), holder(who))));
+    held("me").await.unwrap();
+    let write = || Write { key: "1".into(), value: Some("taken".into()) };
+    let mark = || Mark { place: session.clone(), write: write(), key: "holder".into(), holds: "me".into() };
     for _ in 0..2 {
         door.ingest.store_in_turn(delivery(&["5"]), Some(mark()), ()).await.unwrap();
     }
     assert_eq!(door.log(), ["5", "stuck"]);
     assert_eq!(door.ledger.state(&session, "1").unwrap().as_deref(), Some(b"taken".as_slice()));
+    // Who has lost its session to another node stores nothing, and nothing of it is remembered.
+    held("another").await.unwrap();
+    let mut lost = delivery(&["6"]);
+    lost.samples[0].sensor = id("t");
+    assert!(matches!(door.ingest.store_in_turn(lost, Some(mark()), ()).await, Err(IngestError::TakenOver)));
+    door.send(&["6"]).await;
+    assert_eq!(door.log(), ["5", "stuck", "6"]);
 }

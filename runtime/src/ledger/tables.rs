@@ -4,7 +4,7 @@
 //! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
 
 use super::{
-    Append, Commit, DeadLetter, Dedup, Done, Kept, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
+    Append, Commit, DeadLetter, Dedup, Done, Guard, Guarded, Kept, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
     jetstream::Stamp,
     record::{self, Repeat},
 };
@@ -169,6 +169,7 @@ impl<'t> Tables<'t> {
         match op {
             Op::Append(append) => self.append(append, rules),
             Op::Commit(commit) => self.commit(commit, rules),
+            Op::Guarded(guarded) => self.guarded(guarded, rules),
             Op::Register { function, start } => self.register(&function, start),
             Op::Unregister { function } => self.unregister(&function),
             Op::DeleteApp { app } => self.delete_app(&app),
@@ -208,6 +209,11 @@ impl<'t> Tables<'t> {
     }
 
     fn kept(&mut self, kept: Kept, rules: Rules) -> Result<Outcome, LedgerError> {
+        if let Some(Guard { app, key, holds }) = &kept.guard
+            && let Some(version) = self.is_lost(app, key, holds)?
+        {
+            return Ok(Outcome::Conflict { version });
+        }
         let outcome = self.append(kept.append, rules)?;
         if matches!(outcome, Outcome::Applied { .. }) {
             for (app, writes) in kept.writes.iter().filter(|(_, writes)| !writes.is_empty()) {
@@ -242,6 +248,22 @@ impl<'t> Tables<'t> {
             self.remember(key, dedup, &seqs, rules)?;
         }
         Ok(Outcome::Applied { seqs, version })
+    }
+
+    fn guarded(&mut self, Guarded { commit, key, holds }: Guarded, rules: Rules) -> Result<Outcome, LedgerError> {
+        match self.is_lost(&commit.app, &key, &holds)? {
+            Some(version) => Ok(Outcome::Conflict { version }),
+            None => self.commit(commit, rules),
+        }
+    }
+
+    /// Where a key of an app's state holds something else: the version of that.
+    fn is_lost(&self, app: &AppId, key: &str, holds: &[u8]) -> Result<Option<Version>, LedgerError> {
+        let app = record::app_key(app);
+        let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value());
+        let place = [app.as_slice(), key.as_bytes()].concat();
+        let is_so = self.state.get(place.as_slice()).map_err(failed)?.is_some_and(|is| is.value() == holds);
+        Ok((!is_so).then_some(version))
     }
 
     fn write_state(&mut self, commit: &Commit, app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {

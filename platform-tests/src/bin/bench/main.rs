@@ -4,6 +4,7 @@
 
 mod http;
 mod mqtt;
+mod time;
 
 use serde_json::Value;
 use std::{
@@ -26,7 +27,7 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 9] = [
+const ALL: [Bench; 10] = [
     ("idle", idle),
     ("latency", latency),
     ("throughput", throughput),
@@ -36,6 +37,7 @@ const ALL: [Bench; 9] = [
     ("http-reused", http::reused),
     ("mqtt", mqtt::fan_in),
     ("mqtt-idle", mqtt::idle),
+    ("triggers", time::triggers),
 ];
 
 fn main() {

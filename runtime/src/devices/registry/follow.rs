@@ -31,6 +31,7 @@ impl Inner {
     /// As it all is now.
     pub fn read_all(&self) -> Result<(), RegistryError> {
         let _turn = self.turn.lock();
+        self.read_app_owners()?;
         let mut index = self.index.write();
         self.records.scan::<Device>(Device::PREFIX, |_, device| index.set_document(&device.id.clone(), Some(Arc::new(device))))?;
         self.records.scan::<Gateway>(Gateway::PREFIX, |_, gateway| index.set_gateway(&gateway.id.clone(), Some(Arc::new(gateway))))?;
@@ -109,6 +110,8 @@ impl Inner {
         } else if let Some(name) = of(Rule::PREFIX) {
             let document = self.records.get(key)?;
             self.set_rule(&name, document);
+        } else if let Some(app) = of(super::sight::PREFIX) {
+            self.read_app_owner(key, app)?;
         }
         Ok(())
     }

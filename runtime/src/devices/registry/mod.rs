@@ -12,6 +12,8 @@ mod index;
 mod list;
 mod rows;
 mod select;
+mod share;
+mod sight;
 mod watch;
 
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod tests;
 
 pub use error::RegistryError;
 pub(super) use follow::Follower;
+pub use sight::since;
 pub use watch::{Delta, Watch};
 
 use super::Devices;
@@ -36,7 +39,10 @@ use arc_swap::ArcSwap;
 use clean::Rules;
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -55,6 +61,8 @@ struct Inner {
     rules: ArcSwap<Rules>,
     /// Grows when another rule may be the one for a device that did not change.
     rules_moved: AtomicU64,
+    /// Whether any app has an owner: nothing else is asked where none has.
+    has_app_owners: AtomicBool,
 }
 
 /// What a reading is told of the sensor that it is of.
@@ -83,6 +91,7 @@ impl Registry {
             devices_max,
             rules: ArcSwap::default(),
             rules_moved: AtomicU64::new(0),
+            has_app_owners: AtomicBool::new(false),
         };
         let registry = Registry(Arc::new(inner));
         registry.0.read_all()?;
@@ -99,8 +108,8 @@ impl Registry {
         self.0.index.read().get(id).map(|entry| entry.shown.clone())
     }
 
-    /// The registered device whose `meta.dev_eui` is this DevEUI, given in lower case. Of several the one that was registered first: nobody
-    /// takes what another's device sends by registering one.
+    /// The registered device that this DevEUI, given in lower case, is the id or the `meta.dev_eui` of. No two have the same: a change that
+    /// would make it so is refused. Of those from before that was so, the one that was registered first.
     pub fn device_of_eui(&self, eui: &str) -> Option<Id> {
         self.0.index.read().of_eui(eui).cloned()
     }

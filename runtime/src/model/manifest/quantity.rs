@@ -65,6 +65,7 @@ pub fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0 => "0s".to_owned(),
+        n if n % 86_400_000 == 0 && n > 86_400_000 => format!("{}d", n / 86_400_000),
         n if n % 3_600_000 == 0 => format!("{}h", n / 3_600_000),
         n if n % 60_000 == 0 => format!("{}m", n / 60_000),
         n if n % 1_000 == 0 => format!("{}s", n / 1_000),
