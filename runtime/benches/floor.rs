@@ -13,6 +13,8 @@ mod plain;
 mod preprocess;
 #[path = "floor/registry.rs"]
 mod registry;
+#[path = "floor/runs.rs"]
+mod runs;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -56,7 +58,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 9] = [
+const ALL: [Bench; 10] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -66,6 +68,7 @@ const ALL: [Bench; 9] = [
     ("burst", many::burst),
     ("registry", registry::registry),
     ("preprocess", preprocess::preprocess),
+    ("runs", runs::runs),
 ];
 
 fn main() {

@@ -12,6 +12,7 @@ mod lag;
 mod live;
 mod new;
 mod replay;
+mod rerun;
 mod runs;
 mod settings;
 mod tokens;
@@ -102,7 +103,7 @@ fn login(context: &Context, url: &str) -> Done {
     let url = node_url(url)?;
     let token = match &context.token {
         Some(token) => token.clone(),
-        None => ask("token: ")?,
+        None => ask_secret("token: ")?,
     };
     let client = Client::new(Login { url: url.clone(), token: Some(token.clone()) });
     let status: Value = client.get("/api/v1/status")?;

@@ -24,6 +24,7 @@ mod problems;
 mod readings;
 mod redeploy;
 mod releases;
+mod replay;
 mod request;
 pub mod run;
 mod runs;
@@ -176,6 +177,7 @@ fn app() -> Router<AppState> {
         .route("/owner", put(apps::set_owner))
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
+        .route("/replay", post(replay::replay))
         .route("/redeploy", post(redeploy::redeploy))
         .route("/sources", get(sources::list))
         .route("/functions", get(functions::list))

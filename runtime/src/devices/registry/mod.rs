@@ -22,7 +22,6 @@ mod tests;
 
 pub use error::RegistryError;
 pub(super) use follow::Follower;
-pub use sight::since;
 pub use watch::{Delta, Watch};
 
 use super::Devices;
@@ -72,6 +71,17 @@ pub enum Known {
     /// The device is, the sensor is not.
     Device,
     Nothing,
+}
+
+/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
+/// right to what it said to others (`docs/decisions/0018`); nor has the device itself, whose secrets are its owner's to make. None: from the beginning.
+/// One rule for every door.
+pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
+    match who {
+        Principal::Token(_) => None,
+        _ if who.is_admin() => None,
+        Principal::User { .. } | Principal::Guest { .. } | Principal::Device { .. } => Some(device.date_created),
+    }
 }
 
 impl Registry {

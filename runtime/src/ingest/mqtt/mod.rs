@@ -6,6 +6,7 @@
 mod broker;
 mod connection;
 mod door;
+mod ends;
 mod follow;
 mod gate;
 mod io;
