@@ -1,10 +1,9 @@
 //! One rule at work for one function.
 
 use super::{
-    Firing, Refused, Shelf, ShelfError, Trouble,
+    Firing, Shelf, ShelfError, Trouble,
     batch::Batch,
     change::Change,
-    check,
     every::Every,
     series::{Follow, Series},
     silence::Silence,
@@ -37,11 +36,6 @@ trait Work {
 const RULE: &str = "rule";
 
 impl Rules {
-    /// Whether there can be such a rule.
-    pub fn check(rule: &Rule) -> Result<(), Refused> {
-        check::check(rule)
-    }
-
     pub fn new(rule: &Rule) -> Rules {
         Rules { rule: rule.clone(), work: work(rule) }
     }
