@@ -116,6 +116,8 @@ async fn who_may_only_look_takes_no_command_in_a_devices_place() {
     // The gateway that the device is behind asks for everybody's.
     let (mut gateway, _) = house.admitted(user("greg", "gw")).await;
     gateway.subscribe("devices/+/actuators/+/value").await;
+    let (value, publish) = gateway.delivery().await;
+    assert_eq!((value, publish.retain), (true.into(), true), "what the actuator was told last, which is no command");
     ada.publish("devices/field/actuators/valve/value", "false", QosPid::Level1(pid(2))).await;
     ada.hear().await;
     assert_eq!(gateway.delivery().await.0, false);
