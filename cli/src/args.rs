@@ -110,6 +110,9 @@ pub enum Command {
         #[arg(long, short = 'n', default_value_t = 1_000)]
         limit: u32,
     },
+    /// What is done to readings before anybody sees them: calibration, units, and what can't be right
+    #[command(subcommand)]
+    Clean(Clean),
     /// Tell an actuator something, or see what a device was told and whether it heard
     #[command(name = "command")]
     Actuate {
@@ -131,7 +134,7 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
         at: Option<Micros>,
     },
-    /// Send recorded readings from a CSV file with the columns `timestamp` and `value`
+    /// Run one event of the past again and see what would come of it; or send recorded readings from a CSV file
     Replay(Replay),
     /// Copy a running node into a file
     Backup {
@@ -348,6 +351,16 @@ pub enum Config {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Clean {
+    /// All rules, or one as it was set
+    List { name: Option<String> },
+    /// Set a rule from a TOML file; it is for the next reading
+    Set { file: PathBuf },
+    /// Remove a rule; readings pass as they are sent
+    Remove { name: String },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Secrets {
     /// Names only
     List { app: String },
@@ -409,6 +422,8 @@ pub enum Users {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Say where a user gets mail: what a user says of herself when she registers is not enough
+    Email { name: String, address: String },
     /// Set a password; the user's sessions end
     Passwd { name: String },
 }
@@ -499,18 +514,34 @@ pub struct ImportDevices {
 
 #[derive(Debug, ClapArgs)]
 pub struct Replay {
-    /// The file, or `-` for standard input
-    pub file: PathBuf,
-    #[arg(long)]
-    pub device: String,
-    #[arg(long)]
-    pub sensor: String,
+    /// A CSV file with the columns `timestamp` and `value`, or `-` for standard input
+    #[arg(required_unless_present = "event", requires_all = ["device", "sensor"])]
+    pub file: Option<PathBuf>,
+    #[arg(long, requires = "file")]
+    pub device: Option<String>,
+    #[arg(long, requires = "file")]
+    pub sensor: Option<String>,
     /// Send each row once even if the command is repeated (within the node's dedup window)
-    #[arg(long)]
+    #[arg(long, requires = "file")]
     pub once: bool,
     /// Readings per request
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch: u32,
+    /// The event to run again: its sequence, or the id that a function knows it by
+    #[arg(long, value_name = "ID", conflicts_with = "file")]
+    pub event: Option<String>,
+    /// The app; not needed where only one function has run on the event
+    #[arg(long, requires = "event")]
+    pub app: Option<String>,
+    /// The function, where several of the app are for the event
+    #[arg(long, requires = "event")]
+    pub function: Option<String>,
+    /// The release to run it with, instead of the current one
+    #[arg(long, value_name = "N", requires = "event")]
+    pub release: Option<u64>,
+    /// Do what the call asks for, out of order; without it nothing is done
+    #[arg(long, requires = "event")]
+    pub apply: bool,
 }
 
 #[cfg(test)]

@@ -9,8 +9,12 @@ mod bare;
 mod many;
 #[path = "floor/plain.rs"]
 mod plain;
+#[path = "floor/preprocess.rs"]
+mod preprocess;
 #[path = "floor/registry.rs"]
 mod registry;
+#[path = "floor/runs.rs"]
+mod runs;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -54,7 +58,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 8] = [
+const ALL: [Bench; 10] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -63,6 +67,8 @@ const ALL: [Bench; 8] = [
     ("releases", many::releases),
     ("burst", many::burst),
     ("registry", registry::registry),
+    ("preprocess", preprocess::preprocess),
+    ("runs", runs::runs),
 ];
 
 fn main() {

@@ -6,7 +6,14 @@ mod support;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use support::{Floor, app, function, reading};
-use tawi_runtime::model::{Kind, Run, RunOutcome, limit::RUNS_PER_SECOND_MAX, run::EffectKind};
+use tawi_runtime::{
+    dispatch::{Dispatch, Replay},
+    model::{
+        Kind, Micros, NewEvent, Run, RunOutcome,
+        limit::RUNS_PER_SECOND_MAX,
+        run::{EffectKind, RunEffect},
+    },
+};
 
 const ALERT: &str = r#"
 [app]
@@ -38,6 +45,20 @@ name = "public"
 http = "/"
 auth = "public"
 timeout = "5s"
+[grant]
+publish = ["probe.>"]
+"#;
+
+const CLOCK: &str = r#"
+[app]
+name = "probe-reuse"
+[[on]]
+name = "told"
+subject = "reading.>"
+[[on]]
+name = "page"
+http = "/"
+auth = "public"
 [grant]
 publish = ["probe.>"]
 "#;
@@ -123,4 +144,30 @@ async fn a_request_is_a_run_without_its_query() {
     assert_eq!((request.method.as_str(), request.path.as_str(), request.status), ("GET", "/nowhere", u64::from(status)));
     assert_eq!((run.trigger.as_str(), run.event, run.outcome), ("http", 0, RunOutcome::Done));
     assert!(run.took_micros > 0 && run.memory_bytes > 0, "{run:?}");
+}
+
+/// What a function makes of an event does not depend on when it does: so the past can be run again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_sees_the_time_its_event_was_received_and_so_does_its_replay() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-reuse", CLOCK).await;
+    // It lay there for a day, as while the node was off.
+    let received = Micros(reading("d", "t", "1").received.0 - 86_400 * Micros::SECOND);
+    let seq = floor.append(vec![NewEvent { received, ..reading("d", "t", "1") }]).await[0];
+    let message = floor.events(Kind::Message, 1).await.remove(0);
+    assert_eq!(message.value.to_json()["now"], received.0.to_string());
+    assert!(message.received > received, "what came of it came when it came");
+    floor.events(Kind::Run, 1).await;
+    assert!(runs(&floor)[0].start > received);
+    let line = floor.all(Kind::Log).remove(0);
+    assert!(line.measured > received, "and a line was said when it was said");
+
+    let loaded = floor.dispatch.app(&app("probe-reuse")).unwrap().loaded.load_full();
+    let event = floor.ledger.event(seq).unwrap().unwrap();
+    assert_eq!(Dispatch::concerned(&loaded, &event), [function("probe-reuse", "told").function]);
+    let head = *floor.ledger.head().borrow();
+    let replay = Replay { loaded, function: function("probe-reuse", "told").function, event, apply: false };
+    let replayed = floor.dispatch.replay(replay).await.unwrap();
+    assert_eq!(replayed.effects, [RunEffect::published("probe.reuse", &message.value)]);
+    assert_eq!(*floor.ledger.head().borrow(), head, "nothing of it is in the log");
 }

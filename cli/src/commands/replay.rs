@@ -2,17 +2,26 @@
 //!
 //! The file is read twice: once to find every mistake before anything is sent, once to send.
 
-use super::Context;
+use super::{Context, rerun};
 use crate::{
-    args::Replay,
+    args,
     client::{Client, patiently},
     failure::{Done, Failure},
     out,
     progress::Progress,
 };
 use serde_json::{Value, json};
-use std::{io::Read, time::Instant};
+use std::{io::Read, path::PathBuf, time::Instant};
 use tawi_runtime::model::Digest;
+
+/// Where the readings come from, and whose they are.
+struct Replay {
+    file: PathBuf,
+    device: String,
+    sensor: String,
+    once: bool,
+    batch: u32,
+}
 
 /// One row that is worth sending.
 #[derive(Debug, PartialEq)]
@@ -28,7 +37,17 @@ struct Recording {
     skipped: usize,
 }
 
-pub fn run(context: &Context, what: Replay) -> Done {
+pub fn run(context: &Context, what: args::Replay) -> Done {
+    match (what.event.clone(), what.file, what.device, what.sensor) {
+        (Some(event), ..) => rerun::run(context, &event, what.app, what.function, what.release, what.apply),
+        (None, Some(file), Some(device), Some(sensor)) => {
+            send_file(context, Replay { file, device, sensor, once: what.once, batch: what.batch })
+        }
+        _ => Err(Failure::new("it is not said what to replay").hint("`tawi replay --event ID`, or a file with `--device` and `--sensor`")),
+    }
+}
+
+fn send_file(context: &Context, what: Replay) -> Done {
     let name = what.file.display().to_string();
     let bytes = read(&what).map_err(|e| Failure::because(format!("can't read `{name}`"), &e))?;
     let recording = parse(&bytes).map_err(|why| Failure::new(format!("`{name}`: {why}")).hint("nothing was sent"))?;

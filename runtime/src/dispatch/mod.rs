@@ -17,6 +17,7 @@ mod outgoing;
 mod parking;
 mod queues;
 mod record;
+mod replay;
 mod run;
 mod shared;
 pub mod stats;
@@ -29,6 +30,7 @@ mod world;
 pub use eyes::{Eyes, Sight};
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
+pub use replay::{Replay, ReplayError, Replayed};
 pub use shared::Shared;
 pub use world::HistorySource;
 

@@ -1,14 +1,17 @@
 //! A call's effects and log lines as events for the log. Pure.
 
-use crate::model::{
-    Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value,
-    event::{Cause, Place},
-    limit::HOPS_MAX,
-    manifest::Function,
+use crate::{
+    engine::Failure,
+    model::{
+        Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value,
+        event::{Cause, Place},
+        limit::HOPS_MAX,
+        manifest::Function,
+    },
 };
 
 /// Why a call may not publish what its app is granted: its function says that it publishes less.
-pub fn not_said(function: &Function, effects: &Effects) -> Option<String> {
+fn not_said(function: &Function, effects: &Effects) -> Option<String> {
     let said = function.publish.as_ref()?;
     let other = effects.messages.iter().find(|message| !said.iter().any(|pattern| pattern.matches(message.subject.as_str())))?;
     Some(format!("`{}` is not published: it is not in the `publish` of `{}` in tawi.toml", other.subject, function.name))
@@ -25,6 +28,14 @@ pub struct Origin<'a> {
 }
 
 impl Origin<'_> {
+    /// How a call ended, when what it asks for is looked at as well.
+    pub fn judged(&self, ended: Result<(), Failure>, function: &Function, effects: &Effects) -> Result<(), Failure> {
+        ended.and_then(|()| {
+            let refusal = self.refusal(effects).or_else(|| not_said(function, effects));
+            refusal.map_or(Ok(()), |reason| Err(Failure::Reject(reason)))
+        })
+    }
+
     /// Why the call may not publish: the event it handles is the end of a chain that has gone on for too long.
     pub fn refusal(&self, effects: &Effects) -> Option<String> {
         let hops = self.event.map_or(0, |event| event.hops());
@@ -107,7 +118,8 @@ impl Origin<'_> {
             subject,
             device: self.event.and_then(|event| event.device.clone()),
             sensor: None,
-            measured: line.time,
+            // When the call began: its own clock may show when its event was received.
+            measured: self.now,
             received: self.now,
             value: Value::from_json(&value),
             raw: None,

@@ -4,7 +4,7 @@ use super::{
     App, Context, Settings,
     batch::Fold,
     lane::{Refused, Turn},
-    outgoing::{self, Origin},
+    outgoing::Origin,
     parking::Waiting,
     queues::Line,
     record::{self, Noted},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    engine::{Attempt, Failure, Loaded, Outcome, Permit},
+    engine::{Attempt, Loaded, Outcome, Permit},
     host::{Taken, World},
     ledger::{DeadLetter, Parked},
     model::{Effects, Event, LogLine, Micros, RunOutcome, Seq, manifest::Function},
@@ -174,7 +174,7 @@ impl Runner {
             let function = &loaded.release.manifest.functions[*index];
             let now = clock::now();
             let call: Arc<str> = format!("{}-{}", item.event.id(), function.name).into();
-            let attempt = Attempt { function, event: &item.event, call: call.clone(), number: item.attempts + 1, now };
+            let attempt = Attempt { function, event: &item.event, call: call.clone(), number: item.attempts + 1, now: seen(item, now) };
             let (outcome, waited) = {
                 let running = pin!(context.engine.call(&held.permit, loaded, attempt, world.clone()));
                 let mut running = Waits::new(running, shared, [&app.slow, &context.slow]);
@@ -223,10 +223,7 @@ impl Runner {
         let (mut collected, took, spent) = (outcome.collected, outcome.took, outcome.spent);
         let Taken { mut effects, logs, logs_dropped, reads } = collected.take();
         // Trying again would come to the same: the event stays as far away from its beginning as it is.
-        let result = outcome.result.and_then(|()| {
-            let refusal = origin.refusal(&effects).or_else(|| outgoing::not_said(function, &effects));
-            refusal.map_or(Ok(()), |reason| Err(Failure::Reject(reason)))
-        });
+        let result = origin.judged(outcome.result, function, &effects);
         let verdict = verdict(&result, call, attempts, &function.delivery, now);
         let error = result.as_ref().err().map(ToString::to_string);
         let tail = log_tail(&logs, &verdict);
@@ -302,6 +299,12 @@ impl Runner {
     }
 }
 
+/// What time a call sees (decision 0030): the first attempt, when its event was received, so that it can be run again; later ones, which
+/// may well be there because something has changed, what it is.
+fn seen(item: &Item, now: Micros) -> Micros {
+    if item.attempts == 0 { item.event.received } else { now }
+}
+
 fn outcome_of(verdict: &Verdict) -> RunOutcome {
     match verdict {
         Verdict::Done => RunOutcome::Done,
@@ -328,5 +331,20 @@ fn said(verdict: &Verdict, attempt: u32, error: &str) -> String {
     match verdict {
         Verdict::Retry { due } => format!("attempt {attempt} failed, again at {due}: {error}"),
         _ => format!("attempt {attempt} failed, to the dead letters: {error}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::{Id, NewEvent, Value, id::default_tenant};
+
+    #[test]
+    fn a_first_attempt_sees_when_its_event_came_and_a_later_one_what_time_it_is() {
+        let (id, value) = (Id::new("d").unwrap(), Value::json("1").unwrap());
+        let body = NewEvent::reading(&default_tenant(), &id, &id, Micros(1), Micros(2), value);
+        let item = |attempts| Item { event: Arc::new(Event { seq: 1, body: body.clone() }), attempts, parked: None };
+        assert_eq!([0, 1, 2].map(|attempts| seen(&item(attempts), Micros(9))), [Micros(2), Micros(9), Micros(9)]);
     }
 }

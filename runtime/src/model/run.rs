@@ -68,7 +68,7 @@ pub enum RunOutcome {
     Retry,
     /// It failed for the last time.
     Dead,
-    /// An HTTP call that failed: who asked was told.
+    /// An HTTP call, or a replay, that failed: who asked was told.
     Failed,
 }
 
@@ -144,18 +144,24 @@ impl RunEffect {
         RunEffect { kind, name: cut(name, RUN_TEXT_BYTES_MAX).into_owned(), bytes: value.len() as u64, hash }
     }
 
+    pub fn published(subject: &str, value: &Value) -> RunEffect {
+        RunEffect::new(EffectKind::Publish, subject, bytes(value))
+    }
+
+    /// By its value as the log has it, which is JSON.
+    pub fn commanded(device: &Id, actuator: &Id, value: &serde_json::Value) -> RunEffect {
+        RunEffect::new(EffectKind::Command, &format!("{device}/{actuator}"), value.to_string().as_bytes())
+    }
+
     /// What a call wants done, in one order: writes, messages, commands.
     pub fn all(effects: &Effects) -> impl Iterator<Item = RunEffect> {
         let writes = effects.writes.iter().map(|write| match &write.value {
             Some(value) => RunEffect::new(EffectKind::Write, &write.key, value),
             None => RunEffect::new(EffectKind::Delete, &write.key, b""),
         });
-        let messages =
-            effects.messages.iter().map(|message| RunEffect::new(EffectKind::Publish, message.subject.as_str(), bytes(&message.value)));
-        let commands = effects
-            .commands
-            .iter()
-            .map(|command| RunEffect::new(EffectKind::Command, &format!("{}/{}", command.device, command.actuator), bytes(&command.value)));
+        let messages = effects.messages.iter().map(|message| RunEffect::published(message.subject.as_str(), &message.value));
+        let commands =
+            effects.commands.iter().map(|command| RunEffect::commanded(&command.device, &command.actuator, &command.value.to_json()));
         writes.chain(messages).chain(commands)
     }
 }

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod auth;
 mod backup;
 mod body;
+mod clean;
 mod dead;
 mod event;
 mod functions;
@@ -23,6 +24,7 @@ mod problems;
 mod readings;
 mod redeploy;
 mod releases;
+mod replay;
 mod request;
 pub mod run;
 mod runs;
@@ -149,6 +151,8 @@ fn v1() -> Router<AppState> {
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
         .route("/sensors", get(sensors::select))
+        .route("/clean", get(clean::list))
+        .route("/clean/{name}", get(clean::show).put(clean::put).delete(clean::remove))
         .route("/senml", post(readings::senml))
         .route("/devices/{device}/uplink", post(uplinks::raw))
         .route("/uplinks/chirpstack", post(uplinks::chirpstack))
@@ -173,6 +177,7 @@ fn app() -> Router<AppState> {
         .route("/owner", put(apps::set_owner))
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
+        .route("/replay", post(replay::replay))
         .route("/redeploy", post(redeploy::redeploy))
         .route("/sources", get(sources::list))
         .route("/functions", get(functions::list))

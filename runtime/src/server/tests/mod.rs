@@ -2,10 +2,12 @@
 
 mod apps;
 mod backup;
+mod clean;
 mod ingest;
 mod lag;
 mod live;
 mod notify;
+mod runs;
 mod uplinks;
 mod users;
 mod v2;
