@@ -37,3 +37,6 @@ generate guest --generate-all "$@"
 generate_export event "$tawi" "$@"
 generate_export http "$tawi $wasi" "$@"
 generate_export decoder "$tawi" "$@"
+for kind in schedule batch window silence change threshold; do
+  generate_export "$kind" "$tawi tawi:app/trigger@0.1.0" "$@"
+done

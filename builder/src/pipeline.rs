@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tawi_runtime::{
-    deploy::Draft,
+    deploy::{Draft, circles},
     model::{AppId, Digest, Manifest, Micros},
 };
 
@@ -105,6 +105,7 @@ async fn steps(
         }
         Language::Rust => compile(inner, &place, &manifest, log, timing).await?,
     };
+    look_for_circles(inner, app, &manifest, log).await?;
     let artifact = examine(inner, component, &manifest, log, timing).await?;
     Ok(Draft { artifact, manifest, commit: commit_id.to_owned(), summary, created, rollback_of: None })
 }
@@ -160,6 +161,21 @@ async fn toolchain(inner: &Inner) -> Result<Arc<Toolchain>, BuildError> {
     let toolchain = Arc::new(detected);
     *inner.toolchain.lock() = Some(toolchain.clone());
     Ok(toolchain)
+}
+
+/// Functions that would feed themselves are refused where their own words say so, and shown where they only may.
+async fn look_for_circles(inner: &Inner, app: &AppId, manifest: &Manifest, log: &Log) -> Result<(), BuildError> {
+    let serving = inner.store.apps().into_iter().filter(|other| other.tenant == app.tenant).filter_map(|other| inner.store.current(&other));
+    let serving: Vec<_> = serving.collect();
+    for circle in circles(manifest, serving.iter().map(|release| &release.manifest)) {
+        if circle.certain {
+            return Err(BuildError::new(format!("functions would call each other without end: {circle}"))
+                .hint("each publishes what the next is called for; let one of them publish, or listen to, another subject"));
+        }
+        log.step(&format!("functions may call each other in a circle: {circle}")).await;
+        log.detail("it is ended after 16 events; with `publish = [...]` in their [[on]] entries each says what it really publishes").await;
+    }
+    Ok(())
 }
 
 /// Verified, stored, compiled for this node, and tried: what comes out of here can be released.

@@ -79,6 +79,8 @@ pub enum Command {
     Subscribe(Subscribe),
     /// Search what has passed: `device:fridge1 AND value:>8`
     History(History),
+    /// How calls went: `function:alert AND outcome:error AND duration:>100ms`
+    Runs(Runs),
     /// Events that a function could not handle
     #[command(subcommand)]
     Dead(Dead),
@@ -195,6 +197,15 @@ pub struct Up {
 pub enum Apps {
     /// All apps with their current release
     List,
+    /// Give an app to a user: its functions see and do what the user may
+    Owner {
+        app: String,
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        user: Option<String>,
+        /// Back to the node: they see all
+        #[arg(long)]
+        none: bool,
+    },
     /// Delete an app with its releases, state, config, secrets and dead letters
     Delete {
         app: String,
@@ -251,6 +262,29 @@ pub struct History {
     /// Only how many there are
     #[arg(long)]
     pub count: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Runs {
+    /// The query; all without one
+    #[arg(default_value = "")]
+    pub query: String,
+    /// Begun at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub from: Option<Micros>,
+    /// Begun before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub to: Option<Micros>,
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: u32,
+    #[arg(long, default_value_t = 0)]
+    pub offset: u32,
+    /// Only how many there are
+    #[arg(long, conflicts_with = "follow")]
+    pub count: bool,
+    /// Go on with what comes, oldest first
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -131,6 +131,9 @@ impl World for Nowhere {
     fn history(&self, _: HistoryQuery) -> futures::future::BoxFuture<'static, Result<HistoryPage, String>> {
         Box::pin(async { Ok(HistoryPage::default()) })
     }
+    fn may_command(&self, _: &tawi_runtime::model::Id) -> bool {
+        true
+    }
     fn config(&self) -> Arc<std::collections::BTreeMap<String, String>> {
         Arc::default()
     }

@@ -11,8 +11,8 @@ use crate::{
     host::{HistoryPage, HistoryQuery, NodeSecret},
     identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
-    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions, Op},
-    model::{AppId, Event, Id, NewEvent, Subject, Tenant},
+    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
+    model::{AppId, Event, Id, Kind, NewEvent, Subject, Tenant},
     notify::{Notify, NotifyError},
     records::{Records, Space},
     server::{
@@ -35,9 +35,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod around;
+mod eyes;
 mod mqtt;
 mod upkeep;
 use upkeep::Upkeep;
+
+pub use eyes::Owners;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -135,8 +138,9 @@ impl Node {
             secret: NodeSecret::new(secret),
         })?;
         let store = Store::open(&config.data)?;
-        let (history_of, fits) = (history_source(history.clone()), fits(registry.clone()));
-        let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history_of, fits));
+        let owners = Owners { registry: registry.clone(), devices: devices.clone(), users: identify.users.clone(), ledger: ledger.clone() };
+        let (history_of, fits) = (history_source(history.clone(), owners.clone()), fits(registry.clone()));
+        let dispatch = Arc::new(Dispatch::seeing(engine.clone(), ledger.clone(), history_of, fits, owners.sight()));
         let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
@@ -374,7 +378,7 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
     }
 }
 
-/// What an app selects, it selects for whoever runs the node: what it may see is up to who lets it run there.
+/// What an app without an owner selects, it selects for whoever runs the node: what it may see is up to who lets it run there.
 fn fits(registry: Registry) -> Fits {
     let operator = Principal::operator(registry.tenant());
     Arc::new(move |selector, event| match (&event.device, &event.sensor) {
@@ -383,12 +387,18 @@ fn fits(registry: Registry) -> Fits {
     })
 }
 
-fn history_source(history: History) -> HistorySource {
-    Arc::new(move |tenant: Tenant, query: HistoryQuery| {
-        let history = history.clone();
+/// An app that has an owner finds what devices said and were told that the owner sees; what apps wrote can't be told apart by that.
+fn history_source(history: History, owners: Owners) -> HistorySource {
+    Arc::new(move |app: AppId, query: HistoryQuery| {
+        let (history, owners, tenant) = (history.clone(), owners.clone(), app.tenant.clone());
         Box::pin(async move {
             let HistoryQuery { text, from, to, limit, offset } = query;
-            let query = Query { from, to, limit, offset, ..Query::new(tenant.clone(), &text) };
+            let sources = owners.sources(&app, &text)?;
+            if sources.as_ref().is_some_and(Vec::is_empty) {
+                return Ok(HistoryPage::default());
+            }
+            let kinds = sources.is_some().then(|| vec![Kind::Reading, Kind::Command]);
+            let query = Query { from, to, limit, offset, kinds, sources, ..Query::new(tenant.clone(), &text) };
             let page = history.ask(query).await.map_err(|error| crate::telemetry::chain(&error))?;
             let events = page.hits.into_iter().filter_map(|hit| event(&tenant, hit)).collect();
             Ok(HistoryPage { total: page.total, events })
@@ -428,7 +438,7 @@ async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result
 async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
     let removed = async {
         for app in orphans(store, ledger, tenant)? {
-            ledger.apply(Op::DeleteApp { app }).await?;
+            crate::dispatch::forget(ledger, &app).await?;
         }
         Ok::<(), LedgerError>(())
     };

@@ -1,7 +1,8 @@
 //! Write functions for Tawi, the serverless platform for IoT.
 //!
-//! An app is one crate: a function for events, a function for HTTP requests, a [`codec`](mod@codec), or all of them, and a `tawi.toml` that says what reaches
-//! them and what they may do. `git push` builds and runs it.
+//! An app is one crate: a function for events, a function for HTTP requests, one for each [trigger of time](mod@trigger), a
+//! [`codec`](mod@codec), or several of them, and a `tawi.toml` that says what reaches them and what they may do. `git push` builds and
+//! runs it.
 //!
 //! ```
 //! use tawi::{Event, config, json, publish};
@@ -39,14 +40,18 @@
 //!
 //! One per capability, named as its line under `[grant]` in `tawi.toml` and its file in the contract (`wit/`):
 //! [`publish`](mod@publish), [`command`], [`state`], [`history`], [`config`], [`secrets`], [`http`](mod@http), and [`log`], which is
-//! always granted. [`testing`] is the fake host.
+//! always granted. One per trigger of time: [`schedule`](mod@schedule), [`batch`](mod@batch), [`window`](mod@window),
+//! [`silence`](mod@silence), [`change`](mod@change), [`threshold`](mod@threshold); [`trigger`] is what they have in common. [`testing`] is
+//! the fake host.
 
 #![warn(missing_docs)]
 
+pub mod batch;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod bindings;
+pub mod change;
 pub mod codec;
 pub mod command;
 pub mod config;
@@ -58,20 +63,31 @@ pub mod http;
 mod limit;
 pub mod log;
 pub mod publish;
+pub mod schedule;
 pub mod secrets;
+pub mod silence;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod threshold;
 mod time;
+pub mod trigger;
 mod value;
+pub mod window;
 
+pub use batch::Batch;
+pub use change::Change;
 pub use codec::{Sample, Uplink};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, Reading};
 pub use publish::publish;
+pub use schedule::Tick;
 /// Any JSON, where no type of your own says more.
 pub use serde_json::Value as Json;
 pub use serde_json::json;
-pub use tawi_macros::{codec, event, http};
+pub use silence::Silence;
+pub use tawi_macros::{batch, change, codec, event, http, schedule, silence, threshold, window};
+pub use threshold::Crossing;
 pub use time::{TimeError, Timestamp};
 pub use value::Value;
+pub use window::Window;

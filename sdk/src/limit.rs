@@ -29,4 +29,4 @@ pub const STATE_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Results that one history query returns.
 pub const HISTORY_HITS_MAX: u32 = 1_000;
 /// First tokens of subjects that only the node itself writes.
-pub const RESERVED: [&str; 6] = ["reading", "command", "log", "registry", "uplink", "tawi"];
+pub const RESERVED: [&str; 9] = ["reading", "command", "log", "registry", "uplink", "tawi", "trigger", "run", "dropped"];

@@ -15,6 +15,7 @@ use std::io::IsTerminal;
 #[derive(Deserialize)]
 struct App {
     app: String,
+    owner: Option<String>,
     release: Option<u64>,
     live: Option<u64>,
     failing: Option<String>,
@@ -59,13 +60,14 @@ enum Progress {
 pub fn run(context: &Context, command: Apps) -> Done {
     match command {
         Apps::List => list(context),
+        Apps::Owner { app, user, none: _ } => owner(context, &app, user.as_deref()),
         Apps::Delete { app, yes } => delete(context, &app, yes),
     }
 }
 
 fn list(context: &Context) -> Done {
     context.show(context.client()?.get("/api/v1/apps")?, |apps: Vec<App>| {
-        let mut table = Table::new(["APP", "RELEASE", "CREATED", "URL", "SUMMARY"]).right(&[1]);
+        let mut table = Table::new(["APP", "RELEASE", "OWNER", "CREATED", "URL", "SUMMARY"]).right(&[1]);
         for app in apps {
             let release = match (app.release, app.live) {
                 (None, _) => "none".to_owned(),
@@ -77,10 +79,19 @@ fn list(context: &Context) -> Done {
                 eprintln!("{}: {}", app.app, out::clean(why));
             }
             let created = app.created.as_deref().map(when::short).unwrap_or_default();
-            table.row([app.app, release, created, text(app.url.as_deref()), text(app.summary.as_deref())]);
+            table.row([app.app, release, text(app.owner.as_deref()), created, text(app.url.as_deref()), text(app.summary.as_deref())]);
         }
         Ok(table.print("no apps yet: `tawi new NAME` makes one")?)
     })
+}
+
+fn owner(context: &Context, app: &str, user: Option<&str>) -> Done {
+    context.client()?.tell("PUT", &format!("/api/v1/apps/{}/owner", segment(app)), Some(&json!({ "owner": user })))?;
+    match user {
+        Some(user) => eprintln!("{app} sees and does what {user} may"),
+        None => eprintln!("{app} is the node's own and sees all"),
+    }
+    Ok(())
 }
 
 fn delete(context: &Context, app: &str, yes: bool) -> Done {

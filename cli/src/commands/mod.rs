@@ -11,6 +11,7 @@ mod lag;
 mod live;
 mod new;
 mod replay;
+mod runs;
 mod settings;
 mod tokens;
 mod up;
@@ -71,6 +72,7 @@ pub fn run(args: Args) -> Done {
         Command::Logs(logs) => live::logs(&context, logs),
         Command::Subscribe(subscribe) => live::subscribe(&context, subscribe),
         Command::History(history) => data::history(&context, history),
+        Command::Runs(what) => runs::run(&context, what),
         Command::Dead(command) => dead::run(&context, command),
         Command::State(command) => data::state(&context, command),
         Command::Config(command) => settings::config(&context, command),

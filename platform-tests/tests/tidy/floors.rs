@@ -7,7 +7,9 @@ use tawi_platform_tests::repo;
 /// Capabilities whose interface is not ours: `wasi:config`, `wasi:logging`, `wasi:http`.
 const STANDARD: [&str; 3] = ["config", "log", "fetch"];
 /// Files of the contract that are no capability.
-const NO_CAPABILITY: [&str; 2] = ["types", "worlds"];
+const NO_CAPABILITY: [&str; 3] = ["trigger", "types", "worlds"];
+/// Triggers of time: one page of the guide, one probe and one file of cases are for all of them.
+const TRIGGERS: [&str; 6] = ["batch", "change", "schedule", "silence", "threshold", "window"];
 /// What a function handles, rather than uses: they have no probe and no file in the host.
 const HANDLERS: [&str; 2] = ["codec", "event"];
 
@@ -24,7 +26,7 @@ fn contract() -> Vec<String> {
 fn every_capability_has_one_name_on_every_floor() {
     let mut faults = Faults::default();
     let root = repo::root();
-    for name in contract().iter().map(String::as_str).chain(STANDARD) {
+    for name in contract().iter().map(String::as_str).chain(STANDARD).filter(|name| !TRIGGERS.contains(name)) {
         let mut floors = vec![format!("docs/guide/{name}.md"), format!("platform-tests/tests/it/{name}.rs")];
         if !HANDLERS.contains(&name) {
             floors.push(format!("functions/probe-{name}/src/lib.rs"));
@@ -38,6 +40,31 @@ fn every_capability_has_one_name_on_every_floor() {
         let sdk = [format!("sdk/src/{module}.rs"), format!("sdk/src/{module}/mod.rs")];
         if !sdk.iter().any(|f| root.join(f).is_file()) {
             faults.add(format!("capability `{name}`"), format!("there is no `{}`", sdk[0]));
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn every_trigger_of_time_has_one_name_on_every_floor() {
+    let (mut faults, root) = (Faults::default(), repo::root());
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("can't read `{path}`: {e}"));
+    let (guide, probe, cases) =
+        (read("docs/guide/triggers.md"), read("functions/probe-time/src/lib.rs"), read("runtime/tests/triggers.rs"));
+    for name in TRIGGERS {
+        for file in [format!("sdk/wit/{name}.wit"), format!("sdk/src/{name}.rs")] {
+            if !root.join(&file).is_file() {
+                faults.add(format!("trigger `{name}`"), format!("there is no `{file}`"));
+            }
+        }
+        for (page, text, words) in [
+            ("docs/guide/triggers.md", &guide, format!("\n## {name}\n")),
+            ("functions/probe-time", &probe, format!("#[tawi::{name}]")),
+            ("runtime/tests/triggers.rs", &cases, format!("\"{name}\"")),
+        ] {
+            if !text.contains(&words) {
+                faults.add(format!("trigger `{name}`"), format!("`{page}` has no `{}`", words.trim()));
+            }
         }
     }
     faults.none();

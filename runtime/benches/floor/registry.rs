@@ -84,7 +84,7 @@ fn asked(results: &mut Results, registry: &Registry, note: &str) {
     let lists = queries.map(|text| {
         let query = Query::parse(text).unwrap();
         let each = micros_each(50, |n| {
-            let (page, _) = registry.list(&ada, &query, 1_000, n * 40);
+            let (page, _) = registry.list(&ada, &query, 1_000, n * 40).unwrap();
             black_box(serde_json::to_vec(&page.iter().map(|device| &**device).collect::<Vec<_>>()).unwrap());
         });
         (1e6 / each, text)

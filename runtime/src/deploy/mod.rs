@@ -1,11 +1,13 @@
 //! In: releases, configuration and secrets that an operator or the builder decided on. Out: the desired state of every app, on disk,
 //! and a node that runs it. Never: source code, git, what an event is.
 
+mod circles;
 mod plan;
 mod prepare;
 mod reconcile;
 pub mod store;
 
+pub use circles::{Circle, circles};
 pub use prepare::try_out;
 pub use reconcile::{DeployError, Reconciler, Trouble, orphans};
 pub use store::{Draft, Hold, Store, StoreError};

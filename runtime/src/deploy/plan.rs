@@ -51,7 +51,7 @@ pub fn plan(desired: &BTreeMap<AppId, State>, actual: &BTreeMap<AppId, State>) -
 /// have would be forgotten by the ledger, and begin after what it has not seen.
 pub fn can_stand_in(older: &Release, current: &Release) -> bool {
     let events = |release: &Release| -> Vec<(String, Trigger)> {
-        let functions = release.manifest.functions.iter().filter(|function| matches!(function.trigger, Trigger::Event { .. }));
+        let functions = release.manifest.functions.iter().filter(|function| !matches!(function.trigger, Trigger::Http { .. }));
         let mut events: Vec<_> = functions.map(|function| (function.name.to_string(), function.trigger.clone())).collect();
         events.sort_by(|one, other| one.0.cmp(&other.0));
         events

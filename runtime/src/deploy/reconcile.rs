@@ -8,7 +8,7 @@ use super::{
 use crate::{
     dispatch::{Dispatch, Settings},
     engine::{Engine, EngineError, Loaded},
-    ledger::{LedgerError, Op},
+    ledger::LedgerError,
     model::{AppId, Digest, Release, Tenant},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -291,8 +291,8 @@ impl Reconciler {
             }
             Step::Remove { app } => {
                 self.dispatch.remove(&app).await;
-                let removed = self.dispatch.context.ledger.apply(Op::DeleteApp { app: app.clone() }).await;
-                removed.map(drop).map_err(|source| DeployError::Ledger { app, source })
+                let removed = self.dispatch.forget(&app).await;
+                removed.map_err(|source| DeployError::Ledger { app, source })
             }
         }
     }
@@ -329,7 +329,8 @@ impl Reconciler {
 /// does not know.
 pub fn orphans(store: &Store, ledger: &crate::ledger::Ledger, tenant: &Tenant) -> Result<Vec<AppId>, LedgerError> {
     let known = store.apps();
-    let mut apps: Vec<AppId> = ledger.functions()?.into_iter().map(|(function, _)| function.app).collect();
+    let mut apps: Vec<AppId> = ledger.functions()?.into_iter().map(|(function, _)| function.evaluates().unwrap_or(function).app).collect();
+    apps.sort();
     apps.dedup();
     apps.retain(|app| app.tenant == *tenant && !known.contains(app));
     Ok(apps)

@@ -119,6 +119,7 @@ impl<'a> Batch<'a> {
         self.commands.retain(|key, _| !(of(key) && is_in(&gone.what.actuators, key.2)));
         if gone.what.is_all() {
             self.devices.retain(|key, _| *key != (gone.tenant.as_str(), gone.device.as_str()));
+            self.orders.retain(|order| order.tenant != gone.tenant || order.device.as_ref() != Some(&gone.device));
         }
         self.gone.push(gone);
     }

@@ -39,13 +39,17 @@ impl Connected {
         }
     }
 
-    /// Whether one of those who are there under its name is the gateway: its owner, an administrator, or a token that sends. It is asked now, and
-    /// not when they came, because a gateway may be registered after that.
+    /// Whether one of those who are there under its name is the gateway. It is asked now, and not when they came, because a gateway may be
+    /// registered after that.
     pub fn is(&self, gateway: &Gateway) -> bool {
-        let of = Resource { kind: ResourceKind::Gateway, id: &gateway.id, owned: &gateway.owned };
-        let speaks = |who: &Principal| may(who, Deed::Update, of) || (matches!(who, Principal::Token(_)) && may(who, Deed::CreateData, of));
-        self.0.lock().get(&gateway.id).is_some_and(|there| there.iter().any(speaks))
+        self.0.lock().get(&gateway.id).is_some_and(|there| there.iter().any(|who| speaks_for(who, gateway)))
     }
+}
+
+/// Who comes with a gateway's name is the gateway: its owner, an administrator, or a token that sends.
+pub fn speaks_for(who: &Principal, gateway: &Gateway) -> bool {
+    let of = Resource { kind: ResourceKind::Gateway, id: &gateway.id, owned: &gateway.owned };
+    may(who, Deed::Update, of) || (matches!(who, Principal::Token(_)) && may(who, Deed::CreateData, of))
 }
 
 #[cfg(test)]

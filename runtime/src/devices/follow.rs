@@ -64,6 +64,15 @@ impl Devices {
         tokio::task::spawn_blocking(move || devices.commit()).await?
     }
 
+    /// Takes some of what is in the log up to `seq`, now rather than a moment later; true when it has all of it. Blocks.
+    pub fn reach(&self, ledger: &Ledger, seq: Seq) -> Result<bool, DevicesError> {
+        if self.position() < seq {
+            let events = ledger.events(self.position() + 1, STEP_EVENTS, STEP_BYTES).map_err(DevicesError::Ledger)?;
+            self.index(&events)?;
+        }
+        Ok(self.position() >= seq)
+    }
+
     fn step(&self, ledger: &Ledger, synced: &mut Instant) -> Result<Next, DevicesError> {
         let (head, next) = (*ledger.head().borrow(), self.position() + 1);
         let mut more = false;

@@ -18,7 +18,7 @@ mod store;
 mod tests;
 
 pub use commands::{Command, CommandState};
-pub use connected::Connected;
+pub use connected::{Connected, speaks_for};
 pub use query::{Query, QueryError};
 pub use registry::{Registry, RegistryError};
 
@@ -73,6 +73,8 @@ pub struct Current {
 pub struct Currents {
     pub sensors: Vec<Sensor>,
     pub actuators: Vec<Actuator>,
+    /// They are more than was asked for at most, and none of them is here.
+    pub is_left_out: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +172,22 @@ impl Devices {
 
     /// The newest commands first; of one device or of all.
     pub fn commands(&self, tenant: &Tenant, device: Option<&Id>, limit: usize, now: Micros) -> Result<Vec<Command>, DevicesError> {
-        self.store.commands(tenant, device, limit, now)
+        match device {
+            Some(device) => self.store.commands_since(tenant, device, None, limit, now),
+            None => self.store.commands(tenant, limit, now),
+        }
+    }
+
+    /// The newest commands of a device first, those that were given before `since` left out; fewer than `limit` where they are large.
+    pub fn commands_since(
+        &self,
+        tenant: &Tenant,
+        device: &Id,
+        since: Option<Micros>,
+        limit: usize,
+        now: Micros,
+    ) -> Result<Vec<Command>, DevicesError> {
+        self.store.commands_since(tenant, device, since, limit, now)
     }
 
     /// Commands that wait for a device, in their order.
@@ -192,9 +209,25 @@ impl Devices {
         self.store.actuators(tenant, device)
     }
 
-    /// What each of some devices said and was told last, in their order; whoever was not heard has said nothing.
-    pub fn currents<'a>(&self, tenant: &Tenant, devices: impl IntoIterator<Item = &'a Id>) -> Result<Vec<Currents>, DevicesError> {
-        self.store.all_currents(tenant, devices.into_iter())
+    /// What each of some devices said and was told last, in their order; whoever was not heard has said nothing. As far as `bytes_max` goes: what
+    /// comes behind is not here, and of a device that alone has more nothing is but that.
+    pub fn currents<'a>(
+        &self,
+        tenant: &Tenant,
+        devices: impl IntoIterator<Item = &'a Id>,
+        bytes_max: usize,
+    ) -> Result<Vec<Currents>, DevicesError> {
+        self.store.all_currents(tenant, devices.into_iter(), bytes_max)
+    }
+
+    /// What one sensor said last.
+    pub fn sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<Option<Sensor>, DevicesError> {
+        self.store.sensor(tenant, device, sensor)
+    }
+
+    /// What one actuator was told last.
+    pub fn actuator(&self, tenant: &Tenant, device: &Id, actuator: &Id) -> Result<Option<Actuator>, DevicesError> {
+        self.store.actuator(tenant, device, actuator)
     }
 
     /// Whether a reading of this device has been taken.

@@ -5,9 +5,9 @@
 use super::{
     Actuator, Current, Currents, Device, DevicesError, Sensor,
     batch::{Batch, Gone},
-    commands::{self, Command, CommandState},
+    commands::{self, Command, CommandState, Most},
 };
-use crate::model::{Event, Id, Micros, Seq, Tenant, Value, limit::COMMANDS_MAX};
+use crate::model::{Event, Id, Micros, Seq, Tenant, Value};
 use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ const FORMAT: u64 = 1;
 const FILE: &str = "devices.redb";
 /// redb's own default is a gigabyte.
 const CACHE_BYTES: usize = 4 << 20;
+/// Times the bytes of an answer that are looked at for it, when devices have to be left out.
+const LOOKED_AT_TIMES: usize = 4;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// (tenant, device) -> when.
@@ -98,7 +100,7 @@ impl Store {
         for gone in &batch.gone {
             forget(&txn, gone)?;
         }
-        commands::index(&txn, &batch.orders, COMMANDS_MAX)?;
+        commands::index(&txn, &batch.orders, Most::default())?;
         {
             let mut table = txn.open_table(DEVICES)?;
             for (key, (first, last)) in &batch.devices {
@@ -143,6 +145,8 @@ impl Store {
             copy_table(&from, &txn, commands::IDS)?;
             copy_table(&from, &txn, commands::WAITING)?;
             copy_table(&from, &txn, commands::EARLY)?;
+            copy_table(&from, &txn, commands::BY_DEVICE)?;
+            copy_table(&from, &txn, commands::ENDED)?;
             Ok(txn.commit()?)
         };
         copy().map_err(|e| storage("copy the file", e))
@@ -172,8 +176,20 @@ impl Store {
         read().map_err(commands::failed)
     }
 
-    pub fn commands(&self, tenant: &Tenant, device: Option<&Id>, limit: usize, now: Micros) -> Result<Vec<Command>, DevicesError> {
-        let read = || commands::list(&self.db.begin_read()?, tenant, device, limit, now);
+    pub fn commands(&self, tenant: &Tenant, limit: usize, now: Micros) -> Result<Vec<Command>, DevicesError> {
+        let read = || commands::list(&self.db.begin_read()?, tenant, limit, now);
+        read().map_err(commands::failed)
+    }
+
+    pub fn commands_since(
+        &self,
+        tenant: &Tenant,
+        device: &Id,
+        since: Option<Micros>,
+        limit: usize,
+        now: Micros,
+    ) -> Result<Vec<Command>, DevicesError> {
+        let read = || commands::of_device(&self.db.begin_read()?, tenant, device, since, limit, now);
         read().map_err(commands::failed)
     }
 
@@ -255,24 +271,61 @@ impl Store {
         Ok(actuators.map(|(id, current)| Actuator { id, current }).collect())
     }
 
-    /// Of many devices as one moment has them.
-    pub fn all_currents<'a>(&self, tenant: &Tenant, devices: impl Iterator<Item = &'a Id>) -> Result<Vec<Currents>, DevicesError> {
+    /// Of many devices as one moment has them, as far as that goes.
+    pub fn all_currents<'a>(
+        &self,
+        tenant: &Tenant,
+        devices: impl Iterator<Item = &'a Id>,
+        bytes_max: usize,
+    ) -> Result<Vec<Currents>, DevicesError> {
         let tables = || -> Result<_, redb::Error> {
             let txn = self.db.begin_read()?;
             Ok((txn.open_table(SENSORS)?, txn.open_table(ACTUATORS)?))
         };
         let (sensors, actuators) = tables().map_err(|e| storage("read what devices said", e))?;
-        let all = devices.map(|device| {
-            let sensors = rows_of(&sensors, tenant, device)?.into_iter().map(|(id, current)| Sensor { id, current });
-            let actuators = rows_of(&actuators, tenant, device)?.into_iter().map(|(id, current)| Actuator { id, current });
-            Ok(Currents { sensors: sensors.collect(), actuators: actuators.collect() })
-        });
-        all.collect()
+        let (mut all, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
+        for device in devices {
+            let mut own = 0;
+            let said = rows_of(&sensors, tenant, device, bytes_max, &mut own)?;
+            let told = rows_of(&actuators, tenant, device, bytes_max, &mut own)?;
+            let currents = match own > bytes_max {
+                true => Currents { is_left_out: true, ..Currents::default() },
+                false => Currents {
+                    sensors: said.into_iter().map(|(id, current)| Sensor { id, current }).collect(),
+                    actuators: told.into_iter().map(|(id, current)| Actuator { id, current }).collect(),
+                    is_left_out: false,
+                },
+            };
+            bytes += if currents.is_left_out { 0 } else { own };
+            looked_at += own;
+            // What was looked at for nothing takes its time too.
+            if !all.is_empty() && (bytes > bytes_max || looked_at > bytes_max.saturating_mul(LOOKED_AT_TIMES)) {
+                break;
+            }
+            all.push(currents);
+        }
+        Ok(all)
+    }
+
+    pub fn sensor(&self, tenant: &Tenant, device: &Id, id: &Id) -> Result<Option<Sensor>, DevicesError> {
+        Ok(self.current(SENSORS, tenant, device, id)?.map(|current| Sensor { id: id.clone(), current }))
+    }
+
+    pub fn actuator(&self, tenant: &Tenant, device: &Id, id: &Id) -> Result<Option<Actuator>, DevicesError> {
+        Ok(self.current(ACTUATORS, tenant, device, id)?.map(|current| Actuator { id: id.clone(), current }))
+    }
+
+    fn current(&self, rows: Rows, tenant: &Tenant, device: &Id, id: &Id) -> Result<Option<Current>, DevicesError> {
+        let row = || -> Result<_, redb::Error> {
+            let table = self.db.begin_read()?.open_table(rows)?;
+            Ok(table.get((tenant.as_str(), device.as_str(), id.as_str()))?.map(|row| current(id.as_str(), row.value())))
+        };
+        row().map_err(|e| storage("read a device", e))?.transpose()
     }
 
     fn currents(&self, rows: Rows, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
         let table = || -> Result<_, redb::Error> { Ok(self.db.begin_read()?.open_table(rows)?) };
-        rows_of(&table().map_err(|e| storage("read a device", e))?, tenant, device)
+        rows_of(&table().map_err(|e| storage("read a device", e))?, tenant, device, usize::MAX, &mut 0)
     }
 
     /// Every sensor of a tenant that sent something, in the order of ids: device, sensor, when its device was heard first, and when it
@@ -302,14 +355,18 @@ impl Store {
 
 type Open = redb::ReadOnlyTable<(&'static str, &'static str, &'static str), &'static [u8]>;
 
-/// The rows of one device, by id.
-fn rows_of(table: &Open, tenant: &Tenant, device: &Id) -> Result<Vec<(Id, Current)>, DevicesError> {
+/// The rows of one device, by id, until `bytes` are more than `bytes_max`.
+fn rows_of(table: &Open, tenant: &Tenant, device: &Id, bytes_max: usize, bytes: &mut usize) -> Result<Vec<(Id, Current)>, DevicesError> {
     let failed = |e: redb::StorageError| storage("read a device", e);
     let mut rows = vec![];
     for row in table.range((tenant.as_str(), device.as_str(), "")..).map_err(failed)? {
         let (key, row) = row.map_err(failed)?;
         let (of, by, name) = key.value();
         if (of, by) != (tenant.as_str(), device.as_str()) {
+            break;
+        }
+        *bytes += row.value().len();
+        if *bytes > bytes_max {
             break;
         }
         rows.push((id(name)?, current(name, row.value())?));
@@ -348,6 +405,7 @@ fn forget(txn: &redb::WriteTransaction, gone: &Gone) -> Result<(), redb::Error> 
     }
     if gone.what.is_all() {
         txn.open_table(DEVICES)?.remove((tenant, device))?;
+        commands::forget(txn, tenant, device)?;
     }
     Ok(())
 }

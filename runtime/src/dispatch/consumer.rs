@@ -1,7 +1,7 @@
 //! One function's way through the log: scans, queues by key, runs what may run. Owned by one task.
 
 use super::{
-    App, Context, Feed,
+    App, Context, Eyes, Feed,
     batch::Fold,
     parking::{Parking, Waiting},
     queues::{Line, LineSet, Queues},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock,
     ledger::{LedgerError, Parked},
-    model::{Event, Kind, Micros, Seq},
+    model::{Event, Micros, Seq},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -332,11 +332,15 @@ impl Consumer {
             // All of it is gone from the log: it was nobody's any more.
             self.shared.tracker.lock().skip_to(last);
         }
+        let eyes = (self.context.sight)(&self.shared.id.app);
+        if let (Some(eyes), Some(last)) = (&eyes, events.last()) {
+            eyes.reach(last.seq).map_err(LedgerError::Unavailable)?;
+        }
         let new = {
             let shared = self.shared.clone();
             let mut tracker = shared.tracker.lock();
             let mut new = events;
-            new.retain(|event| tracker.scan(event.seq, self.concerns(event)));
+            new.retain(|event| tracker.scan(event.seq, self.concerns(event, eyes.as_deref())));
             new
         };
         new.into_iter().for_each(|event| self.enqueue(event));
@@ -346,12 +350,8 @@ impl Consumer {
         Ok(self.shared.scanned() < last)
     }
 
-    fn concerns(&self, event: &Event) -> bool {
-        let fits = |selector| event.kind == Kind::Reading && (self.context.fits)(selector, event);
-        matches!(event.kind, Kind::Reading | Kind::Message | Kind::Command)
-            && event.tenant == self.shared.id.app.tenant
-            && self.feed.pattern.matches(event.subject.as_str())
-            && self.feed.select.as_ref().is_none_or(fits)
+    fn concerns(&self, event: &Event, eyes: Option<&dyn Eyes>) -> bool {
+        event.tenant == self.shared.id.app.tenant && self.feed.concerns(event, &self.context.fits, eyes)
     }
 
     fn enqueue(&mut self, event: Arc<Event>) {

@@ -85,6 +85,10 @@ impl World for CodecWorld {
         Box::pin(async { Err("a codec has no history: it sees an uplink and its app's configuration".to_owned()) })
     }
 
+    fn may_command(&self, _: &Id) -> bool {
+        false
+    }
+
     fn config(&self) -> Arc<BTreeMap<String, String>> {
         self.0.config.clone()
     }

@@ -5,20 +5,22 @@ use super::{
     answer::{Answer, Pace},
     batch::{Durable, Fold, Lost},
     body::{Kept, Source},
-    lane::{Refused, Turn},
+    lane::{Folded, Refused, Turn},
     outgoing::Origin,
-    stats::Kind,
+    record::{self, Noted},
+    stats::{Kind, Stats},
 };
 use crate::{
     clock,
     engine::{Failure, Head, HttpCall, Loaded, Permit, Responded},
-    host::Taken,
+    host::{Spent, Taken},
     ledger::{Dedup, LedgerError},
-    model::{FunctionId, Micros, limit::HTTP_BODY_IDLE_SECONDS, manifest::Function},
+    model::{Effects, FunctionId, Micros, NewEvent, RunOutcome, limit::HTTP_BODY_IDLE_SECONDS, manifest::Function},
 };
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -60,6 +62,9 @@ struct Request {
     dedup: Option<String>,
     parts: http::request::Parts,
     body: Kept,
+    stats: Arc<Stats>,
+    /// What the last try asked for before its head, where it goes on after it: for its record.
+    before: Mutex<Effects>,
 }
 
 /// One try at a request.
@@ -70,6 +75,10 @@ struct Try {
     repeat: bool,
     /// The request's key is spent, on what this very try asked for before.
     spent: bool,
+    began: Instant,
+    release: u64,
+    /// What was answered; 0 before that.
+    status: u16,
 }
 
 /// A place among the HTTP calls of the app, and of the node. Goes back when the handler has returned.
@@ -105,7 +114,17 @@ impl Dispatch {
         let dedup = key.map(|key| format!("call:{}:{}:{key}", app.id.app, function.name));
         let stats = app.http_stats(function.name.as_str());
         let began = Instant::now();
-        let request = Request { context: self.context.clone(), app, function, id, dedup, parts, body: Kept::new(source, BODY_IDLE) };
+        let request = Request {
+            context: self.context.clone(),
+            app,
+            function,
+            id,
+            dedup,
+            parts,
+            body: Kept::new(source, BODY_IDLE),
+            stats: stats.clone(),
+            before: Mutex::default(),
+        };
         let answer = Arc::new(request).answer().await;
         stats.count(&if answer.is_ok() { Kind::Settled } else { Kind::Failed }, began.elapsed());
         answer
@@ -135,20 +154,25 @@ impl Request {
             None => in_time(self.context.engine.permit()).await?,
         };
         let now = clock::now();
-        let this = Try { now, repeat: self.is_repeat(now)?, spent: false };
         let loaded = self.app.loaded.load_full();
+        let (repeat, release) = (self.is_repeat(now)?, loaded.release.number);
+        let this = Try { now, repeat, spent: false, began: Instant::now(), release, status: 0 };
         let mut responded = self.call(permit, loaded, now);
         match responded.head().await {
             Some(Head { response: Ok(head), taken }) => self.head(turn, place, responded, head, taken, this).await,
             Some(Head { response: Err(code), taken }) => {
                 let error = Failure::Trap(format!("the handler answered with the error {code}"));
-                self.failed(turn, taken, error, this).await
+                let spent = responded.collected.lock().spent;
+                self.failed(turn, taken, error, spent, this).await
             }
             None => {
                 let ended = responded.end().await;
-                let taken = responded.collected.lock().take();
+                let (taken, spent) = {
+                    let mut collected = responded.collected.lock();
+                    (collected.take(), collected.spent)
+                };
                 let none = || Failure::Trap("the handler returned without an answer".into());
-                self.failed(turn, taken, ended.err().unwrap_or_else(none), this).await
+                self.failed(turn, taken, ended.err().unwrap_or_else(none), spent, this).await
             }
         }
     }
@@ -175,9 +199,18 @@ impl Request {
         this: Try,
     ) -> Result<Step, HttpFailure> {
         responded.go_on();
+        let this = Try { status: head.status().as_u16(), ..this };
+        // One that goes on is recorded at its end.
+        let (noted, record) = match responded.is_done() {
+            true => self.record(&taken.effects, None, responded.collected.lock().spent, this),
+            false => {
+                *self.before.lock() = taken.effects.clone();
+                (None, None)
+            }
+        };
         let fold = self.fold(taken, None, this);
         let spent = fold.dedup.is_some();
-        let folded = match self.app.lane.fold_or_check(turn.epoch, fold) {
+        let folded = match self.fold_recorded(turn.epoch, fold, noted, record) {
             Err(Refused::Stale | Refused::Reset) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
             Err(_) => return Ok(Step::Again),
             Ok(folded) => folded,
@@ -235,7 +268,10 @@ impl Request {
             () = pace.stalled(BODY_IDLE) => Some(format!("the client took nothing of it for {BODY_IDLE:?}")),
         };
         let failure = failure.map(|failure| format!("after the answer's head: {failure}"));
-        let mut taken = responded.collected.lock().take();
+        let (mut taken, used) = {
+            let mut collected = responded.collected.lock();
+            (collected.take(), collected.spent)
+        };
         // With it ends a handler that still writes to nobody.
         drop((responded, place));
         if failure.is_some() || this.repeat {
@@ -245,8 +281,11 @@ impl Request {
             // Nothing rests on what it read: the answer was checked with the head.
             taken.reads.clear();
         }
+        let mut effects = std::mem::take(&mut *self.before.lock());
+        effects.extend(taken.effects.clone());
+        let (noted, record) = self.record(&effects, failure.as_deref(), used, this);
         let fold = self.fold(taken, failure.clone(), this);
-        let stored = match self.app.lane.fold_or_check(epoch, fold).map(|folded| folded.durable) {
+        let stored = match self.fold_recorded(epoch, fold, noted, record).map(|folded| folded.durable) {
             Ok(None) => Ok(()),
             Ok(Some(durable)) => durable.await.unwrap_or(Err(Lost::Stopped)).map(drop).map_err(|lost| lost.to_string()),
             Err(_) => Err("other calls changed the app's state after the answer's head was sent".to_owned()),
@@ -263,9 +302,11 @@ impl Request {
     }
 
     /// Keeps the call's log lines, drops the rest.
-    async fn failed(&self, turn: Turn, mut taken: Taken, failure: Failure, this: Try) -> Result<Step, HttpFailure> {
+    async fn failed(&self, turn: Turn, mut taken: Taken, failure: Failure, spent: Spent, this: Try) -> Result<Step, HttpFailure> {
         taken.effects = Default::default();
-        let fold = self.fold(taken, Some(failure.to_string()), this);
+        let (_, record) = self.record(&taken.effects, Some(&failure.to_string()), spent, this);
+        let mut fold = self.fold(taken, Some(failure.to_string()), this);
+        fold.events.extend(record);
         match self.app.lane.fold(turn.epoch, fold, true) {
             // It may have failed because of what it read.
             Err(_) if self.app.lane.is_stopped() => return Err(HttpFailure::Stopped),
@@ -279,6 +320,48 @@ impl Request {
             }
         }
         Err(HttpFailure::Call { id: self.id.clone(), failure })
+    }
+
+    /// The call's record, where it is one that is kept.
+    fn record(&self, effects: &Effects, failure: Option<&str>, spent: Spent, this: Try) -> (Option<Noted>, Option<NewEvent>) {
+        let noted = self.stats.recorder.note(failure.is_some(), this.now);
+        let Noted::Written { skipped } = noted else { return (Some(noted), None) };
+        let id = FunctionId { app: self.app.id.clone(), function: self.function.name.clone() };
+        let origin = Origin { function: &id, event: None, call: &self.id, attempt: 1, now: this.now };
+        let outcome = if failure.is_some() { RunOutcome::Failed } else { RunOutcome::Done };
+        let Try { release, began, status, .. } = this;
+        let ended = record::Ended { release, took: began.elapsed(), spent, outcome, error: failure, skipped, replay: false };
+        // What a repeat asks for is dropped.
+        let none = Effects::default();
+        let run = origin.run(&ended, if this.repeat { &none } else { effects }).with_request(
+            self.parts.method.as_str(),
+            self.parts.uri.path(),
+            u64::from(status),
+        );
+        (Some(noted), origin.recorded(&run))
+    }
+
+    /// Folds, or checks where there is nothing to store but the record: nobody waits for that.
+    fn fold_recorded(&self, epoch: u64, mut fold: Fold, noted: Option<Noted>, record: Option<NewEvent>) -> Result<Folded, Refused> {
+        let lane = &self.app.lane;
+        let is_alone = fold.is_empty();
+        if !is_alone {
+            fold.events.extend(record.clone());
+        }
+        let folded = lane.fold_or_check(epoch, fold);
+        if is_alone
+            && folded.is_ok()
+            && let Some(record) = record
+        {
+            // Refused only where the app is being stopped: then nobody is told of this call.
+            let _ = lane.fold(epoch, Fold { events: vec![record], ..Fold::default() }, false);
+        }
+        match (&folded, noted) {
+            (Ok(_), Some(noted)) => self.stats.recorder.counted(noted),
+            (Err(_), Some(noted)) => self.stats.recorder.lost(noted),
+            (_, None) => {}
+        }
+        folded
     }
 
     /// The key goes with the first effects of the call, whether they come before its head or after it.

@@ -36,14 +36,16 @@ impl Dispatch {
     async fn pause(&self, function: &FunctionId, position: &Position, behind: Seq, below: Seq) -> Result<bool, LedgerError> {
         let (ledger, now) = (&self.context.ledger, clock::now());
         let bytes = ledger.log_bytes(position.through + 1, below)?;
+        // What makes its triggers of time is paused as the function is.
+        let shown = function.evaluates().unwrap_or_else(|| function.clone());
         let why = format!(
             "paused: {bytes} bytes of the log were kept for it alone, from event {} on. They are dropped now, and counted as lost to it; \
              `tawi resume {} {}` lets it go on with what is there then",
             position.through + 1,
-            function.app.app,
-            function.function,
+            shown.app.app,
+            shown.function,
         );
-        let said = said(function, LogLevel::Error, why, now);
+        let said = said(&shown, LogLevel::Error, why, now);
         let op = Op::Pause { function: function.clone(), behind, now, said };
         let done = matches!(ledger.apply(op).await?, Outcome::Applied { .. });
         if done {
@@ -55,11 +57,16 @@ impl Dispatch {
 
     /// Lets a paused function go on with the oldest event that is there. False when it is not paused.
     pub async fn resume(&self, function: &FunctionId) -> Result<bool, LedgerError> {
+        let evaluator = self.resume_one(&function.evaluator(), function).await?;
+        Ok(self.resume_one(function, function).await? || evaluator)
+    }
+
+    async fn resume_one(&self, function: &FunctionId, shown: &FunctionId) -> Result<bool, LedgerError> {
         let (ledger, now) = (&self.context.ledger, clock::now());
         let Some(pause) = ledger.pause(function)? else { return Ok(false) };
         let lost = ledger.lost(Some(&function.app))?.into_iter().filter(|(of, lost)| of == function && lost.paused == pause.since);
         let what = lost.map(|(_, lost)| lost_words(&lost)).next().unwrap_or_else(|| "nothing was lost".to_owned());
-        let said = said(function, LogLevel::Warn, format!("resumed: {what}"), now);
+        let said = said(shown, LogLevel::Warn, format!("resumed: {what}"), now);
         let done = matches!(ledger.apply(Op::Resume { function: function.clone(), said }).await?, Outcome::Applied { .. });
         self.tell(function);
         Ok(done)

@@ -9,20 +9,24 @@ mod body;
 mod commit;
 mod consumer;
 mod decode;
+mod eyes;
 mod http;
 mod lag;
 mod lane;
 mod outgoing;
 mod parking;
 mod queues;
+mod record;
 mod run;
 mod shared;
 pub mod stats;
 mod tracker;
+mod triggers;
 mod verdict;
 mod work;
 mod world;
 
+pub use eyes::{Eyes, Sight};
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
 pub use shared::Shared;
@@ -33,7 +37,7 @@ use crate::{
     host::World,
     ledger::{Ledger, LedgerError, Op},
     model::{
-        AppId, Event, FunctionId,
+        AppId, Event, FunctionId, Kind, Pattern,
         limit::{EVENT_CALLS_PER_APP_PERCENT, EVENT_CALLS_PERCENT, HTTP_CALLS_PER_APP_PERCENT, HTTP_CALLS_PERCENT},
         manifest::{Function, Order, Trigger},
         selector::Selector,
@@ -49,6 +53,7 @@ use std::{
 };
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use triggers::Evaluating;
 use work::Slow;
 
 /// How long a release waits for what its app's functions have done to be durable, before it is tried again.
@@ -63,6 +68,7 @@ pub struct Context {
     pub ledger: Ledger,
     pub history: HistorySource,
     fits: Fits,
+    sight: Sight,
     /// Runs of one function at once: a slow one leaves instances for the others.
     pub calls_per_function_max: usize,
     /// Workers of event functions that are active, all over the node.
@@ -114,11 +120,18 @@ pub struct Dispatch {
     apps: ArcSwap<HashMap<AppId, Arc<App>>>,
     /// In an order, so that they are stopped in one.
     consumers: Mutex<BTreeMap<FunctionId, Running>>,
+    /// By the function whose triggers they make.
+    evaluators: Mutex<BTreeMap<FunctionId, Evaluating>>,
 }
 
 impl App {
     fn world(self: &Arc<App>, context: &Context) -> Arc<dyn World> {
-        Arc::new(world::AppWorld { app: self.clone(), settings: self.settings.load_full(), history: context.history.clone() })
+        Arc::new(world::AppWorld {
+            app: self.clone(),
+            settings: self.settings.load_full(),
+            history: context.history.clone(),
+            sight: context.sight.clone(),
+        })
     }
 
     /// Counts of the HTTP functions that were called since the start.
@@ -141,7 +154,12 @@ impl Dispatch {
         Dispatch::selecting(engine, ledger, history, Arc::new(|_, _| false))
     }
 
+    /// With a registry, and apps that see all of it.
     pub fn selecting(engine: Engine, ledger: Ledger, history: HistorySource, fits: Fits) -> Dispatch {
+        Dispatch::seeing(engine, ledger, history, fits, Arc::new(|_| None))
+    }
+
+    pub fn seeing(engine: Engine, ledger: Ledger, history: HistorySource, fits: Fits, sight: Sight) -> Dispatch {
         let share = |percent: usize| (engine.instances_max as usize * percent / 100).max(1);
         let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
         let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
@@ -152,12 +170,13 @@ impl Dispatch {
             ledger,
             history,
             fits,
+            sight,
             calls_per_function_max,
             workers: Arc::default(),
             http_calls,
             http_calls_per_app_max,
         };
-        Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default() }
+        Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default(), evaluators: Mutex::default() }
     }
 
     pub fn app(&self, id: &AppId) -> Option<Arc<App>> {
@@ -204,6 +223,7 @@ impl Dispatch {
     /// Stops an app. What it holds in the ledger stays.
     pub async fn remove(&self, id: &AppId) {
         let Some(app) = self.app(id) else { return };
+        join_evaluators(self.take_evaluators(|function, _| function.app == *id)).await;
         let stopping: Vec<Running> = self.take_consumers(|function, _| function.app == *id);
         join(stopping).await;
         self.apps.rcu(|apps| {
@@ -216,6 +236,7 @@ impl Dispatch {
 
     /// Stops every function; what was folded is durable when this returns.
     pub async fn stop(&self) {
+        join_evaluators(self.take_evaluators(|_, _| true)).await;
         join(self.take_consumers(|_, _| true)).await;
         for app in self.apps() {
             app.lane.stop().await;
@@ -226,6 +247,10 @@ impl Dispatch {
         for (function, _, _) in events(loaded) {
             let start = *self.context.ledger.head().borrow();
             self.context.ledger.apply(Op::Register { function, start }).await?;
+        }
+        // Behind the functions: what they make is not missed.
+        for (function, trigger) in timed(loaded) {
+            triggers::register(&self.context.ledger, &function, trigger).await?;
         }
         Ok(())
     }
@@ -257,6 +282,7 @@ impl Dispatch {
             function.app == app.id && !(same && running.goes_on())
         };
         join(self.take_consumers(differs)).await;
+        self.stop_evaluators(app, loaded).await?;
         let known = self.context.ledger.functions()?.into_iter().map(|(function, _)| function);
         let gone: Vec<FunctionId> = known.filter(|function| function.app == app.id && !wanted.contains_key(function)).collect();
         if !gone.is_empty() {
@@ -279,6 +305,46 @@ impl Dispatch {
                 Running { shared, trigger: function.trigger.clone(), stop, task: tokio::spawn(consumer.run()) }
             });
         }
+        drop(consumers);
+        let mut evaluators = self.evaluators.lock();
+        for (id, trigger) in timed(loaded) {
+            if !evaluators.contains_key(&id)
+                && let Some(evaluating) = triggers::start(&self.context, &id, trigger)
+            {
+                evaluators.insert(id, evaluating);
+            }
+        }
+    }
+
+    /// Ends evaluators whose rule is gone or another. A gone one is forgotten by the ledger too.
+    async fn stop_evaluators(&self, app: &App, loaded: &Loaded) -> Result<(), LedgerError> {
+        let wanted: HashMap<FunctionId, &Trigger> = timed(loaded).collect();
+        let differs = |function: &FunctionId, running: &Evaluating| {
+            let same = wanted.get(function).is_some_and(|trigger| **trigger == running.trigger);
+            function.app == app.id && !(same && !running.task.is_finished())
+        };
+        join_evaluators(self.take_evaluators(differs)).await;
+        let known = self.context.ledger.functions()?.into_iter().filter_map(|(function, _)| Some((function.evaluates()?, function.app)));
+        for (_, place) in known.filter(|(function, _)| function.app == app.id && !wanted.contains_key(function)) {
+            self.context.ledger.apply(Op::DeleteApp { app: place }).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all that the ledger holds of an app, which must have been removed.
+    pub async fn forget(&self, app: &AppId) -> Result<(), LedgerError> {
+        forget(&self.context.ledger, app).await
+    }
+
+    /// How far the evaluator of a function has come, where there is one.
+    pub fn evaluated(&self, function: &FunctionId) -> Option<crate::model::Seq> {
+        self.evaluators.lock().get(function).map(|running| running.progress.scanned())
+    }
+
+    fn take_evaluators(&self, which: impl Fn(&FunctionId, &Evaluating) -> bool) -> Vec<Evaluating> {
+        let mut evaluators = self.evaluators.lock();
+        let ids: Vec<FunctionId> = evaluators.iter().filter(|(id, running)| which(id, running)).map(|(id, _)| id.clone()).collect();
+        ids.iter().filter_map(|id| evaluators.remove(id)).collect()
     }
 
     fn take_consumers(&self, which: impl Fn(&FunctionId, &Running) -> bool) -> Vec<Running> {
@@ -297,6 +363,26 @@ async fn join(stopping: Vec<Running>) {
     }
 }
 
+async fn join_evaluators(stopping: Vec<Evaluating>) {
+    stopping.iter().for_each(|running| running.stop.cancel());
+    for running in stopping {
+        if let Err(error) = running.task.await {
+            tracing::error!(%error, "what makes triggers of time ended by panic");
+        }
+    }
+}
+
+/// Forgets all that the ledger holds of an app, what makes its triggers included.
+pub async fn forget(ledger: &Ledger, app: &AppId) -> Result<(), LedgerError> {
+    let known = ledger.functions()?.into_iter().filter_map(|(function, _)| Some((function.evaluates()?, function.app)));
+    let places: Vec<AppId> = known.filter(|(function, _)| function.app == *app).map(|(_, place)| place).collect();
+    // The app last: until it is forgotten, this is done again.
+    for app in places.into_iter().chain([app.clone()]) {
+        ledger.apply(Op::DeleteApp { app }).await?;
+    }
+    Ok(())
+}
+
 /// A number from 0 to 1, of which two nodes have different ones.
 fn part() -> f64 {
     #[cfg(test)]
@@ -307,20 +393,55 @@ fn part() -> f64 {
 }
 
 /// Which events are a function's, and in which order.
+#[derive(Clone)]
 struct Feed {
-    pattern: crate::model::Pattern,
+    /// What makes triggers writes them for one function alone; everything else is for whoever asks for its subject.
+    triggers: bool,
+    pattern: Pattern,
     order: Order,
     select: Option<Selector>,
 }
 
+impl Feed {
+    /// `eyes`: none sees all.
+    fn concerns(&self, event: &Event, fits: &Fits, eyes: Option<&dyn Eyes>) -> bool {
+        let fits = |selector| event.kind == Kind::Reading && eyes.map_or_else(|| fits(selector, event), |eyes| eyes.fits(selector, event));
+        let kind = match event.kind {
+            Kind::Reading | Kind::Message | Kind::Command => !self.triggers,
+            Kind::Trigger => self.triggers,
+            _ => false,
+        };
+        kind && self.pattern.matches(event.subject.as_str())
+            && self.select.as_ref().is_none_or(fits)
+            && eyes.is_none_or(|eyes| eyes::reaches(eyes, event))
+    }
+}
+
+/// Functions whose triggers time makes.
+fn timed(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Trigger)> {
+    let is_timed = |trigger: &Trigger| matches!(trigger, Trigger::Event { rule: Some(_), .. } | Trigger::Schedule(_));
+    let functions = loaded.release.manifest.functions.iter().filter(move |function| is_timed(&function.trigger));
+    functions.map(|function| (FunctionId { app: loaded.app.clone(), function: function.name.clone() }, &function.trigger))
+}
+
 fn events(loaded: &Loaded) -> impl Iterator<Item = (FunctionId, &Function, Feed)> {
     loaded.release.manifest.functions.iter().filter_map(|function| match &function.trigger {
-        Trigger::Event { subject, order, select, .. } => {
-            let id = FunctionId { app: loaded.app.clone(), function: function.name.clone() };
-            Some((id, function, Feed { pattern: subject.clone(), order: *order, select: select.clone() }))
+        Trigger::Event { subject, order, select, rule: None } => {
+            let feed = Feed { triggers: false, pattern: subject.clone(), order: *order, select: select.clone() };
+            Some((FunctionId { app: loaded.app.clone(), function: function.name.clone() }, function, feed))
         }
-        Trigger::Http { .. } | Trigger::Schedule(_) => None,
+        Trigger::Event { order, .. } => Some(told(loaded, function, *order)),
+        // The moments of a schedule come one after another.
+        Trigger::Schedule(_) => Some(told(loaded, function, Order::Device)),
+        Trigger::Http { .. } => None,
     })
+}
+
+/// A function that is told what its evaluator makes.
+fn told<'a>(loaded: &Loaded, function: &'a Function, order: Order) -> (FunctionId, &'a Function, Feed) {
+    let id = FunctionId { app: loaded.app.clone(), function: function.name.clone() };
+    let pattern = Pattern::from(triggers::subject(&id));
+    (id, function, Feed { triggers: true, pattern, order, select: None })
 }
 
 #[cfg(test)]

@@ -4,7 +4,15 @@ use crate::model::{
     Effects, Event, FunctionId, Id, Kind, LogLevel, LogLine, Micros, NewEvent, Subject, Value,
     event::{Cause, Place},
     limit::HOPS_MAX,
+    manifest::Function,
 };
+
+/// Why a call may not publish what its app is granted: its function says that it publishes less.
+pub fn not_said(function: &Function, effects: &Effects) -> Option<String> {
+    let said = function.publish.as_ref()?;
+    let other = effects.messages.iter().find(|message| !said.iter().any(|pattern| pattern.matches(message.subject.as_str())))?;
+    Some(format!("`{}` is not published: it is not in the `publish` of `{}` in tawi.toml", other.subject, function.name))
+}
 
 /// The call whose effects these are.
 pub struct Origin<'a> {

@@ -4,9 +4,10 @@ use super::{
     App, Context, Settings,
     batch::Fold,
     lane::{Refused, Turn},
-    outgoing::Origin,
+    outgoing::{self, Origin},
     parking::Waiting,
     queues::Line,
+    record::{self, Noted},
     shared::Shared,
     verdict::{Verdict, verdict},
     work::{Job, Waits},
@@ -16,7 +17,7 @@ use crate::{
     engine::{Attempt, Failure, Loaded, Outcome, Permit},
     host::{Taken, World},
     ledger::{DeadLetter, Parked},
-    model::{Event, LogLine, Micros, Seq, manifest::Function},
+    model::{Effects, Event, LogLine, Micros, RunOutcome, Seq, manifest::Function},
 };
 use std::{
     pin::pin,
@@ -156,6 +157,10 @@ impl Runner {
 
     /// What became of an event, and the moment of the lane at which it did.
     async fn one(&mut self, item: &Item) -> (Next, u64) {
+        // It may have waited for long: what its owner may not see any more does not reach the app.
+        if (self.context.sight)(&self.app.id).is_some_and(|eyes| !super::eyes::reaches(&*eyes, &item.event)) {
+            return self.pass_over(item);
+        }
         let mut alone = false;
         loop {
             let mut held = self.hold(alone).await;
@@ -178,8 +183,12 @@ impl Runner {
             held.calls += 1;
             crate::fault::point("call");
             let took = outcome.took;
-            let (fold, next) = self.fold(item, function, &call, loaded.release.number, outcome, now);
+            let (fold, next, noted) = self.fold(item, function, &call, loaded.release.number, outcome, now);
             let folded = app.lane.fold(self.epoch, fold, false);
+            match folded {
+                Ok(_) => shared.stats.recorder.counted(noted),
+                Err(_) => shared.stats.recorder.lost(noted),
+            }
             self.last = Some(last);
             match folded {
                 Ok(folded) => {
@@ -196,13 +205,28 @@ impl Runner {
         }
     }
 
-    fn fold(&self, item: &Item, function: &Function, call: &str, release: u64, outcome: Outcome, now: Micros) -> (Fold, Next) {
+    /// Settles an event that is none of the app's business.
+    fn pass_over(&self, item: &Item) -> (Next, u64) {
+        let is_parked = item.parked.is_some();
+        let settled = Some((self.shared.clone(), if is_parked { 0 } else { item.event.seq }));
+        let unpark = is_parked.then(|| (self.shared.id.clone(), item.event.seq));
+        let fold = Fold { settled, received: Some(item.event.received), unpark, ..Fold::default() };
+        match self.app.lane.fold(self.epoch, fold, false) {
+            Ok(folded) => (Next::Settled, folded.at),
+            Err(_) => (Next::Reset, 0),
+        }
+    }
+
+    fn fold(&self, item: &Item, function: &Function, call: &str, release: u64, outcome: Outcome, now: Micros) -> (Fold, Next, Noted) {
         let attempts = item.attempts + 1;
         let origin = Origin { function: &self.shared.id, event: Some(&item.event), call, attempt: attempts, now };
-        let mut collected = outcome.collected;
+        let (mut collected, took, spent) = (outcome.collected, outcome.took, outcome.spent);
         let Taken { mut effects, logs, logs_dropped, reads } = collected.take();
         // Trying again would come to the same: the event stays as far away from its beginning as it is.
-        let result = outcome.result.and_then(|()| origin.refusal(&effects).map_or(Ok(()), |reason| Err(Failure::Reject(reason))));
+        let result = outcome.result.and_then(|()| {
+            let refusal = origin.refusal(&effects).or_else(|| outgoing::not_said(function, &effects));
+            refusal.map_or(Ok(()), |reason| Err(Failure::Reject(reason)))
+        });
         let verdict = verdict(&result, call, attempts, &function.delivery, now);
         let error = result.as_ref().err().map(ToString::to_string);
         let tail = log_tail(&logs, &verdict);
@@ -212,6 +236,17 @@ impl Runner {
         fold.received = Some(item.event.received);
         let unpark = item.parked.is_some().then(|| (self.shared.id.clone(), item.event.seq));
         let failure = error.as_ref().map(|error| said(&verdict, attempts, error));
+        let noted = self.shared.stats.recorder.note(verdict != Verdict::Done, now);
+        let record = if let Noted::Written { skipped } = noted {
+            let (replay, error) = (item.parked.is_some_and(|parked| parked.replay), error.as_deref());
+            let ended = record::Ended { release, took, spent, outcome: outcome_of(&verdict), error, skipped, replay };
+            if verdict != Verdict::Done {
+                effects = Effects::default();
+            }
+            origin.recorded(&origin.run(&ended, &effects))
+        } else {
+            None
+        };
         let next = match verdict {
             Verdict::Done => {
                 fold.writes = std::mem::take(&mut effects.writes);
@@ -241,7 +276,8 @@ impl Runner {
             }
         };
         fold.events.extend(origin.logs(logs, logs_dropped, failure.as_deref()));
-        (fold, next)
+        fold.events.extend(record);
+        (fold, next, noted)
     }
 
     fn parked(&self, item: &Item, attempts: u32, due: Micros, error: String) -> Parked {
@@ -263,6 +299,14 @@ impl Runner {
         let settled = Some((self.shared.clone(), item.event.seq));
         self.app.lane.fold(self.epoch, Fold { settled, park: Some(parked), ..Fold::default() }, false)?;
         Ok(waiting)
+    }
+}
+
+fn outcome_of(verdict: &Verdict) -> RunOutcome {
+    match verdict {
+        Verdict::Done => RunOutcome::Done,
+        Verdict::Retry { .. } => RunOutcome::Retry,
+        Verdict::Dead => RunOutcome::Dead,
     }
 }
 

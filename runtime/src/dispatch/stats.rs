@@ -1,5 +1,6 @@
 //! Counts of one function, read by the metrics.
 
+use super::record::Recorder;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -18,6 +19,8 @@ pub struct Stats {
     /// Calls run again because what they read had changed.
     pub reruns: AtomicU64,
     pub calls: Durations,
+    /// Which of its calls are recorded.
+    pub(super) recorder: Recorder,
 }
 
 /// How often something took how long.

@@ -57,7 +57,12 @@ pub enum EgressError {
     #[error("`{host}` did not answer within {seconds} s")]
     Slow { host: String, seconds: u64 },
     #[error("the answer of `{host}` has more than {max} bytes")]
-    TooLarge { host: String, max: usize },
+    TooLarge {
+        host: String,
+        max: usize,
+        /// What it had answered by then.
+        status: http::StatusCode,
+    },
 }
 
 impl Target {

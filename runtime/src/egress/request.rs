@@ -78,7 +78,7 @@ async fn send(target: Target, request: Request<Full<Bytes>>, max: usize) -> Resu
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let answer = async {
         let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
-        let body = Limited::new(body, max).collect().await.map_err(|error| broken(&host, max, error))?.to_bytes();
+        let body = Limited::new(body, max).collect().await.map_err(|error| broken(&host, head.status, max, error))?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
     };
     tokio::pin!(connection, answer);
@@ -89,10 +89,10 @@ async fn send(target: Target, request: Request<Full<Bytes>>, max: usize) -> Resu
     }
 }
 
-fn broken(host: &str, max: usize, error: Box<dyn Error + Send + Sync>) -> EgressError {
+fn broken(host: &str, status: StatusCode, max: usize, error: Box<dyn Error + Send + Sync>) -> EgressError {
     let host = host.to_owned();
     if error.is::<LengthLimitError>() {
-        return EgressError::TooLarge { host, max };
+        return EgressError::TooLarge { host, max, status };
     }
     match error.downcast::<hyper::Error>() {
         Ok(source) => EgressError::Http { host, source: *source },
@@ -132,7 +132,10 @@ mod tests {
         let answer = ask(post(url, 10, 4), anywhere).await.unwrap();
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"fine"[..]));
         let url = server("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfine!").await;
-        assert!(matches!(ask(post(url, 10, 4), anywhere).await, Err(EgressError::TooLarge { .. })));
+        assert!(matches!(ask(post(url, 10, 4), anywhere).await, Err(EgressError::TooLarge { status: StatusCode::OK, .. })));
+        let url = server("HTTP/1.1 500 Sorry\r\ncontent-length: 5\r\n\r\nsorry").await;
+        let failed = ask(post(url, 10, 4), anywhere).await;
+        assert!(matches!(failed, Err(EgressError::TooLarge { status: StatusCode::INTERNAL_SERVER_ERROR, .. })));
         let url = server("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfine").await;
         assert!(matches!(ask(post(url, 10, 100), anywhere).await, Err(EgressError::Http { .. })));
     }

@@ -1,9 +1,9 @@
 //! One event, one instance, one outcome.
 
-use super::{Engine, EngineError, Loaded, Permit, TICK, warm::Warm};
+use super::{Engine, EngineError, Loaded, Permit, TICK, trigger, warm::Warm};
 use crate::{
-    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, World, codec, event_handler, value_out},
-    model::{Event, Id, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function},
+    host::{Call, CallStart, Collected, MemoryRefusal, Metered, Nothing, RESOURCES_MAX, Spent, World, codec, event_handler, value_out},
+    model::{Event, Id, Kind, Micros, limit::HOSTCALL_BYTES_MAX, manifest::Function, trigger::Fired},
 };
 use parking_lot::Mutex;
 use std::{
@@ -33,8 +33,7 @@ pub struct Outcome {
     pub result: Result<(), Failure>,
     pub collected: Collected,
     pub took: Duration,
-    /// Processor time of the guest.
-    pub cpu: Duration,
+    pub spent: Spent,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -61,6 +60,8 @@ pub(super) struct Handlers {
     pub event: Option<event_handler::Guest>,
     pub codec: Option<codec::Guest>,
     pub http: Option<Proxy>,
+    /// None: the component handles no trigger of time.
+    pub timed: Option<trigger::Guests>,
 }
 
 /// Whose instances may serve another call, and how many.
@@ -102,18 +103,19 @@ impl Engine {
             within(timeout + 2 * TICK, Metered { call, meter: meter.clone() }).await
         };
         let ended = Instant::now();
+        let spent = Spent { cpu: meter.used(), memory_bytes: room.store.data().memory.bytes() };
         let result = match ran {
             None => Err(Failure::Timeout(timeout)),
             Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),
             Some(Ok(result)) => {
                 // A refusal is an answer too: nothing is wrong with the instance.
                 loaded.keep(&seat, room, ended);
-                return outcome(result.map_err(refused), collected, ended - started, meter.used());
+                return outcome(result, collected, ended - started, spent);
             }
         };
         // The context may hold a last unfinished line of output, which its drop hands over.
         drop(room);
-        outcome(result, collected, ended - started, meter.used())
+        outcome(result, collected, ended - started, spent)
     }
 
     /// Where a call is to run: what an earlier one left, or a new store. Waits until the node has memory for it, and says how long.
@@ -173,9 +175,9 @@ pub(super) async fn within<F: Future + Unpin>(time: Duration, mut call: F) -> Op
     }
 }
 
-fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, took: Duration, cpu: Duration) -> Outcome {
+fn outcome(result: Result<(), Failure>, collected: Arc<Mutex<Collected>>, took: Duration, spent: Spent) -> Outcome {
     let collected = std::mem::take(&mut *collected.lock());
-    Outcome { result, collected, took, cpu }
+    Outcome { result, collected, took, spent }
 }
 
 impl Loaded {
@@ -192,7 +194,8 @@ impl Loaded {
         let event = self.event.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
         let codec = self.codec.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
         let http = self.http.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
-        Ok(Handlers { event, codec, http })
+        let timed = self.timed.as_ref().map(|indices| indices.load(store, instance)).transpose()?;
+        Ok(Handlers { event, codec, http, timed })
     }
 }
 
@@ -255,15 +258,31 @@ const REASON_BYTES_MAX: usize = 2_048;
 /// What wasmtime says of a host call over [`HOSTCALL_BYTES_MAX`].
 const TOO_MUCH: &str = "fuel allocated for hostcalls";
 
-async fn run(loaded: &Loaded, attempt: &Attempt<'_>, room: &mut Room) -> wasmtime::Result<Result<(), event_handler::Failure>> {
+async fn run(loaded: &Loaded, attempt: &Attempt<'_>, room: &mut Room) -> wasmtime::Result<Result<(), Failure>> {
+    // The event says what it is: one that waited for another try may be from a time when the function had another trigger.
+    let fired = match attempt.event.kind {
+        Kind::Trigger => match trigger::read(attempt) {
+            Ok(fired) => Some(fired),
+            Err(unreadable) => return Ok(Err(unreadable)),
+        },
+        _ => None,
+    };
     let Room { store, handlers, .. } = room;
     if handlers.is_none() {
         let instance = loaded.pre.instantiate_async(&mut *store).await?;
         *handlers = Some(loaded.handlers(store, &instance)?);
     }
-    let guest = handlers.as_ref().and_then(|handlers| handlers.event.as_ref());
-    let guest = guest.ok_or_else(|| wasmtime::Error::msg("the component exports no event handler"))?;
-    guest.call_handle(store, &event_in(attempt)).await
+    let handlers = handlers.as_ref();
+    let event = match fired {
+        None => event_in(attempt),
+        Some(Fired::Every(reading)) => trigger::event_in(attempt, reading),
+        // On the heap: it is many times as large as what a plain event needs.
+        Some(fired) => return Box::pin(trigger::call(handlers.and_then(|h| h.timed.as_ref()), store, attempt, fired)).await,
+    };
+    match handlers.and_then(|handlers| handlers.event.as_ref()) {
+        Some(guest) => Ok(guest.call_handle(store, &event).await?.map_err(refused)),
+        None => Ok(Err(trigger::nobody("event"))),
+    }
 }
 
 fn event_in(attempt: &Attempt<'_>) -> event_handler::Event {
@@ -284,11 +303,14 @@ fn event_in(attempt: &Attempt<'_>) -> event_handler::Event {
 
 fn refused(failure: event_handler::Failure) -> Failure {
     match failure {
-        event_handler::Failure::Retry(retry) => {
-            Failure::Retry { after: retry.after_ms.map(Duration::from_millis), reason: plain(retry.reason) }
-        }
+        event_handler::Failure::Retry(retry) => later(retry.after_ms, retry.reason),
         event_handler::Failure::Reject(reason) => Failure::Reject(plain(reason)),
     }
+}
+
+/// Another try, as a guest asks for it.
+pub(super) fn later(after_ms: Option<u64>, reason: String) -> Failure {
+    Failure::Retry { after: after_ms.map(Duration::from_millis), reason: plain(reason) }
 }
 
 /// A guest's words as they go to logs and terminals: not too many, and none that a terminal takes for a command.

@@ -3,26 +3,48 @@
 use super::wasi::HANDLER_P3;
 use crate::model::{
     Manifest,
-    manifest::{Grant, Trigger},
+    manifest::{Function, Grant, Rule, Trigger},
 };
 use wasmtime::{Engine, component::Component};
 
 /// What a component handles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Exports {
     pub event: bool,
     pub http: bool,
     pub codec: bool,
+    pub schedule: bool,
+    pub batch: bool,
+    pub window: bool,
+    pub silence: bool,
+    pub change: bool,
+    pub threshold: bool,
 }
 
 const EVENT: &str = "tawi:app/event-handler@";
 const CODEC: &str = "tawi:app/codec@";
+const SCHEDULE: &str = "tawi:app/schedule-handler@";
+const BATCH: &str = "tawi:app/batch-handler@";
+const WINDOW: &str = "tawi:app/window-handler@";
+const SILENCE: &str = "tawi:app/silence-handler@";
+const CHANGE: &str = "tawi:app/change-handler@";
+const THRESHOLD: &str = "tawi:app/threshold-handler@";
 const HTTP: &str = "wasi:http/incoming-handler@0.2.";
 
 pub(super) fn exports(engine: &Engine, component: &Component) -> Exports {
     let ty = component.component_type();
     let has = |prefix: &str| ty.exports(engine).any(|(name, _)| name.starts_with(prefix));
-    Exports { event: has(EVENT), http: has(HTTP) || has(HANDLER_P3), codec: has(CODEC) }
+    Exports {
+        event: has(EVENT),
+        http: has(HTTP) || has(HANDLER_P3),
+        codec: has(CODEC),
+        schedule: has(SCHEDULE),
+        batch: has(BATCH),
+        window: has(WINDOW),
+        silence: has(SILENCE),
+        change: has(CHANGE),
+        threshold: has(THRESHOLD),
+    }
 }
 
 /// Every complaint, one a line.
@@ -31,16 +53,7 @@ pub(super) fn fits(engine: &Engine, component: &Component, manifest: &Manifest) 
     let imports = ty.imports(engine).filter_map(|(name, _)| refusal(name, &manifest.grant));
     let mut complaints: Vec<String> = imports.collect();
     let exports = exports(engine, component);
-    for function in &manifest.functions {
-        let missing = match function.trigger {
-            Trigger::Event { .. } if !exports.event => "tawi:app/event-handler (in Rust: a function with `#[tawi::event]`)",
-            Trigger::Http { .. } if !exports.http => {
-                "wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3 (in Rust: a function with `#[tawi::http]`)"
-            }
-            _ => continue,
-        };
-        complaints.push(format!("[[on]] `{}` needs the component to export {missing}", function.name));
-    }
+    complaints.extend(manifest.functions.iter().filter_map(|function| missing(function, &exports)));
     if manifest.codec.is_some() && !exports.codec {
         complaints.push("[codec] needs the component to export tawi:app/codec (in Rust: a function with `#[tawi::codec]`)".to_owned());
     }
@@ -48,6 +61,24 @@ pub(super) fn fits(engine: &Engine, component: &Component, manifest: &Manifest) 
         true => Ok(exports),
         false => Err(complaints),
     }
+}
+
+/// The export that a function's trigger asks for, where the component lacks it.
+fn missing(function: &Function, exports: &Exports) -> Option<String> {
+    let (has, interface, attribute) = match &function.trigger {
+        Trigger::Http { .. } => (exports.http, "wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3", "http"),
+        Trigger::Schedule(_) => (exports.schedule, "tawi:app/schedule-handler", "schedule"),
+        Trigger::Event { rule, .. } => match rule {
+            None | Some(Rule::Every { .. }) => (exports.event, "tawi:app/event-handler", "event"),
+            Some(Rule::Batch { .. }) => (exports.batch, "tawi:app/batch-handler", "batch"),
+            Some(Rule::Window(_)) => (exports.window, "tawi:app/window-handler", "window"),
+            Some(Rule::Silence { .. }) => (exports.silence, "tawi:app/silence-handler", "silence"),
+            Some(Rule::Change(_)) => (exports.change, "tawi:app/change-handler", "change"),
+            Some(Rule::Threshold(_)) => (exports.threshold, "tawi:app/threshold-handler", "threshold"),
+        },
+    };
+    let name = &function.name;
+    (!has).then(|| format!("[[on]] `{name}` needs the component to export {interface} (in Rust: a function with `#[tawi::{attribute}]`)"))
 }
 
 /// What one call may have of the pool, so that the calls of one app leave the others theirs: every permit comes with as much.
@@ -76,7 +107,7 @@ fn refusal(import: &str, grant: &Grant) -> Option<String> {
     let interface = import.split('@').next().unwrap_or(import);
     let line = |line: &str| Some(format!("import `{import}` is not granted: add `{line}` under [grant] in tawi.toml"));
     match interface {
-        "tawi:app/types" | "wasi:logging/logging" => None,
+        "tawi:app/types" | "tawi:app/trigger" | "wasi:logging/logging" => None,
         "tawi:app/publish" if grant.publish.is_empty() => line("publish = [\"SUBJECT\"]"),
         "tawi:app/command" if grant.command.is_empty() => line("command = [\"DEVICE\"]"),
         "tawi:app/history" if !grant.history => line("history = true"),

@@ -6,7 +6,7 @@ use super::{
     concurrent,
 };
 use crate::{
-    host::{CallStart, Collected, Metered, Taken, World},
+    host::{CallStart, Collected, Metered, Spent, Taken, World},
     model::{Micros, manifest::Function},
 };
 use bytes::Bytes;
@@ -77,7 +77,7 @@ impl Engine {
         let (sender, head) = oneshot::channel();
         let collected = Arc::new(Mutex::new(Collected::within(&loaded.release.manifest.limits)));
         let start = CallStart { id: id.into(), now, world, end: Instant::now() + timeout, collected: collected.clone() };
-        let of_call = collected.clone();
+        let (of_call, at_end) = (collected.clone(), collected.clone());
         let work = async move {
             // Given back last: who gets it next finds the instance's place in the pool free.
             let _permit = permit;
@@ -94,8 +94,9 @@ impl Engine {
             let meter = room.store.data().meter.clone();
             let ran = {
                 let call = pin!(run(&loaded, request, answer, &mut room));
-                within(timeout + 2 * TICK, Metered { call, meter }).await
+                within(timeout + 2 * TICK, Metered { call, meter: meter.clone() }).await
             };
+            at_end.lock().spent = Spent { cpu: meter.used(), memory_bytes: room.store.data().memory.bytes() };
             match ran {
                 None => Err(Failure::Timeout(timeout)),
                 Some(Err(trap)) => Err(failure(&trap, room.store.data(), timeout)),

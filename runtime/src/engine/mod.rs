@@ -11,6 +11,7 @@ mod http;
 mod machine;
 mod pool;
 mod ticker;
+mod trigger;
 mod warm;
 mod wasi;
 
@@ -99,6 +100,8 @@ pub struct Loaded {
     event: Option<event_handler::GuestIndices>,
     codec: Option<codec::GuestIndices>,
     http: Option<ProxyIndices>,
+    /// None: it handles no trigger of time.
+    timed: Option<trigger::Indices>,
     /// The HTTP handler, where it is one of WASI 0.3.
     service: Option<ServiceIndices>,
     warms: Arc<Warms>,
@@ -214,6 +217,7 @@ impl Engine {
         let event = exports.event.then(|| event_handler::GuestIndices::new(&pre)).transpose().map_err(failed)?;
         let codec = exports.codec.then(|| codec::GuestIndices::new(&pre)).transpose().map_err(failed)?;
         let http = (exports.http && wasi == Wasi::P2).then(|| ProxyIndices::new(&pre)).transpose().map_err(failed)?;
+        let timed = trigger::Indices::of(&exports, &pre).map_err(failed)?;
         let service = (wasi == Wasi::P3).then(|| ServiceIndices::new(&pre)).transpose().map_err(failed)?;
         let initial_bytes = check::share(&component).map_err(EngineError::Refused)?;
         let (most, key) = (self.shared.memory.bytes_max(), "`guest-memory-bytes-max` under [limits] of the node's configuration");
@@ -223,7 +227,7 @@ impl Engine {
             return Err(EngineError::Refused(vec![text]));
         }
         let warms = Warms::of(&self.warms);
-        Ok(Loaded { app, release, core, pre, initial_bytes, event, codec, http, service, warms })
+        Ok(Loaded { app, release, core, pre, initial_bytes, event, codec, http, timed, service, warms })
     }
 
     /// Waits for room for one more call.
@@ -272,6 +276,8 @@ impl Loaded {
     }
 
     pub fn exports(&self) -> Exports {
-        Exports { event: self.event.is_some(), http: self.http.is_some() || self.service.is_some(), codec: self.codec.is_some() }
+        let timed = self.timed.as_ref().map(trigger::Indices::exports).unwrap_or_default();
+        let http = self.http.is_some() || self.service.is_some();
+        Exports { event: self.event.is_some(), http, codec: self.codec.is_some(), ..timed }
     }
 }

@@ -2,26 +2,31 @@
 //! Never: changes the ledger, answers for another tenant, is part of a call's serializable reads.
 //!
 //! A projection of the log into Tantivy, one index (*partition*) for each UTC month of *measured* time, so that retention
-//! drops directories and a question about a week opens one of them. The formats are in `docs/formats/history.md`, the
+//! drops directories and a question about a week opens one of them. How calls went is in partitions of its own (`runs.rs`). The formats are in `docs/formats/history.md`, the
 //! language of questions in `docs/guide/search.md`.
 
 mod disk;
 mod error;
 mod follow;
 mod month;
+mod part;
 mod partition;
 mod query;
 mod reach;
+mod run_schema;
+mod runs;
 mod schema;
 mod search;
 mod writer;
+mod zones;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use error::{HistoryError, HistoryErrorKind};
-pub use query::QueryError;
+pub use query::{QueryError, devices_named};
+pub use runs::{RunHit, RunPage, RunQuery};
 pub use schema::Hit;
 pub use search::{Page, Query, Sort, Source};
 
@@ -160,6 +165,21 @@ impl History {
         self.in_turn(move |history| history.count(&query)).await
     }
 
+    /// The newest calls that fit, off the threads that must not block, when it is this question's turn.
+    pub async fn ask_runs(&self, query: RunQuery) -> Result<RunPage, HistoryError> {
+        self.in_turn(move |history| history.runs(&query)).await
+    }
+
+    /// How many calls fit, off the threads that must not block, when it is this question's turn.
+    pub async fn ask_run_count(&self, query: RunQuery) -> Result<u64, HistoryError> {
+        self.in_turn(move |history| history.partitions.count_runs(&query, &Clock::new(history.options.search_time))).await
+    }
+
+    /// The newest calls that fit. Blocks; [`History::ask_runs`] does not.
+    pub fn runs(&self, query: &RunQuery) -> Result<RunPage, HistoryError> {
+        self.partitions.runs(query, &Clock::new(self.options.search_time))
+    }
+
     async fn in_turn<T: Send + 'static>(
         &self,
         question: impl FnOnce(&History) -> Result<T, HistoryError> + Send + 'static,
@@ -199,10 +219,10 @@ impl History {
     pub fn retain(&self, before: Micros) -> Result<usize, HistoryError> {
         let mut writers = self.writers.lock();
         let mut dropped = 0;
-        for month in self.partitions.months() {
-            if month.end() <= before {
-                writers.forget(month)?;
-                self.partitions.drop_one(month)?;
+        for part in self.partitions.parts() {
+            if part.month.end() <= before {
+                writers.forget(part)?;
+                self.partitions.drop_one(part)?;
                 dropped += 1;
             }
         }

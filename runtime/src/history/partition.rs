@@ -1,10 +1,12 @@
-//! The partitions on disk: one Tantivy index for each month that something was measured in.
+//! The partitions on disk: one Tantivy index for each month that something was measured in, or in which calls ran.
 
 use super::{
     disk::{Disk, Partitioned},
     error::HistoryError,
-    month::Month,
+    part::{Class, Part},
+    run_schema::RunFields,
     schema::Fields,
+    zones::Zones,
 };
 use crate::model::Seq;
 use parking_lot::Mutex;
@@ -24,21 +26,24 @@ const STORE_CACHE_BLOCKS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Partitions {
     pub fields: Fields,
+    pub run_fields: RunFields,
     disk: Arc<dyn Disk>,
     /// Every partition there is; `None` while nobody has needed it.
-    map: Mutex<BTreeMap<Month, Option<Arc<Partition>>>>,
+    map: Mutex<BTreeMap<Part, Option<Arc<Partition>>>>,
     used: Mutex<Instant>,
 }
 
 pub(super) struct Partition {
-    pub month: Month,
+    pub part: Part,
     pub index: Index,
+    /// Of a partition of runs.
+    pub zones: Zones,
     reader: Mutex<Option<IndexReader>>,
 }
 
 impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Partition({})", self.month)
+        write!(f, "Partition({})", self.part)
     }
 }
 
@@ -50,69 +55,73 @@ impl Partitions {
         for name in disk.names().map_err(failed)? {
             if name.starts_with(DROPPED) {
                 disk.remove(&name).map_err(failed)?;
-            } else if let Some(month) = Month::parse(&name) {
-                map.insert(month, None);
+            } else if let Some(part) = Part::parse(&name) {
+                map.insert(part, None);
             }
         }
-        Ok(Partitions { fields: Fields::new(), disk, map: Mutex::new(map), used: Mutex::new(Instant::now()) })
+        Ok(Partitions { fields: Fields::new(), run_fields: RunFields::new(), disk, map: Mutex::new(map), used: Mutex::new(Instant::now()) })
     }
 
-    pub fn months(&self) -> Vec<Month> {
+    pub fn parts(&self) -> Vec<Part> {
         self.map.lock().keys().copied().collect()
     }
 
     /// The partition, if there is one.
-    pub fn get(&self, month: Month) -> Result<Option<Arc<Partition>>, HistoryError> {
+    pub fn get(&self, part: Part) -> Result<Option<Arc<Partition>>, HistoryError> {
         let mut map = self.map.lock();
         *self.used.lock() = Instant::now();
-        match map.get(&month) {
+        match map.get(&part) {
             None => Ok(None),
             Some(Some(open)) => Ok(Some(open.clone())),
             Some(None) => {
-                let opened = self.open_one(month)?;
-                map.insert(month, Some(opened.clone()));
+                let opened = self.open_one(part)?;
+                map.insert(part, Some(opened.clone()));
                 Ok(Some(opened))
             }
         }
     }
 
     /// The partition, made if it must be. Its name is durable before anything is written into it.
-    pub fn get_or_create(&self, month: Month) -> Result<Arc<Partition>, HistoryError> {
-        if let Some(there) = self.get(month)? {
+    pub fn get_or_create(&self, part: Part) -> Result<Arc<Partition>, HistoryError> {
+        if let Some(there) = self.get(part)? {
             return Ok(there);
         }
         let make = || {
-            self.disk.create(&month.to_string())?;
+            self.disk.create(&part.to_string())?;
             self.disk.root().sync_directory()
         };
         make().map_err(|source| HistoryError::Disk { doing: "make a partition", source })?;
-        let made = self.open_one(month)?;
-        self.map.lock().insert(month, Some(made.clone()));
+        let made = self.open_one(part)?;
+        self.map.lock().insert(part, Some(made.clone()));
         Ok(made)
     }
 
-    fn open_one(&self, month: Month) -> Result<Arc<Partition>, HistoryError> {
+    fn open_one(&self, part: Part) -> Result<Arc<Partition>, HistoryError> {
         let failed = |source| HistoryError::Disk { doing: "open a partition", source };
-        let directory = Partitioned::open(&*self.disk, &month.to_string()).map_err(failed)?;
+        let directory = Partitioned::open(&*self.disk, &part.to_string()).map_err(failed)?;
         // What a commit that failed half-way left visible is taken for written from here on, so it has to be.
         directory.sync_directory().map_err(failed)?;
         let settings =
             IndexSettings { docstore_compression: Compressor::Lz4, docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
-        let builder = Index::builder().schema(self.fields.schema.clone()).settings(settings);
-        let index = builder.open_or_create(directory).map_err(|e| index_error("open the index", month, e))?;
-        Ok(Arc::new(Partition { month, index, reader: Mutex::new(None) }))
+        let schema = match part.class {
+            Class::Events => self.fields.schema.clone(),
+            Class::Runs => self.run_fields.schema.clone(),
+        };
+        let builder = Index::builder().schema(schema).settings(settings);
+        let index = builder.open_or_create(directory).map_err(|e| index_error("open the index", part, e))?;
+        Ok(Arc::new(Partition { part, index, zones: Zones::default(), reader: Mutex::new(None) }))
     }
 
     /// Removes a partition with all that is in it. Searches that run go on to see it.
-    pub fn drop_one(&self, month: Month) -> Result<(), HistoryError> {
+    pub fn drop_one(&self, part: Part) -> Result<(), HistoryError> {
         let mut map = self.map.lock();
-        let (name, dropped) = (month.to_string(), format!("{DROPPED}{month}"));
+        let (name, dropped) = (part.to_string(), format!("{DROPPED}{part}"));
         let drop_it = || -> io::Result<()> {
             self.disk.rename(&name, &dropped)?;
             self.disk.root().sync_directory()?;
             self.disk.remove(&dropped)
         };
-        map.remove(&month);
+        map.remove(&part);
         drop_it().map_err(|source| HistoryError::Disk { doing: "drop a partition", source })
     }
 
@@ -137,7 +146,7 @@ impl Partition {
     pub fn through(&self) -> Result<Seq, HistoryError> {
         let metas = self.index.load_metas().map_err(|e| self.error("read the position", e))?;
         let Some(payload) = metas.payload else { return Ok(0) };
-        let wrong = || HistoryError::Format { name: self.month.to_string(), why: format!("its commit says `{payload}`, not a position") };
+        let wrong = || HistoryError::Format { name: self.part.to_string(), why: format!("its commit says `{payload}`, not a position") };
         payload.parse().map_err(|_| wrong())
     }
 
@@ -164,7 +173,7 @@ impl Partition {
     }
 
     pub fn error(&self, doing: &'static str, source: TantivyError) -> HistoryError {
-        index_error(doing, self.month, source)
+        index_error(doing, self.part, source)
     }
 
     /// The files of the partition, for tests and for what a dashboard shows.
@@ -174,6 +183,6 @@ impl Partition {
     }
 }
 
-fn index_error(doing: &'static str, month: Month, source: TantivyError) -> HistoryError {
-    HistoryError::Index { doing, partition: month.to_string(), source: Box::new(source) }
+fn index_error(doing: &'static str, part: Part, source: TantivyError) -> HistoryError {
+    HistoryError::Index { doing, partition: part.to_string(), source: Box::new(source) }
 }

@@ -1,6 +1,6 @@
 //! What of an event is indexed, what is kept of it, and how it is read back. `docs/formats/history.md` is the promise.
 
-use super::query::Field as Named;
+use super::query::{EVENTS, Field as Named, Indexed, Vocabulary};
 use crate::model::{Event, Id, Kind, Micros, Seq, Tenant, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -77,20 +77,6 @@ impl Fields {
         }
     }
 
-    pub fn name(&self, field: Named) -> Option<Field> {
-        Some(match field {
-            Named::Kind => self.kind,
-            Named::Device => self.device,
-            Named::Sensor => self.sensor,
-            Named::Subject => self.subject,
-            Named::App => self.app,
-            Named::Function => self.function,
-            Named::Call => self.call,
-            Named::Level => self.level,
-            Named::Text | Named::Value | Named::Measured | Named::Received | Named::Seq | Named::Cause => return None,
-        })
-    }
-
     pub fn document(&self, event: &Event) -> TantivyDocument {
         let mut doc = TantivyDocument::default();
         doc.add_text(self.tenant, event.tenant.as_str());
@@ -160,6 +146,32 @@ impl Fields {
     }
 }
 
+impl Indexed for Fields {
+    fn vocabulary(&self) -> &'static Vocabulary {
+        &EVENTS
+    }
+
+    fn of(&self, field: Named) -> Option<Field> {
+        Some(match field {
+            Named::Kind => self.kind,
+            Named::Device => self.device,
+            Named::Sensor => self.sensor,
+            Named::Subject => self.subject,
+            Named::App => self.app,
+            Named::Function => self.function,
+            Named::Call => self.call,
+            Named::Level => self.level,
+            Named::Text => self.text,
+            Named::Value => self.value,
+            Named::Measured => self.measured,
+            Named::Received => self.received,
+            Named::Seq => self.seq,
+            Named::Cause => self.cause,
+            _ => return None,
+        })
+    }
+}
+
 pub(super) const KINDS: [Kind; 4] = [Kind::Reading, Kind::Message, Kind::Command, Kind::Log];
 
 pub(super) fn kind_name(kind: Kind) -> &'static str {
@@ -201,6 +213,11 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// What of it can be large.
+    pub fn bytes(&self) -> usize {
+        self.value.len_bytes() + self.raw.as_ref().map_or(0, Value::len_bytes) + self.message.as_ref().map_or(0, String::len)
+    }
+
     /// As the API shows it, times in RFC 3339; what an event does not have is left out.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::json!({

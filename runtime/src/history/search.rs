@@ -3,8 +3,9 @@
 use super::{
     error::HistoryError,
     month::Month,
+    part::{Class, Part},
     partition::{Partition, Partitions},
-    query::{Node, compile, parse},
+    query::{EVENTS, Node, compile, parse},
     schema::{Fields, Hit, kind_name, tenant_term},
 };
 use crate::model::{
@@ -52,6 +53,9 @@ pub struct Query {
     pub sources: Option<Vec<Source>>,
     /// Only of these sensors, of whatever device.
     pub sensors: Option<Vec<Id>>,
+    /// The page ends before the values on it are more than so many bytes together, with one hit at least. Who asks for pages goes on behind the
+    /// hits that came.
+    pub bytes_max: usize,
 }
 
 /// A device, and from which time of receipt on it is meant; None: from the beginning.
@@ -75,6 +79,7 @@ impl Query {
             kinds: None,
             sources: None,
             sensors: None,
+            bytes_max: usize::MAX,
         }
     }
 }
@@ -98,7 +103,7 @@ impl Clock {
         Clock { started: Instant::now(), allowed }
     }
 
-    fn check(&self) -> Result<(), HistoryError> {
+    pub fn check(&self) -> Result<(), HistoryError> {
         if self.started.elapsed() >= self.allowed { Err(HistoryError::Slow(self.allowed)) } else { Ok(()) }
     }
 }
@@ -108,19 +113,20 @@ impl Partitions {
         if query.offset > HISTORY_OFFSET_MAX {
             return Err(HistoryError::Offset(query.offset));
         }
-        let node = parse(&query.text)?;
+        let node = parse(&query.text, &EVENTS)?;
+        let mut is_full = false;
         let (mut page, mut skip, limit) = (Page::default(), query.offset, query.limit.min(HISTORY_HITS_MAX));
-        for month in self.asked(query) {
+        for part in self.asked(query) {
             clock.check()?;
             // Dropped since the list was made.
-            let Some(partition) = self.get(month)? else { continue };
+            let Some(partition) = self.get(part)? else { continue };
             let question = Question::new(partition, &self.fields, query, &node)?;
             let found = question.count()?;
             page.total += found;
             let found = usize::try_from(found).unwrap_or(usize::MAX);
             let wanted = limit - page.hits.len();
-            if wanted > 0 && skip < found {
-                question.top(query.sort, skip, wanted, &self.fields, &mut page.hits)?;
+            if wanted > 0 && skip < found && !is_full {
+                is_full = question.top(query, skip, wanted, &self.fields, &mut page.hits)?;
             }
             skip = skip.saturating_sub(found);
         }
@@ -128,11 +134,11 @@ impl Partitions {
     }
 
     pub fn count(&self, query: &Query, clock: &Clock) -> Result<u64, HistoryError> {
-        let node = parse(&query.text)?;
+        let node = parse(&query.text, &EVENTS)?;
         let mut total = 0;
-        for month in self.asked(query) {
+        for part in self.asked(query) {
             clock.check()?;
-            if let Some(partition) = self.get(month)? {
+            if let Some(partition) = self.get(part)? {
                 total += Question::new(partition, &self.fields, query, &node)?.count()?;
             }
         }
@@ -140,13 +146,13 @@ impl Partitions {
     }
 
     /// Partitions that can hold what is asked for, in its order.
-    fn asked(&self, query: &Query) -> Vec<Month> {
-        let mut months = self.months();
-        months.retain(|month| month.meets(query.from, query.to));
+    fn asked(&self, query: &Query) -> Vec<Part> {
+        let mut parts = self.parts();
+        parts.retain(|part| part.class == Class::Events && part.month.meets(query.from, query.to));
         if query.sort == Sort::NewestFirst {
-            months.reverse();
+            parts.reverse();
         }
-        months
+        parts
     }
 }
 
@@ -172,7 +178,7 @@ impl Question {
         }
         all.extend(query.sources.as_ref().map(|sources| any_source(fields, sources)));
         all.extend(query.sensors.as_ref().map(|sensors| any_of(fields.sensor, sensors.iter())));
-        all.extend(window(fields, partition.month, query));
+        all.extend(window(fields.measured, partition.part.month, query.from, query.to));
         let query: Box<dyn TantivyQuery> = match all.len() {
             1 => all.swap_remove(0),
             _ => Box::new(BooleanQuery::intersection(all)),
@@ -185,9 +191,11 @@ impl Question {
         Ok(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
-    fn top(&self, sort: Sort, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<(), HistoryError> {
+    /// Whether no more fits the page.
+    fn top(&self, query: &Query, skip: usize, wanted: usize, fields: &Fields, hits: &mut Vec<Hit>) -> Result<bool, HistoryError> {
         let failed = |e| self.partition.error("search the index", e);
-        let order = match sort {
+        let mut bytes: usize = hits.iter().map(Hit::bytes).sum();
+        let order = match query.sort {
             Sort::NewestFirst => Order::Desc,
             Sort::OldestFirst => Order::Asc,
         };
@@ -196,19 +204,23 @@ impl Question {
         let collector = TopDocs::with_limit(wanted).and_offset(skip).order_by((measured, came));
         for (_, address) in self.searcher.search(&self.query, &collector).map_err(failed)? {
             let doc: TantivyDocument = self.searcher.doc(address).map_err(failed)?;
-            let name = || self.partition.month.to_string();
+            let name = || self.partition.part.to_string();
             let hit = fields.hit(&doc).ok_or_else(|| HistoryError::Format { name: name(), why: "a stored event is not one".to_owned() })?;
+            bytes = bytes.saturating_add(hit.bytes());
+            if bytes > query.bytes_max && !hits.is_empty() {
+                return Ok(true);
+            }
             hits.push(hit);
         }
-        Ok(())
+        Ok(false)
     }
 }
 
 /// The window of time, where it cuts through the month.
-fn window(fields: &Fields, month: Month, query: &Query) -> Option<Box<dyn TantivyQuery>> {
-    let term = |time: Micros| Term::from_field_i64(fields.measured, time.0);
-    let from = query.from.filter(|from| *from > month.start()).map_or(Bound::Unbounded, |from| Bound::Included(term(from)));
-    let to = query.to.filter(|to| *to < month.end()).map_or(Bound::Unbounded, |to| Bound::Excluded(term(to)));
+pub(super) fn window(field: Field, month: Month, from: Option<Micros>, to: Option<Micros>) -> Option<Box<dyn TantivyQuery>> {
+    let term = |time: Micros| Term::from_field_i64(field, time.0);
+    let from = from.filter(|from| *from > month.start()).map_or(Bound::Unbounded, |from| Bound::Included(term(from)));
+    let to = to.filter(|to| *to < month.end()).map_or(Bound::Unbounded, |to| Bound::Excluded(term(to)));
     match (&from, &to) {
         (Bound::Unbounded, Bound::Unbounded) => None,
         _ => Some(Box::new(RangeQuery::new(from, to))),

@@ -8,7 +8,7 @@ use super::{
     HistoryOptions,
     disk::Disk,
     error::HistoryError,
-    month::Month,
+    part::{Class, Part},
     partition::{Partition, Partitions},
 };
 use crate::model::{Event, Kind, Seq};
@@ -145,19 +145,19 @@ impl Writers {
         let new = events.partition_point(|event| event.seq <= self.processed);
         let events = events.get(new..).unwrap_or_default();
         let Some(end) = events.last().map(|event| event.seq) else { return Ok(()) };
-        let mut groups: BTreeMap<Month, Vec<&Arc<Event>>> = BTreeMap::new();
+        let mut groups: BTreeMap<Part, Vec<&Arc<Event>>> = BTreeMap::new();
         // Which records of the node changed is nobody's history.
-        for event in events.iter().filter(|event| !matches!(event.kind, Kind::Registry | Kind::Trigger | Kind::Run)) {
-            groups.entry(Month::of(event.measured)).or_default().push(event);
+        for event in events.iter().filter(|event| !matches!(event.kind, Kind::Registry | Kind::Trigger)) {
+            groups.entry(Part::of(event)).or_default().push(event);
             self.uncommitted_bytes += event.size_bytes();
         }
         self.batches += 1;
         self.last_event = Instant::now();
         // Those that are open first: a batch over many months then closes each writer at most once.
         let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_by_key(|(month, _)| !self.is_open(*month));
-        for (month, group) in groups {
-            self.add(month, &group, end)?;
+        groups.sort_by_key(|(part, _)| !self.is_open(*part));
+        for (part, group) in groups {
+            self.add(part, &group, end)?;
         }
         self.processed = end;
         self.open.iter_mut().for_each(|open| open.through = end);
@@ -165,31 +165,39 @@ impl Writers {
     }
 
     /// Adds all that a batch which ends at `end` has for a partition.
-    fn add(&mut self, month: Month, events: &[&Arc<Event>], end: Seq) -> Result<(), HistoryError> {
-        let (batch, fields) = (self.batches, self.partitions.fields.clone());
-        let open = self.open(month)?;
+    fn add(&mut self, part: Part, events: &[&Arc<Event>], end: Seq) -> Result<(), HistoryError> {
+        let (batch, partitions) = (self.batches, self.partitions.clone());
+        let open = self.open(part)?;
         open.used = batch;
         for event in events.iter().filter(|event| event.seq > open.has) {
+            let document = match part.class {
+                Class::Events => Some(partitions.fields.document(event)),
+                Class::Runs => partitions.run_fields.document(event),
+            };
+            let Some(document) = document else {
+                tracing::warn!(sequence = event.seq, "the record of a call can't be read, and is left out of the history");
+                continue;
+            };
             open.dirty = true;
-            let added = open.writer.add_document(fields.document(event));
+            let added = open.writer.add_document(document);
             added.map_err(|e| open.partition.error("add to the index", e))?;
         }
         open.through = end;
         Ok(())
     }
 
-    fn is_open(&self, month: Month) -> bool {
-        self.open.iter().any(|open| open.partition.month == month)
+    fn is_open(&self, part: Part) -> bool {
+        self.open.iter().any(|open| open.partition.part == part)
     }
 
-    fn open(&mut self, month: Month) -> Result<&mut Open, HistoryError> {
-        let at = match self.open.iter().position(|open| open.partition.month == month) {
+    fn open(&mut self, part: Part) -> Result<&mut Open, HistoryError> {
+        let at = match self.open.iter().position(|open| open.partition.part == part) {
             Some(at) => at,
             None => {
                 while self.open.len() >= self.options.open_writers_max.max(1) {
                     self.close_least_used()?;
                 }
-                let partition = self.partitions.get_or_create(month)?;
+                let partition = self.partitions.get_or_create(part)?;
                 self.open.push(Open::new(partition, self.processed)?);
                 self.open.len() - 1
             }
@@ -229,9 +237,9 @@ impl Writers {
     }
 
     /// Lets go of a partition that is about to be dropped, and of what is in it.
-    pub fn forget(&mut self, month: Month) -> Result<(), HistoryError> {
+    pub fn forget(&mut self, part: Part) -> Result<(), HistoryError> {
         self.commit()?;
-        if let Some(at) = self.open.iter().position(|open| open.partition.month == month) {
+        if let Some(at) = self.open.iter().position(|open| open.partition.part == part) {
             self.open.swap_remove(at).let_go();
         }
         Ok(())
@@ -274,7 +282,7 @@ impl Open {
     fn let_go(self) {
         self.writer.set_merge_policy(Box::new(NoMergePolicy));
         if let Err(error) = self.writer.wait_merging_threads() {
-            tracing::debug!(%error, partition = %self.partition.month, "a merge was given up");
+            tracing::debug!(%error, partition = %self.partition.part, "a merge was given up");
         }
     }
 

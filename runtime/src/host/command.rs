@@ -11,6 +11,11 @@ impl Host for Call {
                 "commands to `{device}` are not granted: add it to `command` under [grant] in tawi.toml"
             )));
         }
+        if !self.world.may_command(&device) {
+            return Err(HostError::Denied(format!(
+                "the owner of this app may not command `{device}`: it has to be the owner's own, or public"
+            )));
+        }
         let value = value_in(value)?;
         let mut collected = self.collected.lock();
         collected.admit(value.len_bytes())?;

@@ -28,6 +28,7 @@ pub fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     add_cli_and_filesystem(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     app::types::add_to_linker::<_, Tawi>(linker, |call| call)?;
+    app::trigger::add_to_linker::<_, Tawi>(linker, |call| call)?;
     app::publish::add_to_linker::<_, Tawi>(linker, |call| call)?;
     app::command::add_to_linker::<_, Tawi>(linker, |call| call)?;
     app::state::add_to_linker::<_, Tawi>(linker, |call| call)?;

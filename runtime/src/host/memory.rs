@@ -130,6 +130,11 @@ impl CallMemory {
         CallMemory { bytes_max, bytes: 0, table_elements: 0, budget, held: 0, refused: None }
     }
 
+    /// What the memories have now. They never shrink, so it is the most that they had, too.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes what an instance begins with from the node's memory, if there is so much.
     pub fn try_reserve(&mut self, bytes: usize) -> bool {
         let wanted = pages(bytes.min(self.bytes_max).min(self.budget.bytes_max()));

@@ -20,7 +20,7 @@ mod state;
 mod stdio;
 
 use crate::model::{
-    AppId, Effects, LogLine, Micros, Release,
+    AppId, Effects, Id, LogLine, Micros, Release,
     limit::{EFFECTS_BYTES_MAX, EFFECTS_MAX, LOG_BYTES_MAX, READS_BYTES_MAX, READS_MAX},
     manifest::Limits,
 };
@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -49,6 +49,12 @@ pub mod bindings {
                 import wasi:keyvalue/batch@0.2.0-draft;
                 export tawi:app/event-handler@0.1.0;
                 export tawi:app/codec@0.1.0;
+                export tawi:app/schedule-handler@0.1.0;
+                export tawi:app/batch-handler@0.1.0;
+                export tawi:app/window-handler@0.1.0;
+                export tawi:app/silence-handler@0.1.0;
+                export tawi:app/change-handler@0.1.0;
+                export tawi:app/threshold-handler@0.1.0;
             }
         ",
         world: "tawi:node/node",
@@ -64,7 +70,10 @@ pub mod bindings {
     });
 }
 
-pub use bindings::exports::tawi::app::{codec, event_handler};
+pub use bindings::exports::tawi::app::{
+    batch_handler, change_handler, codec, event_handler, schedule_handler, silence_handler, threshold_handler, window_handler,
+};
+pub use bindings::tawi::app::trigger;
 pub use bindings::tawi::app::types::{Error as HostError, Value as HostValue};
 pub use clock::NodeSecret;
 pub use link::add_to_linker;
@@ -79,6 +88,8 @@ pub trait World: Send + Sync {
     /// Entries with `prefix`, after `after`, in byte order, at most `limit`.
     fn state_entries(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Seen<Vec<(String, Bytes)>>, String>;
     fn history(&self, query: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>>;
+    /// Whether the app's owner may command a device.
+    fn may_command(&self, device: &Id) -> bool;
     fn config(&self) -> Arc<BTreeMap<String, String>>;
     fn secrets(&self) -> Arc<BTreeMap<String, String>>;
 }
@@ -99,6 +110,10 @@ impl World for Nothing {
 
     fn history(&self, _: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>> {
         Box::pin(async { Ok(HistoryPage::default()) })
+    }
+
+    fn may_command(&self, _: &Id) -> bool {
+        false
     }
 
     fn config(&self) -> Arc<BTreeMap<String, String>> {
@@ -166,6 +181,17 @@ pub struct Collected {
     /// Outbound requests begun; part of the id of each.
     fetches: u32,
     most: Most,
+    /// What the call has used; known when it has ended.
+    pub spent: Spent,
+}
+
+/// What a call has used.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// Processor time of the guest.
+    pub cpu: Duration,
+    /// All memory that its instance had at the end.
+    pub memory_bytes: usize,
 }
 
 /// What the manifest lets a call ask for.
@@ -439,3 +465,4 @@ pub fn value_out(value: &crate::model::Value) -> HostValue {
 }
 
 impl bindings::tawi::app::types::Host for Call {}
+impl trigger::Host for Call {}

@@ -44,6 +44,10 @@ impl World for Kept {
         Box::pin(async { Ok(HistoryPage::default()) })
     }
 
+    fn may_command(&self, _: &crate::model::Id) -> bool {
+        true
+    }
+
     fn config(&self) -> Arc<BTreeMap<String, String>> {
         Arc::default()
     }

@@ -3,7 +3,11 @@
 //! A code is made by an administrator or the owner of a device, printed on a sticker say, and good for one user. Using it takes two steps,
 //! because the device is another room's: it is bound to the user, who alone can repeat it from then on, and when the device is hers it is gone.
 
-use super::{AccountError, secret};
+use super::{
+    AccountError,
+    registered::{Registered, is_same_life},
+    secret,
+};
 use crate::{
     model::{
         Digest, Id, Micros,
@@ -25,7 +29,16 @@ struct Claim {
     /// Who uses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<Id>,
+    /// When the device was registered that it is of; none: it was only found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registered: Option<Micros>,
     ends: Micros,
+}
+
+impl Claim {
+    fn made(&self) -> Micros {
+        Micros(self.ends.0.saturating_sub(i64::try_from(CLAIM_DAYS_MAX * DAY_SECONDS).unwrap_or(i64::MAX) * Micros::SECOND))
+    }
 }
 
 /// What a code is good for.
@@ -34,12 +47,15 @@ pub struct Redeemed {
     pub device: Id,
     /// Whose it has to be still.
     pub owner: Option<Id>,
+    /// When it has to have been registered.
+    pub registered: Option<Micros>,
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct DeviceClaims {
     records: Records,
+    registered: Registered,
 }
 
 fn key(code: &str) -> String {
@@ -48,7 +64,7 @@ fn key(code: &str) -> String {
 
 impl DeviceClaims {
     pub fn new(records: Records) -> DeviceClaims {
-        DeviceClaims { records }
+        DeviceClaims { registered: Registered::beside(&records), records }
     }
 
     /// Makes a code for a device, and says it this once. An earlier one of the device is good no more; those that are too old go.
@@ -67,7 +83,9 @@ impl DeviceClaims {
                 }
                 // A change writes so many keys at most; the others go with the next.
                 old.into_iter().take(OLD_AT_A_TIME).for_each(|key| changes.delete(key));
-                Ok(changes.put(key(&code), &Claim { device: device.clone(), owner: owner.cloned(), user: None, ends })?)
+                let registered = self.registered.at(device)?;
+                let claim = Claim { device: device.clone(), owner: owner.cloned(), user: None, registered, ends };
+                Ok(changes.put(key(&code), &claim)?)
             })
             .await?;
         Ok(code)
@@ -81,11 +99,28 @@ impl DeviceClaims {
                 let claim: Option<Claim> = self.records.get(&key)?;
                 let claim = claim.filter(|claim| now < claim.ends && claim.user.as_ref().is_none_or(|other| other == user));
                 let claim = claim.ok_or(AccountError::UnknownClaim)?;
-                let redeemed = Redeemed { device: claim.device.clone(), owner: claim.owner.clone() };
+                if !is_same_life(claim.registered, claim.made(), self.registered.at(&claim.device)?) {
+                    return Err(AccountError::UnknownClaim);
+                }
+                let redeemed = Redeemed { device: claim.device.clone(), owner: claim.owner.clone(), registered: claim.registered };
                 if claim.user.is_none() {
                     changes.put(key.as_str(), &Claim { user: Some(user.clone()), ..claim })?;
                 }
                 Ok(redeemed)
+            })
+            .await
+    }
+
+    /// The device goes: so do its codes.
+    pub async fn forget(&self, device: &Id, now: Micros) -> Result<(), AccountError> {
+        self.records
+            .change(now, |changes| {
+                self.records.scan("c:", |key, claim: Claim| {
+                    if claim.device == *device {
+                        changes.delete(key);
+                    }
+                })?;
+                Ok(())
             })
             .await
     }

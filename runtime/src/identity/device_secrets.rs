@@ -2,6 +2,7 @@
 
 use super::{
     AccountError,
+    registered::{Registered, is_same_life},
     secret::{self, Hash},
 };
 use crate::{
@@ -23,6 +24,9 @@ struct Kept {
     #[serde(flatten)]
     secret: DeviceSecret,
     hash: Hash,
+    /// When the device was registered that it is of; none: it was only found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registered: Option<Micros>,
 }
 
 /// All of one device: the document `s:DEVICE`.
@@ -35,6 +39,7 @@ struct Document {
 #[derive(Clone)]
 pub struct DeviceSecrets {
     records: Records,
+    registered: Registered,
 }
 
 fn key(device: &Id) -> String {
@@ -43,7 +48,7 @@ fn key(device: &Id) -> String {
 
 impl DeviceSecrets {
     pub fn new(records: Records) -> DeviceSecrets {
-        DeviceSecrets { records }
+        DeviceSecrets { registered: Registered::beside(&records), records }
     }
 
     /// Makes a secret, and says its text this once.
@@ -53,11 +58,11 @@ impl DeviceSecrets {
         let made = DeviceSecret { id, created: now };
         self.records
             .change(now, |changes| {
-                let mut document = self.document(device)?;
+                let (mut document, registered) = (self.document(device)?, self.registered.at(device)?);
                 if document.secrets.len() >= DEVICE_SECRETS_MAX {
                     return Err(AccountError::TooManySecrets(device.clone()));
                 }
-                document.secrets.push(Kept { secret: made.clone(), hash: Hash::of(&text) });
+                document.secrets.push(Kept { secret: made.clone(), hash: Hash::of(&text), registered });
                 Ok(changes.put(key(device), &document)?)
             })
             .await?;
@@ -66,6 +71,11 @@ impl DeviceSecrets {
 
     pub fn list(&self, device: &Id) -> Result<Vec<DeviceSecret>, AccountError> {
         Ok(self.document(device)?.secrets.into_iter().map(|kept| kept.secret).collect())
+    }
+
+    /// Whether the device is one that somebody registered.
+    pub(super) fn is_registered(&self, device: &Id) -> Result<bool, AccountError> {
+        Ok(self.registered.at(device)?.is_some())
     }
 
     /// `false`: the device has no such secret.
@@ -85,11 +95,11 @@ impl DeviceSecrets {
             .await
     }
 
-    /// The device is gone: so are its secrets.
+    /// The device goes: so do its secrets.
     pub async fn forget(&self, device: &Id, now: Micros) -> Result<(), AccountError> {
         self.records
             .change(now, |changes| {
-                if !self.document(device)?.secrets.is_empty() {
+                if self.records.get::<Document>(&key(device))?.is_some() {
                     changes.delete(key(device));
                 }
                 Ok(())
@@ -109,7 +119,13 @@ impl DeviceSecrets {
         Ok(self.document(device)?.secrets.iter().any(|kept| kept.secret.id == id))
     }
 
+    /// The secrets of the device as it is registered now: those of an earlier life are as good as gone.
     fn document(&self, device: &Id) -> Result<Document, AccountError> {
-        Ok(self.records.get(&key(device))?.unwrap_or_default())
+        let mut document: Document = self.records.get(&key(device))?.unwrap_or_default();
+        if !document.secrets.is_empty() {
+            let now = self.registered.at(device)?;
+            document.secrets.retain(|kept| is_same_life(kept.registered, kept.secret.created, now));
+        }
+        Ok(document)
     }
 }

@@ -12,11 +12,14 @@ use super::{
 use crate::{
     model::{
         Id, Micros, Tenant,
-        limit::{LOGIN_FAILURES_MAX, LOGIN_USERS_REMEMBERED_MAX, LOGIN_WINDOW_SECONDS},
+        limit::{LOGIN_FAILURES_MAX, LOGIN_UNKNOWN_WINDOWS_MAX, LOGIN_WINDOW_SECONDS, PASSWORD_BYTES_MAX},
     },
     records::Records,
 };
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +82,8 @@ pub struct Identify {
     tokens: Tokens,
     sessions: Sessions,
     failures: Attempts,
+    /// Which of their windows a name counts in that nobody has: nobody outside knows.
+    unknown: RandomState,
     remembered: Remembered,
     tenant: Tenant,
     guests: bool,
@@ -95,7 +100,8 @@ impl Identify {
             claims: DeviceClaims::new(records),
             tokens,
             sessions: Sessions::new(secret, tenant)?,
-            failures: Attempts::new(LOGIN_FAILURES_MAX, LOGIN_WINDOW_SECONDS, LOGIN_USERS_REMEMBERED_MAX),
+            failures: Attempts::new(LOGIN_FAILURES_MAX, LOGIN_WINDOW_SECONDS),
+            unknown: RandomState::new(),
             remembered: Remembered::new(&random),
             tenant: tenant.clone(),
             guests,
@@ -126,6 +132,22 @@ impl Identify {
             }
             Shown::Pair { .. } => None,
         }
+    }
+
+    /// Whether what somebody shows may open this node's door, so that it is nobody else's business: what is one of its credentials or has the form
+    /// of one, and every password beside the name of a user or a device, right or wrong. Hashes nothing.
+    pub fn is_for_us(&self, shown: Shown<'_>, now: Micros) -> bool {
+        let is_ours = |text: &str| secret::is_token(text) || secret::is_device_secret(text) || self.sessions.check(text, now).is_some();
+        match shown {
+            Shown::Nothing => false,
+            Shown::Bearer(text) => is_ours(text),
+            // What can't be looked up is not handed on.
+            Shown::Pair { name, password } => is_ours(password) || Id::new(name).is_ok_and(|name| self.has_name(&name).unwrap_or(true)),
+        }
+    }
+
+    fn has_name(&self, name: &Id) -> Result<bool, AccountError> {
+        Ok(self.users.get(name)?.is_some() || self.secrets.is_registered(name)?)
     }
 
     fn guest(&self) -> Result<Known, Refused> {
@@ -163,23 +185,36 @@ impl Identify {
     async fn login(&self, name: &str, password: &str, now: Micros) -> Result<User, Refused> {
         // What can't be a name is counted as one, so that it costs the same.
         let id = Id::new(name).unwrap_or_else(|_| super::user::nobody());
-        if let Some(user) = self.users.get(&id)?.filter(|user| self.remembered.is_right(&id, password, user.generation, now)) {
+        // Nobody's, and nothing is hashed for it: counted, it would keep others out for nothing.
+        if password.len() > PASSWORD_BYTES_MAX {
+            return Err(Refused::Wrong);
+        }
+        let user = self.users.get(&id)?;
+        let counted = if user.is_some() { id.to_string() } else { self.window_of_unknown(&id) };
+        if let Some(user) = user.filter(|user| self.remembered.is_right(&id, password, user.generation, now)) {
             return Ok(user);
         }
-        self.failures.begin(id.as_str(), now).map_err(Refused::TooOften)?;
+        self.failures.begin(&counted, now).map_err(Refused::TooOften)?;
         match self.users.with_password(&id, password).await {
             Ok(Some(user)) => {
-                self.failures.succeeded(id.as_str());
+                self.failures.succeeded(&counted);
                 self.remembered.remember(&id, password, user.generation, now);
                 Ok(user)
             }
             Ok(None) => Err(Refused::Wrong),
             // Nothing was tried.
             Err(error) => {
-                self.failures.undo(id.as_str());
+                self.failures.undo(&counted);
                 Err(error.into())
             }
         }
+    }
+
+    /// Names that nobody has share a number of windows, so that there is no end of the ones but of the others, and each name is still refused as
+    /// often as one that somebody has.
+    pub(super) fn window_of_unknown(&self, name: &Id) -> String {
+        // No name has a slash in it.
+        format!("/{}", self.unknown.hash_one(name) % LOGIN_UNKNOWN_WINDOWS_MAX)
     }
 
     /// A session for who shows a name and a password.

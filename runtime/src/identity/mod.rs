@@ -13,6 +13,7 @@ mod identify;
 mod node_secret;
 mod password;
 mod policy;
+mod registered;
 mod remembered;
 mod secret;
 mod session;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use access::{Deed, Principal, Resource, ResourceKind, may, scopes};
 pub use account::AccountError;
+pub use attempts::Attempts;
 pub use device_claims::{DeviceClaims, Redeemed};
 pub use device_secrets::{DeviceSecret, DeviceSecrets};
 pub use identify::{Identify, Known, Refused, Shown};

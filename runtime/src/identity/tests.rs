@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ledger::{Ledger, LedgerConfig, LedgerOptions},
-    model::{Id, Micros, id::default_tenant, limit::*},
+    model::{Device, Id, Micros, id::default_tenant, limit::*},
     records::{Records, Space},
 };
 use std::sync::atomic::Ordering;
@@ -40,6 +40,14 @@ impl House {
     /// The same on another node of the log.
     fn neighbour(&self, guests: bool) -> Identify {
         Identify::new(self.records.clone(), self.tokens.clone(), &[1; 32], &default_tenant(), guests).unwrap()
+    }
+
+    /// A device is registered, at a time.
+    async fn register(&self, name: &str, at: i64) {
+        let put = |changes: &mut crate::records::Changes| {
+            Ok::<_, AccountError>(changes.put(format!("{}{name}", Device::RECORD), &serde_json::json!({ "date_created": at }))?)
+        };
+        self.records.beside(Space::Devices).change(NOW, put).await.unwrap();
     }
 
     async fn user(&self, name: &str, password: &str) -> User {
@@ -139,6 +147,73 @@ async fn who_guesses_has_so_many_guesses_and_the_others_of_the_house_are_not_hel
     house.identify.who(basic("bob", "correct horse"), NOW).await.unwrap();
     let later = NOW.plus_millis(LOGIN_WINDOW_SECONDS * 1_000);
     house.identify.who(basic("ada", "correct horse"), later).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_can_be_no_password_locks_nobody_out() {
+    let house = House::new().await;
+    house.user("ada", "correct horse").await;
+    let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
+    for _ in 0..=LOGIN_FAILURES_MAX {
+        assert!(matches!(house.identify.who(basic("ada", &long), NOW).await, Err(Refused::Wrong)));
+        assert!(matches!(house.identify.who(basic("eve", &long), NOW).await, Err(Refused::Wrong)));
+    }
+    house.identify.who(basic("ada", "correct horse"), NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_so_many_windows_are_for_names_that_nobody_has() {
+    let house = House::new().await;
+    let windows: std::collections::HashSet<String> =
+        (0..20 * LOGIN_UNKNOWN_WINDOWS_MAX).map(|n| house.identify.window_of_unknown(&id(&format!("user{n}")))).collect();
+    assert_eq!(windows.len() as u64, LOGIN_UNKNOWN_WINDOWS_MAX);
+    assert!(windows.iter().all(|window| Id::new(window).is_err()), "none is a name that somebody may have");
+}
+
+#[tokio::test]
+async fn what_opens_the_door_is_told_from_what_is_somebody_elses_business() {
+    let house = House::new().await;
+    house.user("ada", "correct horse").await;
+    house.register("pump", 5).await;
+    let (_, secret) = house.identify.secrets.create(&id("pump"), NOW).await.unwrap();
+    let token = house.tokens.create(&default_tenant(), "ci", Role::Read, NOW).unwrap().1;
+    let session = house.identify.begin("ada", "correct horse", NOW).await.unwrap();
+    let hashed = house.hashed();
+    let ours = |shown| house.identify.is_for_us(shown, NOW);
+    assert!(
+        ours(Shown::Bearer(&session)) && ours(Shown::Bearer(&token)) && ours(Shown::Bearer(&secret)) && ours(Shown::Bearer("tawi_gone"))
+    );
+    assert!(ours(basic("pump", &secret)) && ours(basic("any", &token)) && ours(basic("any", &session)) && ours(basic("any", &secret)));
+    assert!(ours(basic("ada", "correct horse")) && ours(basic("ada", "wrong horse")) && ours(basic("pump", "wrong horse")));
+    assert!(
+        !ours(Shown::Nothing) && !ours(Shown::Bearer("theirs")) && !ours(Shown::Bearer("eyJh.eyJz.c2ln")) && !ours(basic("eve", "horse"))
+    );
+    assert_eq!(house.hashed(), hashed);
+}
+
+#[tokio::test]
+async fn what_was_made_for_a_device_ends_with_it_and_is_not_the_next_ones_of_its_name() {
+    let house = House::new().await;
+    let (secrets, claims, pump) = (&house.identify.secrets, &house.identify.claims, id("pump"));
+    house.register("pump", 5).await;
+    let (made, secret) = secrets.create(&pump, NOW).await.unwrap();
+    let code = claims.create(&pump, Some(&id("ada")), NOW).await.unwrap();
+    let known = house.identify.who(basic("pump", &secret), NOW).await.unwrap();
+    // Somebody else registers the id, whatever the clock says, and nobody tidied up.
+    for again in [9, 2] {
+        house.register("pump", again).await;
+        house.refused(basic("pump", &secret)).await;
+        assert!(!house.identify.is_still(&known));
+        assert_eq!(secrets.list(&pump).unwrap(), []);
+        assert!(matches!(claims.redeem(&code, &id("bob"), NOW).await, Err(AccountError::UnknownClaim)));
+    }
+    house.register("pump", 5).await;
+    house.identify.who(basic("pump", &secret), NOW).await.unwrap();
+    assert_eq!(claims.redeem(&code, &id("bob"), NOW).await.unwrap().registered, Some(Micros(5)));
+    secrets.forget(&pump, NOW).await.unwrap();
+    claims.forget(&pump, NOW).await.unwrap();
+    assert!(!secrets.revoke(&pump, &made.id, NOW).await.unwrap());
+    assert!(matches!(claims.redeem(&code, &id("bob"), NOW).await, Err(AccountError::UnknownClaim)));
 }
 
 #[tokio::test]
@@ -269,7 +344,7 @@ async fn a_claim_code_makes_a_device_the_users_who_shows_it_first() {
     unknown(claims.redeem(&old, &ada, NOW).await);
     let last = NOW.plus_millis(CLAIM_DAYS_MAX * 86_400_000 - 1);
     // As she typed it.
-    let hers = Redeemed { device: pump.clone(), owner: Some(id("shop")) };
+    let hers = Redeemed { device: pump.clone(), owner: Some(id("shop")), registered: None };
     assert_eq!(claims.redeem(&code.to_lowercase().replace('-', " "), &ada, last).await.unwrap(), hers);
     assert_eq!(claims.redeem(&code, &ada, last).await.unwrap(), hers, "a step after it may have failed");
     unknown(claims.redeem(&code, &id("bob"), last).await);

@@ -15,6 +15,9 @@ pub struct User {
     pub admin: bool,
     #[serde(flatten)]
     pub profile: Profile,
+    /// An administrator set the mail address. Who registers herself may name anybody's, so nothing is sent there before.
+    #[serde(default)]
+    pub email_confirmed: bool,
     /// Short messages that may be sent in this user's name.
     #[serde(default)]
     pub sms_credit: u32,
@@ -80,7 +83,7 @@ impl NewUser {
 }
 
 impl Profile {
-    fn check(&self) -> Result<(), AccountError> {
+    pub(super) fn check(&self) -> Result<(), AccountError> {
         let texts = [
             ("first_name", &self.first_name),
             ("last_name", &self.last_name),

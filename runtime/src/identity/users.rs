@@ -6,7 +6,7 @@ use super::{
     attempts::Attempts,
     password::{self, PasswordHash, Passwords},
     secret,
-    user::{NewUser, User},
+    user::{NewUser, Profile, User},
 };
 use crate::{
     model::{
@@ -55,7 +55,7 @@ fn gone_key(user: &Id) -> String {
 
 impl Users {
     pub fn new(records: Records) -> Users {
-        let registrations = Attempts::new(GUEST_REGISTRATIONS_PER_HOUR_MAX, HOUR_SECONDS, 1);
+        let registrations = Attempts::new(GUEST_REGISTRATIONS_PER_HOUR_MAX, HOUR_SECONDS);
         Users { records, passwords: Passwords::default(), registrations }
     }
 
@@ -138,6 +138,7 @@ impl Users {
             id: wanted.id.clone(),
             admin: wanted.admin,
             profile: wanted.profile.clone(),
+            email_confirmed: by_admin && wanted.profile.email.is_some(),
             sms_credit: wanted.sms_credit,
             password,
             // No session of an earlier user of this name is good, whatever the clock did.
@@ -156,6 +157,16 @@ impl Users {
 
     pub async fn set_sms_credit(&self, user: &Id, credit: u32, now: Micros) -> Result<(), AccountError> {
         self.update(user, now, |found| found.sms_credit = credit).await
+    }
+
+    /// An administrator sets the address that mail goes to, or says again that it is the right one.
+    pub async fn set_email(&self, user: &Id, email: Option<String>, now: Micros) -> Result<(), AccountError> {
+        Profile { email: email.clone(), ..Profile::default() }.check()?;
+        self.update(user, now, |found| {
+            found.email_confirmed = email.is_some();
+            found.profile.email = email.clone();
+        })
+        .await
     }
 
     /// Ends all sessions of the user.

@@ -15,6 +15,9 @@ pub enum IngestError {
     TooFarAhead(#[from] TooFarAhead),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// By another connection of the same client; what it delivers is stored, this is not.
+    #[error("another connection has taken the place of the one that this came by")]
+    TakenOver,
     #[error("this idempotency key was used for other readings, which are stored; these are not")]
     KeyReused,
     #[error("this idempotency key was used, and the log no longer has what it was used for: whether this is the same can't be told")]

@@ -16,11 +16,13 @@ pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 
 use crate::{
     devices::{Registry, RegistryError, registry::Known},
-    ledger::{Append, Commit, Dedup, Ledger, LedgerError, Op, Outcome},
+    identity::Principal,
+    ledger::{Append, Commit, Dedup, Guarded, Ledger, LedgerError, Op, Outcome},
     model::{AppId, Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value, Write},
     preprocess::{self, Envelope},
-    telemetry::Metrics,
+    telemetry::{Metrics, chain},
 };
+use bytes::Bytes;
 use std::time::{Duration, Instant};
 
 /// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
@@ -55,6 +57,9 @@ pub struct RepeatKey(String);
 pub struct Mark {
     pub place: AppId,
     pub write: Write,
+    /// What is so as long as whoever delivers may: of what comes later nothing is stored.
+    pub key: String,
+    pub holds: Bytes,
 }
 
 impl RepeatKey {
@@ -123,12 +128,15 @@ impl Ingest {
 
     async fn take_in(&self, tenant: Tenant, events: Vec<NewEvent>, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
         let op = match mark {
-            Some(mark) => Op::Commit(Commit::resting_on_nothing(mark.place, events, vec![mark.write])),
+            Some(Mark { place, write, key, holds }) => {
+                Op::Guarded(Guarded { commit: Commit::resting_on_nothing(place, events, vec![write]), key, holds })
+            }
             None => Op::Append(Append { tenant, events, dedup: None, intake: None }),
         };
         match self.apply_in_turn(op, turn).await? {
             Outcome::Applied { seqs, .. } => Ok(Stored { seqs, duplicate: false }),
-            other => unreachable!("what rests on nothing came to {other:?}"),
+            // Nothing is stored, so nothing may be acknowledged.
+            Outcome::Conflict { .. } | Outcome::Duplicate { .. } | Outcome::Missing => Err(IngestError::TakenOver),
         }
     }
 
@@ -181,6 +189,19 @@ impl Ingest {
             }
         }
         Ok(())
+    }
+
+    /// A device that a user's first reading makes is the user's: else it would belong to nobody, and her second reading would be refused. False
+    /// where nobody makes it so.
+    pub async fn make(&self, who: &Principal, device: &Id) -> Result<bool, IngestError> {
+        if !self.auto_register || who.user().is_none() || who.tenant() != self.registry.tenant() {
+            return Ok(false);
+        }
+        match self.registry.make(&self.ledger, who, device, crate::clock::now()).await {
+            Ok(is_theirs) => Ok(is_theirs),
+            Err(error @ (RegistryError::Records(_) | RegistryError::Devices(_))) => Err(LedgerError::Unavailable(chain(&error)).into()),
+            Err(error) => Err(IngestError::NoRoom(error.to_string())),
+        }
     }
 
     fn check_sensor(&self, tenant: &Tenant, device: &Id, sensor: &Id) -> Result<(), IngestError> {

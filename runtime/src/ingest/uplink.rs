@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     devices::registry::Known,
-    ledger::{Append, DeadLetter, Dedup, Op, Outcome, Undecoded},
+    ledger::{Append, DeadLetter, Dedup, LedgerError, Op, Outcome, Undecoded},
     model::{
         AppId, Decoded, FunctionId, Id, Measurement, NewEvent, Seq, Tenant, Uplink,
         payload::{BodyError, fits},
@@ -75,7 +75,7 @@ impl Ingest {
         let function = codec.function(&tenant);
         let decoded = self.decode(codec, &tenant, &uplink).await?;
         let dedup = repeat.map(|RepeatKey(key)| Dedup { key, now: uplink.received });
-        let append = |events| Append { tenant: tenant.clone(), events, dedup, intake: None };
+        let append = |events| Append { tenant: tenant.clone(), events, dedup: dedup.clone(), intake: None };
         let (error, said) = match self.readings(&tenant, &uplink, decoded.result) {
             Ok(readings) => {
                 let count = readings.len();
@@ -83,8 +83,11 @@ impl Ingest {
                 if events.is_empty() {
                     return Ok(Taken { stored: Stored { seqs: Vec::new(), duplicate: false }, undecoded: None });
                 }
-                let stored = self.applied(Op::Append(append(events)), count).await?;
-                return Ok(Taken { stored, undecoded: None });
+                match self.applied(Op::Append(append(events)), count).await {
+                    // No repeat of it would be smaller: it is kept as it came.
+                    Err(IngestError::Ledger(error @ LedgerError::TooLarge { .. })) => (format!("what it decodes to: {error}"), Vec::new()),
+                    stored => return Ok(Taken { stored: stored?, undecoded: None }),
+                }
             }
             Err(error) => (error, decoded.said),
         };

@@ -5,7 +5,7 @@ use crate::{
     devices::{Devices, Registry},
     identity::Principal,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
-    model::{Micros, Value, id::default_tenant},
+    model::{Micros, Value, id::default_tenant, limit::PARTS_PER_DEVICE_MAX},
     telemetry::Metrics,
 };
 use parking_lot::Mutex;
@@ -217,8 +217,12 @@ async fn new_sensors_come_with_what_is_decoded() {
 async fn a_dev_eui_stands_for_the_device_that_has_it_and_else_for_itself() {
     let door = Door::open(None, true).await;
     door.register("roof", json!({ "dev_eui": "01010101010101AB" })).await;
-    // Registered later: it takes nothing away.
-    door.register("a-thief", json!({ "dev_eui": "01010101010101ab" })).await;
+    // Nobody else is called so, and nobody else says it.
+    for (thief, eui) in [("a-thief", "01010101010101ab"), ("01010101010101ab", "0303030303030303")] {
+        let document = json!({ "id": thief, "meta": { "dev_eui": eui }, "date_created": 0, "date_modified": 0 });
+        let refused = door.ingest.registry.create_device(&admin(), serde_json::from_value(document).unwrap(), Micros(1)).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("`roof`")));
+    }
     let passed_on = |eui: &str| NetworkUplink {
         dev_eui: Some(eui.to_owned()),
         id: Some("7".to_owned()),
@@ -235,5 +239,17 @@ async fn a_dev_eui_stands_for_the_device_that_has_it_and_else_for_itself() {
     let devices: Vec<_> = events.iter().filter(|event| event.sensor.is_some()).map(|event| event.key.as_str()).collect();
     assert_eq!(devices, ["roof", "0202020202020202"]);
     door.ingest.registry.delete_device(&admin(), &id("roof"), Micros(2)).await.unwrap();
-    assert_eq!(door.ingest.registry.device_of_eui("01010101010101ab"), Some(id("a-thief")));
+    door.register("shed", json!({ "dev_eui": "01010101010101ab" })).await;
+    assert_eq!(door.ingest.registry.device_of_eui("01010101010101ab"), Some(id("shed")), "it is free again");
+}
+
+/// The largest that a codec may find, under names as long as they may be.
+#[tokio::test]
+async fn an_uplink_that_decodes_to_more_than_the_ledger_takes_is_kept_as_it_came() {
+    let door = Door::open(None, true).await;
+    let many = (0..PARTS_PER_DEVICE_MAX).map(|n| one(&format!("{n:.<127}"), &format!("\"{}\"", "x".repeat(60_000)), None)).collect();
+    let taken = door.take(b"x", "k1", Otherwise::Decoded(Ok(many))).await.unwrap();
+    let why = taken.undecoded.unwrap().error;
+    assert!(why.contains("is too large"), "{why}");
+    assert_eq!((door.readings(), door.ledger.dead_count().unwrap()), (Vec::new(), 1));
 }

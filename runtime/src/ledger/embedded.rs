@@ -499,7 +499,7 @@ fn refuse_rest(receiver: &mut mpsc::Receiver<Message>, error: &LedgerError) {
 
 /// Where a test may stop the process: groups with a commit are told from those with appends alone.
 fn fault_point(ops: &[Op]) -> &'static str {
-    match ops.iter().any(|op| matches!(op, Op::Commit(_))) {
+    match ops.iter().any(|op| matches!(op, Op::Commit(_) | Op::Guarded(_))) {
         true => "commit",
         false => "append",
     }

@@ -194,6 +194,11 @@ impl Ledger {
         }
     }
 
+    /// Whether other nodes may write it too.
+    pub fn is_shared(&self) -> bool {
+        self.0.relayed.is_some()
+    }
+
     /// How far a trim below `below` may go at most: it takes nothing that outsiders have before them.
     pub fn trimmable(&self, below: Seq) -> Seq {
         self.0.relayed.as_ref().map_or(below, |relayed| below.min(relayed.load(Ordering::Acquire).saturating_add(1)))

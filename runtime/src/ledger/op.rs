@@ -1,6 +1,7 @@
 //! The operations of the ledger. Whatever changes it is one of these, applied whole or not at all, in one order.
 
 use crate::model::{AppId, FunctionId, Micros, NewEvent, Seq, Tenant, Write};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// How often an app has committed on a base or written its state: grows by one with each such commit.
@@ -71,6 +72,18 @@ pub enum Op {
         seq: Seq,
         events: Vec<NewEvent>,
     },
+    /// A commit that counts as long as a key of its app's state is what it was: whoever has lost that place to another is told so by a conflict.
+    Guarded(Guarded),
+}
+
+/// Made for who holds a place that another node may take: all that it writes names the place, so that nothing of it counts afterwards, however
+/// late it comes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guarded {
+    pub commit: Commit,
+    pub key: String,
+    /// What the key has to hold when it is applied.
+    pub holds: Bytes,
 }
 
 /// Events from outside: all or none.
@@ -133,7 +146,23 @@ pub struct Commit {
     pub dedup: Option<Dedup>,
 }
 
+/// What a small part of an operation takes.
+const SMALL: usize = 128;
+
 impl Commit {
+    fn size_bytes(&self) -> usize {
+        let events = self.events.iter().map(NewEvent::size_bytes);
+        let writes = self.writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, Bytes::len));
+        let done = self.done.iter().map(|d| SMALL + 8 * d.above.len());
+        let parked = self.park.iter().map(|p| SMALL + p.event.size_bytes() + p.error.len());
+        let dead = self
+            .dead
+            .iter()
+            .map(|d| SMALL + d.event.size_bytes() + d.error.len() + d.log_tail.iter().map(|line| 4 + line.len()).sum::<usize>());
+        let settled = SMALL * self.unpark.len() + self.dedup.as_ref().map_or(0, |d| d.key.len());
+        settled + events.chain(writes).chain(done).chain(parked).chain(dead).sum::<usize>()
+    }
+
     /// Events and writes from outside of every call: nothing was read for them, so nothing can contradict them.
     pub fn resting_on_nothing(app: AppId, events: Vec<NewEvent>, writes: Vec<Write>) -> Commit {
         Commit { app, base: None, done: Vec::new(), writes, events, park: Vec::new(), unpark: Vec::new(), dead: Vec::new(), dedup: None }
@@ -239,14 +268,20 @@ impl Op {
     pub(super) fn is_intake(&self) -> bool {
         match self {
             Op::Append(_) | Op::Undecoded(_) => true,
-            Op::Commit(commit) => commit.base.is_none() && commit.done.is_empty() && !commit.events.is_empty(),
+            Op::Commit(commit) | Op::Guarded(Guarded { commit, .. }) => {
+                commit.base.is_none() && commit.done.is_empty() && !commit.events.is_empty()
+            }
             _ => false,
         }
     }
 
+    /// Whether what another node has committed for its app can't contradict it: no version is checked for it.
+    pub(super) fn rests_on_no_version(&self) -> bool {
+        matches!(self, Op::Commit(Commit { base: None, .. }) | Op::Guarded(Guarded { commit: Commit { base: None, .. }, .. }))
+    }
+
     /// About how many bytes it takes, in memory and as a message.
     pub fn size_bytes(&self) -> usize {
-        const SMALL: usize = 128;
         let events = |events: &[NewEvent]| events.iter().map(NewEvent::size_bytes).sum::<usize>();
         SMALL
             + match self {
@@ -260,18 +295,8 @@ impl Op {
                         + log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
                 }
                 Op::Decoded { events: decoded, .. } => events(decoded),
-                Op::Commit(commit) => {
-                    let writes = commit.writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, bytes::Bytes::len));
-                    let done = commit.done.iter().map(|d| SMALL + 8 * d.above.len());
-                    let parked = commit.park.iter().map(|p| SMALL + p.event.size_bytes() + p.error.len());
-                    let dead = commit.dead.iter().map(|d| {
-                        SMALL + d.event.size_bytes() + d.error.len() + d.log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
-                    });
-                    events(&commit.events)
-                        + writes.chain(done).chain(parked).chain(dead).sum::<usize>()
-                        + SMALL * commit.unpark.len()
-                        + commit.dedup.as_ref().map_or(0, |d| d.key.len())
-                }
+                Op::Guarded(guarded) => guarded.commit.size_bytes() + guarded.key.len() + guarded.holds.len(),
+                Op::Commit(commit) => commit.size_bytes(),
                 Op::Pause { said, .. } | Op::Resume { said, .. } => events(said),
                 _ => SMALL,
             }

@@ -4,7 +4,7 @@
 //! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
 
 use super::{
-    Append, Commit, DeadLetter, Dedup, Done, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
+    Append, Commit, DeadLetter, Dedup, Done, Guarded, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
     jetstream::Stamp,
     record::{self, Repeat},
 };
@@ -169,6 +169,7 @@ impl<'t> Tables<'t> {
         match op {
             Op::Append(append) => self.append(append, rules),
             Op::Commit(commit) => self.commit(commit, rules),
+            Op::Guarded(guarded) => self.guarded(guarded, rules),
             Op::Register { function, start } => self.register(&function, start),
             Op::Unregister { function } => self.unregister(&function),
             Op::DeleteApp { app } => self.delete_app(&app),
@@ -229,6 +230,14 @@ impl<'t> Tables<'t> {
             self.remember(key, dedup, &seqs, rules)?;
         }
         Ok(Outcome::Applied { seqs, version })
+    }
+
+    fn guarded(&mut self, Guarded { commit, key, holds }: Guarded, rules: Rules) -> Result<Outcome, LedgerError> {
+        let app = record::app_key(&commit.app);
+        let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value());
+        let place = [app.as_slice(), key.as_bytes()].concat();
+        let is_so = self.state.get(place.as_slice()).map_err(failed)?.is_some_and(|is| is.value() == holds.as_ref());
+        if is_so { self.commit(commit, rules) } else { Ok(Outcome::Conflict { version }) }
     }
 
     fn write_state(&mut self, commit: &Commit, app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {

@@ -46,24 +46,32 @@ impl Linear {
             return Ok(None);
         }
         let calib = Calib::deserialize(calib).map_err(|error| CalibrationError::Shape(error.to_string()))?;
-        let Some(Line { enabled, value_min: min, value_max: max }) = calib.linear else { return Ok(None) };
-        if min.sensor_value == max.sensor_value {
+        let Some(Line { enabled, value_min, value_max }) = calib.linear else { return Ok(None) };
+        let at = |point: Point| (point.sensor_value, point.real_value);
+        let linear = Linear::through(at(value_min), at(value_max))?;
+        Ok(Some(linear).filter(|_| enabled.unwrap_or(true)))
+    }
+
+    /// Through two points, each what the sensor says and what is meant.
+    pub fn through(min: (f64, f64), max: (f64, f64)) -> Result<Linear, CalibrationError> {
+        if min.0 == max.0 {
             return Err(CalibrationError::Vertical);
         }
-        Ok(Some(Linear { min, max }).filter(|_| enabled.unwrap_or(true)))
+        let point = |(sensor_value, real_value)| Point { sensor_value, real_value };
+        Ok(Linear { min: point(min), max: point(max) })
     }
 
     /// What is meant by a value. None: it is no number, or none that comes out.
     pub fn apply(&self, value: &Value) -> Option<Value> {
         let (min, max) = (self.min, self.max);
         let part = (value.as_f64()? - min.sensor_value) / (max.sensor_value - min.sensor_value);
-        let real = min.real_value + part * (max.real_value - min.real_value);
-        let number = serde_json::Number::from_f64(real)?;
-        // A whole number is written as one.
-        match real.fract() == 0.0 && real.abs() < 1e15 {
-            true => Some(Value::from_json(&Json::from(real as i64))),
-            false => Some(Value::from_json(&Json::Number(number))),
-        }
+        Value::number(min.real_value + part * (max.real_value - min.real_value))
+    }
+
+    /// What a value is multiplied with, and what is added then: nearly the same as [`Linear::apply`], without a division for each value.
+    pub fn gain_and_offset(&self) -> (f64, f64) {
+        let gain = (self.max.real_value - self.min.real_value) / (self.max.sensor_value - self.min.sensor_value);
+        (gain, self.min.real_value - gain * self.min.sensor_value)
     }
 }
 
@@ -88,6 +96,8 @@ mod tests {
         for (said, meant) in [("900", "100"), ("300", "0"), ("600", "50"), ("\"609\"", "51.5"), ("0", "-50")] {
             assert_eq!(linear.apply(&Value::json(said).unwrap()), Value::json(meant), "{said}");
         }
+        let (gain, offset) = linear.gain_and_offset();
+        assert!((609.0 * gain + offset - 51.5).abs() < 1e-9, "{gain} {offset}");
         for said in ["true", "\"dry\"", "{\"value\":600}", "null", "1e400"] {
             assert_eq!(Value::json(said).and_then(|said| linear.apply(&said)), None, "{said}");
         }

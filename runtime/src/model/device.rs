@@ -120,6 +120,11 @@ pub enum Visibility {
     Private,
 }
 
+impl Device {
+    /// Where the document of a registered device is kept: the registry writes it there, and `identity` looks up there when that was.
+    pub const RECORD: &'static str = "d:";
+}
+
 /// A place on Earth, in degrees of WGS 84.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Location {

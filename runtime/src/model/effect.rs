@@ -56,4 +56,11 @@ impl Effects {
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.messages.is_empty() && self.commands.is_empty()
     }
+
+    /// What came after these.
+    pub fn extend(&mut self, later: Effects) {
+        self.writes.extend(later.writes);
+        self.messages.extend(later.messages);
+        self.commands.extend(later.commands);
+    }
 }

@@ -41,7 +41,7 @@ pub struct NewEvent {
     /// By the clock of the node.
     pub received: Micros,
     pub value: Value,
-    /// What the device sent, where pre-processing changed it.
+    /// What the device sent, where pre-processing changed it or took it out.
     pub raw: Option<Value>,
     /// Who wrote it: `APP/FUNCTION` and the event it handled. None for what came from outside.
     pub cause: Option<Cause>,
@@ -124,6 +124,14 @@ impl NewEvent {
         let subject = Subject::new(&text).unwrap_or_else(|e| unreachable!("{e}"));
         let value = Value::from_json(&serde_json::json!({ "id": id, "value": value.to_json() }));
         NewEvent { kind: Kind::Command, subject, ..NewEvent::reading(tenant, device, actuator, now, now, value) }
+    }
+
+    /// A reading that was taken out: what the device sent is `raw`, and the value says why.
+    pub fn dropped(self, why: serde_json::Value) -> NewEvent {
+        let text = self.subject.as_str().replacen("reading.", "dropped.", 1);
+        // The tokens of a subject, of which one has another name.
+        let subject = Subject::new(&text).unwrap_or_else(|e| unreachable!("{e}"));
+        NewEvent { kind: Kind::Dropped, subject, raw: Some(self.raw.unwrap_or(self.value)), value: Value::from_json(&why), ..self }
     }
 
     /// How many events led to this one: 0 for what came from outside, and for what an HTTP call published.

@@ -2,6 +2,7 @@
 
 use super::limit::ID_BYTES_MAX;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{fmt, sync::Arc};
 
 /// 1 to 128 bytes of UTF-8 without control characters, white space and `/ + # * >`. Cheap to clone.
@@ -116,6 +117,28 @@ pub struct FunctionId {
     pub function: Id,
 }
 
+impl FunctionId {
+    /// Where what makes this function's triggers of time has its place in the ledger: under a name that no app has.
+    pub fn evaluator(&self) -> FunctionId {
+        // A name of an app and one of a function may together be longer than an id.
+        let digest = Sha256::digest(self.function.as_str().as_bytes());
+        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{EVALUATOR}{}.{short}", self.app.app);
+        let app = Id::new(&name).unwrap_or_else(|_| self.app.app.clone());
+        FunctionId { app: AppId::new(self.app.tenant.clone(), app), function: self.function.clone() }
+    }
+
+    /// The function whose triggers of time this makes, if it is what makes some.
+    pub fn evaluates(&self) -> Option<FunctionId> {
+        let (app, _) = self.app.app.as_str().strip_prefix(EVALUATOR)?.rsplit_once('.')?;
+        let app = AppId::new(self.app.tenant.clone(), Id::new(app).ok()?);
+        Some(FunctionId { app, function: self.function.clone() })
+    }
+}
+
+/// Before the name of an app, which has no `~`.
+const EVALUATOR: &str = "~time.";
+
 impl fmt::Display for FunctionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.app, self.function)
@@ -126,6 +149,19 @@ impl fmt::Display for FunctionId {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_makes_a_functions_triggers_is_known_by_it_and_is_no_app() {
+        let name = |text: &str| Id::new(text).unwrap();
+        let function = |app: &str, name_: &str| FunctionId { app: AppId::new(default_tenant(), name(app)), function: name(name_) };
+        let long = function(&"a".repeat(63), &"\u{e9}".repeat(64));
+        for id in [function("pond-watch", "daily"), function("pond-watch", "a.b"), long] {
+            assert_eq!(id.evaluator().evaluates(), Some(id.clone()));
+            assert_eq!(id.evaluates(), None);
+            assert!(AppId::check_name(id.evaluator().app.app.as_str()).is_err());
+        }
+        assert_ne!(function("a", "f").evaluator().app, function("a", "g").evaluator().app);
+    }
 
     #[test]
     fn an_id_with_dots_survives_a_subject() {

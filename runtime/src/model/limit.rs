@@ -138,10 +138,32 @@ pub const MQTT_WEBSOCKETS_MAX: usize = 2_048;
 pub const MQTT_WEBSOCKET_BYTES_MAX: usize = 64 * 1024;
 /// Sessions that are kept for clients that may come again.
 pub const MQTT_SESSIONS_MAX: usize = 100_000;
+/// Those of one user, of one token, or of all guests: a tenth, so that nobody takes the room of everybody.
+pub const MQTT_SESSIONS_SHARE_MAX: usize = 10_000;
 /// How long a session is kept without a connection: as long as the log is by default, which has what the client missed.
 pub const MQTT_SESSION_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 /// How far back in the log a client that comes again is read what it missed.
 pub const MQTT_OFFLINE_EVENTS_MAX: u64 = 1_000_000;
+/// A list in an answer ends before it is longer than this, and so do the values that are read for it: a thousand devices of 4 KiB.
+pub const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// An answer that counts as small.
+pub const ANSWER_SMALL_BYTES_MAX: usize = 64 * 1024;
+/// Answers that may be large, of all who ask at a time: 16 of the largest.
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long an answer waits for room: less than clients wait for it.
+pub const ANSWER_ROOM_SECONDS_MAX: u64 = 5;
+/// Comparisons that one `q=` may take: some tenths of a second.
+pub const QUERY_COMPARISONS_MAX: u64 = 20_000_000;
+/// Resources of one list of permissions, which clients of the WAZIUP cloud don't ask for in pages.
+pub const PERMISSIONS_MAX: usize = 10_000;
+/// Of the devices, gateways and projects of a node, what may belong to nobody that guests register in all.
+pub const GUESTS_SHARE_PERCENT: usize = 10;
+/// Bytes of the documents that belong to nobody, when a guest adds to them.
+pub const GUESTS_DOCUMENTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Of the devices, gateways and projects of a node, what one user registers.
+pub const USER_SHARE_PERCENT: usize = 25;
+/// Bytes of the documents of one user.
+pub const USER_DOCUMENTS_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Devices of a node, with those that were only heard: each is some hundred bytes in memory, and as much for each of its sensors.
 pub const DEVICES_MAX: usize = 250_000;
 /// Gateways of a node.
@@ -166,6 +188,8 @@ pub const SELECTOR_TAGS_MAX: usize = 16;
 pub const WATCHES_MAX: usize = 4_096;
 /// Commands whose state is known: the oldest make room.
 pub const COMMANDS_MAX: u64 = 100_000;
+/// Of one device: each is 64 KiB at most, and those that wait are read at once.
+pub const COMMANDS_PER_DEVICE_MAX: usize = 256;
 /// How long a command waits for its device: what is a day old is rarely meant any more.
 pub const COMMAND_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// A password is this long at least: what is shorter is guessed.
@@ -182,8 +206,8 @@ pub const PASSWORDS_REMEMBERED_MAX: usize = 1_000;
 pub const LOGIN_FAILURES_MAX: usize = 10;
 /// A guesser has 2,880 guesses a day, who mistyped waits five minutes.
 pub const LOGIN_WINDOW_SECONDS: u64 = 300;
-/// Users whose failures are counted at a time; then the oldest are forgotten.
-pub const LOGIN_USERS_REMEMBERED_MAX: usize = 10_000;
+/// Names that nobody has share so many windows of failures.
+pub const LOGIN_UNKNOWN_WINDOWS_MAX: u64 = 1_000;
 /// Users that guests register in an hour, all together.
 pub const GUEST_REGISTRATIONS_PER_HOUR_MAX: usize = 100;
 /// Users of a tenant, those counted that are deleted, whose names nobody takes over.
@@ -210,6 +234,10 @@ pub const NOTIFICATIONS_PER_OWNER_MAX: usize = 100;
 pub const NOTIFICATIONS_MAX: usize = 10_000;
 /// Devices of one notification, and as many sensors.
 pub const CONDITION_DEVICES_MAX: usize = 100;
+/// Sensors that one notification names, in its condition and its action together: each may have to be looked up for a reading.
+pub const NOTIFICATION_NAMES_MAX: usize = 32;
+/// One change of the records by notifications: well below the megabyte that a NATS server takes by default.
+pub const FIRING_BYTES_MAX: usize = 384 * 1024;
 /// The least time between two firings of one notification, whatever it asks for: a sensor that sends a thousand values a second has one
 /// message a second to tell.
 pub const THROTTLING_SECONDS_MIN: i64 = 1;
@@ -227,6 +255,18 @@ pub const DELIVERY_ATTEMPTS_MAX: u32 = 12;
 pub const DELIVERY_SECONDS_MAX: u64 = 15;
 /// Attempts at a time, of all channels.
 pub const DELIVERIES_MAX: usize = 16;
+/// Attempts at a time for one owner: four whose addresses do not answer hold up nobody else.
+pub const DELIVERIES_PER_OWNER_MAX: usize = 4;
+/// Mails of one owner in an hour; what is more waits for the next.
+pub const MAILS_PER_OWNER_HOUR_MAX: usize = 200;
+/// Mails to one address in an hour, whoever writes them.
+pub const MAILS_PER_ADDRESS_HOUR_MAX: usize = 60;
+/// Why a message was not taken, as it is kept: another server's words.
+pub const REFUSAL_BYTES_MAX: usize = 512;
+/// Sources of one app that are asked at a time: some that hang hold up the others of their app alone.
+pub const SOURCES_ASKED_PER_APP_MAX: usize = 4;
+/// Sources that are asked at a time, each with up to a megabyte of an answer.
+pub const SOURCES_ASKED_MAX: usize = 128;
 /// The answer of a source, or what its webhook is sent: a page of JSON.
 pub const SOURCE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// How long one question to a source may take, from the lookup of its name to the last byte.
@@ -239,3 +279,28 @@ pub const DATA_DEVICES_MAX: usize = 100;
 pub const DATA_SENSORS_MAX: usize = 1_000;
 /// Devices inside of the gateways or projects of one answer.
 pub const FULL_DEVICES_MAX: usize = 1_000;
+/// Rules of pre-processing of a node: each is asked of a sensor that changes.
+pub const CLEAN_RULES_MAX: usize = 1_000;
+/// Steps of one of them.
+pub const CLEAN_STEPS_MAX: usize = 16;
+/// Readings that a step remembers of a sensor: 512 bytes of its state.
+pub const CLEAN_WINDOW_MAX: usize = 64;
+/// Points of a calibration table.
+pub const CLEAN_TABLE_POINTS_MAX: usize = 64;
+/// Coefficients of a polynomial: nobody calibrates by the eighth power.
+pub const CLEAN_COEFFICIENTS_MAX: usize = 8;
+/// One rule, as JSON: a table in each of its steps.
+pub const CLEAN_RULE_BYTES_MAX: usize = 64 * 1024;
+/// Values that fill one gap: a week, one a minute.
+pub const CLEAN_FILLED_MAX: usize = 10_080;
+/// Calls of one function that go well and are recorded in a second: what a person can look at. Each is some 400 bytes of the log and of
+/// the history; the others are counted. What fails is always recorded.
+pub const RUNS_PER_SECOND_MAX: i64 = 10;
+/// Effects of a call that its record lists; all of them are counted.
+pub const RUN_EFFECTS_MAX: usize = 16;
+/// The error in the record of a call: what a failure says of itself, with the places of a trap.
+pub const RUN_ERROR_BYTES_MAX: usize = 2 * 1024;
+/// Another text in it: a key, a path. A longer one is cut.
+pub const RUN_TEXT_BYTES_MAX: usize = 512;
+/// Records of calls that one answer holds.
+pub const RUNS_MAX: usize = 1_000;

@@ -15,8 +15,10 @@ mod parse;
 mod problem;
 pub(super) mod quantity;
 mod rule;
+mod schedule;
 mod section;
 mod source;
+mod timed;
 
 pub use delivery::{BackoffPolicy, Delivery, RETRY_AFTER_MAX, RETRY_MAX};
 pub use grant::{Reach, default_port};
@@ -26,8 +28,14 @@ pub use limits::{
 };
 pub use parse::check_host;
 pub use problem::{ManifestError, Problem};
+pub use quantity::duration;
 pub use rule::{Difference, MISSED_ALL_MAX, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
+pub use schedule::{CRON_BYTES_MAX, Unkept};
 pub use source::{SOURCES_MAX, Source, SourceKind, Verify, secrets_in};
+pub use timed::{
+    AHEAD_SECONDS_MAX, BATCH_READINGS_MAX, BATCH_SECONDS_MAX, EVERY_MAX, JITTER_SECONDS_MAX, LATENESS_SECONDS_MAX, PERCENTILES_MAX,
+    WINDOW_OVERLAP_MAX, WINDOW_SECONDS_MAX, WINDOW_SECONDS_MIN,
+};
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +67,9 @@ pub struct Function {
     /// Calls that one instance may serve, one after another; 1: each has a fresh one.
     #[serde(default = "limits::reuse_default", skip_serializing_if = "limits::is_fresh")]
     pub reuse: u32,
+    /// What it publishes, of what the app is granted; none: all of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Vec<Pattern>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

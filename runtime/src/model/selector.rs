@@ -123,6 +123,12 @@ impl Selector {
         Ok(selector)
     }
 
+    /// As [`Selector::from_toml`], of a document in JSON.
+    pub fn from_json(json: &Json) -> Result<Selector, SelectorError> {
+        let table = toml::Table::try_from(json).map_err(|_| SelectorError::new("select", "a text or a table is wanted, without null"))?;
+        Selector::from_toml(&table)
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), SelectorError> {
         let id = || Id::new(value).map_err(|error| SelectorError::new(key, error.to_string()));
         let text = || match value.is_empty() || value.len() > SELECTOR_BYTES_MAX {

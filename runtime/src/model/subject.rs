@@ -62,6 +62,13 @@ impl Subject {
     }
 }
 
+impl From<Subject> for Pattern {
+    /// That subject alone.
+    fn from(subject: Subject) -> Pattern {
+        Pattern(subject.0)
+    }
+}
+
 impl Pattern {
     pub fn new(text: &str) -> Result<Pattern, SubjectError> {
         check(text, true)?;
@@ -70,6 +77,19 @@ impl Pattern {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether there is a subject that both match.
+    pub fn meets(&self, other: &Pattern) -> bool {
+        let (mut mine, mut others) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (mine.next(), others.next()) {
+                (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (Some(one), Some(two)) if one == "*" || two == "*" || one == two => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
     }
 
     pub fn matches(&self, subject: &str) -> bool {
@@ -128,6 +148,23 @@ mod tests {
             ("a.b.*", "a.b", false),
         ] {
             assert_eq!(Pattern::new(pattern).unwrap().matches(subject), yes, "{pattern} on {subject}");
+        }
+    }
+
+    #[test]
+    fn two_patterns_meet_where_one_subject_is_of_both() {
+        for (one, other, yes) in [
+            ("alerts.>", "alerts.*", true),
+            ("alerts.*", "*.fridge", true),
+            ("alerts.>", "alerts", false),
+            ("a.*.c", "a.b.>", true),
+            ("a.*.c", "a.b", false),
+            ("a.b", "a.b", true),
+            (">", "x.y", true),
+            ("a.>", "b.>", false),
+        ] {
+            let (one, other) = (Pattern::new(one).unwrap(), Pattern::new(other).unwrap());
+            assert_eq!((one.meets(&other), other.meets(&one)), (yes, yes), "{one} and {other}");
         }
     }
 

@@ -151,7 +151,35 @@ impl Sampled {
     }
 }
 
+impl Sampled {
+    /// About how many bytes it takes as JSON.
+    pub fn size_bytes(&self) -> usize {
+        const NAMES_AND_TIMES: usize = 160;
+        let ids = [&self.device, &self.sensor].into_iter().flatten().map(|id| id.as_str().len()).sum::<usize>();
+        // Bytes are written in hex.
+        NAMES_AND_TIMES + self.subject.len() + ids + 2 * self.value.len_bytes()
+    }
+}
+
 impl Fired {
+    /// About how many bytes it takes as JSON.
+    pub fn size_bytes(&self) -> usize {
+        const SMALL: usize = 512;
+        let all = |readings: &[Sampled]| readings.iter().map(Sampled::size_bytes).sum::<usize>();
+        SMALL
+            + match self {
+                Fired::Schedule(_) => 0,
+                Fired::Batch(batch) => all(&batch.readings),
+                Fired::Window(window) => {
+                    window.readings.as_deref().map_or(0, all) + 24 * window.replaces.len() + 48 * window.aggregate.percentiles.len()
+                }
+                Fired::Silence(silence) => silence.back.as_ref().map_or(0, Sampled::size_bytes),
+                Fired::Change(change) => change.reading.size_bytes() + change.previous.as_ref().map_or(0, Sampled::size_bytes),
+                Fired::Threshold(crossing) => crossing.reading.size_bytes(),
+                Fired::Every(reading) => reading.size_bytes(),
+            }
+    }
+
     pub fn to_value(&self) -> Value {
         // Strings and numbers under names of ours: there is nothing that could not be written. NaN can't come in.
         Value::Json(serde_json::to_string(self).unwrap_or_default().into())

@@ -23,6 +23,15 @@ impl Value {
         Value::Json(json.to_string().into())
     }
 
+    /// A whole number is written as one. None: it is not finite.
+    pub fn number(number: f64) -> Option<Value> {
+        // Exact: every whole number below 2^53 is.
+        if number.fract() == 0.0 && number.abs() < 1e15 {
+            return Some(Value::from_json(&serde_json::Value::from(number as i64)));
+        }
+        serde_json::Number::from_f64(number).map(|number| Value::from_json(&serde_json::Value::Number(number)))
+    }
+
     pub fn len_bytes(&self) -> usize {
         match self {
             Value::Json(text) => text.len(),

@@ -6,8 +6,8 @@ use crate::{
     devices::{Devices, DevicesError, Registry},
     identity::Identify,
     ledger::Ledger,
-    model::{Id, Seq, Tenant, Value},
-    notify::{Channels, Lookup, Notify, Pace, Person},
+    model::{Id, Seq, Tenant},
+    notify::{Channels, Known, Lookup, Notify, Pace, Person, Registered},
     telemetry::chain,
 };
 use std::{path::Path, sync::Arc};
@@ -42,10 +42,12 @@ fn lookup(tenant: &Tenant, ledger: &Ledger, devices: &Devices, registry: &Regist
     let (users, registry) = (identify.users.clone(), registry.clone());
     let (tenant, ledger, devices) = (tenant.clone(), ledger.clone(), devices.clone());
     Lookup {
-        owned: Arc::new(move |device| registry.owned(device)),
+        registered: Arc::new(move |device| {
+            registry.device(device).map(|device| Registered { owned: device.owned.clone(), since: device.date_created })
+        }),
         person: Arc::new(move |id| {
             let user = users.get(id).inspect_err(|error| tracing::warn!(error = chain(error), "a user can't be looked up")).ok()??;
-            Some(Person { admin: user.admin, email: user.profile.email })
+            Some(Person { admin: user.admin, email: user.profile.email, is_confirmed: user.email_confirmed })
         }),
         current: Arc::new(move |device, sensor, through| {
             let found = current(&tenant, &ledger, &devices, device, sensor, through);
@@ -62,7 +64,7 @@ fn current(
     device: &Id,
     sensor: &Id,
     through: Seq,
-) -> Result<Option<Value>, DevicesError> {
+) -> Result<Option<Known>, DevicesError> {
     while devices.position() < through {
         let events = ledger.events(devices.position() + 1, 8_192, 4 << 20).map_err(DevicesError::Ledger)?;
         if events.is_empty() {
@@ -70,6 +72,5 @@ fn current(
         }
         devices.index(&events)?;
     }
-    let found = devices.get(tenant, device)?;
-    Ok(found.and_then(|device| device.sensor(sensor.as_str()).map(|sensor| sensor.current.value.clone())))
+    Ok(devices.sensor(tenant, device, sensor)?.map(|sensor| Known { value: sensor.current.value, received: sensor.current.received }))
 }

@@ -99,7 +99,11 @@ fn door(identify: Identify, registry: Registry, connected: Connected) -> Door {
             let identify = identify.clone();
             async move { who(&identify, name.as_deref(), password.as_deref()).await }.boxed()
         }),
-        owned: Arc::new(move |tenant, device| if tenant == registry.tenant() { registry.owned(device) } else { None }),
+        device: {
+            let registry = registry.clone();
+            Arc::new(move |tenant, device| if tenant == registry.tenant() { registry.device(device) } else { None })
+        },
+        gateway: Arc::new(move |tenant, gateway| if tenant == registry.tenant() { registry.gateway(gateway) } else { None }),
         connected: Arc::new(move |who, name, is_there| if is_there { connected.came(who, name) } else { connected.went(who, name) }),
     }
 }

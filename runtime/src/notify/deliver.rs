@@ -1,6 +1,9 @@
 //! Messages are sent: claimed, tried, and what became of it noted in the message and its notification.
 
-use super::{Inner, Notification, NotifyError, Pace, Refusal, Sending, Social, outbox::CLAIM_MILLIS};
+use super::{
+    Inner, Notification, NotifyError, Pace, Refusal, Sending, Social,
+    outbox::{CLAIM_MILLIS, outlasts},
+};
 use crate::{
     clock,
     model::{
@@ -22,7 +25,8 @@ const TIDY_MAX: usize = 500;
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 impl Inner {
-    /// Sends what is due until the shutdown; attempts under way then are begun again after the next start.
+    /// Sends what is due until the shutdown. Attempts under way then are ended, as long as the shutdown waits: what was sent and not noted would
+    /// be sent again.
     pub(super) async fn deliver(&self, shutdown: CancellationToken) {
         let mut under_way = FuturesUnordered::new();
         let mut tidy = tokio::time::interval(TIDY_EVERY);
@@ -44,6 +48,7 @@ impl Inner {
                 () = shutdown.cancelled() => {}
             }
         }
+        while under_way.next().await.is_some() {}
     }
 
     async fn attempt(&self, id: Id, ours: bool) {
@@ -63,6 +68,11 @@ impl Inner {
             self.outbox.done(id, stored.as_ref());
             return Ok(());
         };
+        // The change that claimed it may have taken its time.
+        if !outlasts(social.claimed_until, clock::now()) && !self.outbox.pace().is_alone {
+            self.outbox.done(id, Some(&social));
+            return Ok(());
+        }
         let sent = self.channels.send(&social).await;
         if let Err(refusal) = &sent {
             tracing::info!(%id, channel = social.channel, why = refusal.why, "a message was not taken");
@@ -73,7 +83,7 @@ impl Inner {
     }
 
     /// The message, if it is to be sent and no other node is at it.
-    async fn claim(&self, id: &Id) -> Result<Option<Social>, NotifyError> {
+    pub(super) async fn claim(&self, id: &Id) -> Result<Option<Social>, NotifyError> {
         let (now, key) = (clock::now(), Social::key(id));
         let claim = |changes: &mut Changes| {
             let is_free = |social: &Social| social.claimed_until <= now || self.outbox.pace().is_alone;
@@ -91,6 +101,9 @@ impl Inner {
         let now = clock::now();
         let settle = |changes: &mut Changes| {
             let Some(stored) = self.records.get::<Social>(&Social::key(id))? else { return Ok(None) };
+            if stored.status == Sending::Sent {
+                return Ok(Some(stored));
+            }
             let after = after(stored, sent, self.outbox.pace(), now);
             let notification = after.notification.as_ref().map(|id| self.records.get::<Notification>(&Notification::key(id)));
             if let Some(mut notification) = notification.transpose()?.flatten() {

@@ -81,6 +81,13 @@ pub struct State {
     pub last_failure_reason: Option<String>,
 }
 
+/// The reading for which a notification fired last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Last {
+    pub seq: Seq,
+    pub received: Option<Micros>,
+}
+
 /// One message for one user on one channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Social {
@@ -128,16 +135,25 @@ impl Notification {
         format!("{}{id}", Self::PREFIX)
     }
 
-    /// Whether it may fire for a reading with this sequence that arrived at `received`. By the times of the log, so that every node says the
-    /// same, and as often as it is asked. A last firing in the future is that of a clock that was wrong.
+    pub fn last(&self) -> Last {
+        Last { seq: self.state.last_seq, received: self.state.last_notif }
+    }
+
+    /// Whether it may fire for a reading with this sequence that arrived at `received`.
     pub fn is_due(&self, seq: Seq, received: Micros) -> bool {
+        self.is_due_after(self.last(), seq, received)
+    }
+
+    /// The same after a firing that is not stored yet. By the times of the log, so that every node says the same, and as often as it is
+    /// asked. A last firing in the future is that of a clock that was wrong.
+    pub fn is_due_after(&self, last: Last, seq: Seq, received: Micros) -> bool {
         let since = |last: Micros| received.0.saturating_sub(last.0).saturating_abs();
         let pause = self.throttling.max(THROTTLING_SECONDS_MIN).saturating_mul(Micros::SECOND);
         self.status == Status::Active
-            && seq > self.state.last_seq
+            && seq > last.seq
             && received >= self.date_created
             && self.expires.is_none_or(|expires| received < expires)
-            && self.state.last_notif.is_none_or(|last| since(last) >= pause)
+            && last.received.is_none_or(|last| since(last) >= pause)
     }
 
     pub fn to_json(&self, now: Micros) -> Json {

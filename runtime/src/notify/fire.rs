@@ -16,6 +16,8 @@ pub struct Candidate {
     /// Of the notification that the condition was looked up in: another one since means another condition.
     pub modified: Micros,
     pub event: std::sync::Arc<Event>,
+    /// The device that the condition was looked at for: the one that sent the reading, or one that is compared with it.
+    pub device: Id,
     /// Of the sensors that condition and action name, as far as they are known.
     pub values: BTreeMap<Name, Value>,
 }
@@ -43,11 +45,24 @@ pub struct Leave {
 /// The place of the node's own causes, beside those of apps.
 const APP: &str = "~notify";
 
-pub fn fire(notification: &Notification, candidate: &Candidate, leave: &Leave) -> Fired {
+/// It has fired, and that is all.
+fn counted(notification: &Notification, candidate: &Candidate) -> Notification {
     let mut after = notification.clone();
     after.state.last_notif = Some(candidate.event.received);
     after.state.last_seq = candidate.event.seq;
     after.state.times_sent += 1;
+    after
+}
+
+/// A firing that comes to nothing, which the notification shows.
+pub fn fail(notification: &Notification, candidate: &Candidate, now: Micros, why: String) -> Fired {
+    let mut after = counted(notification, candidate);
+    (after.state.last_failure, after.state.last_failure_reason) = (Some(now), Some(why));
+    Fired { notification: after, socials: Vec::new(), command: None }
+}
+
+pub fn fire(notification: &Notification, candidate: &Candidate, leave: &Leave) -> Fired {
+    let mut after = counted(notification, candidate);
     let (mut socials, mut command) = (Vec::new(), None);
     let done = match &notification.action {
         Action::SocialAction(action) => {
@@ -65,10 +80,7 @@ pub fn fire(notification: &Notification, candidate: &Candidate, leave: &Leave) -
     match done {
         Ok(None) => {}
         Ok(Some(time)) => (after.state.last_success, after.state.last_success_code) = (Some(time), None),
-        Err(why) => {
-            socials.clear();
-            (after.state.last_failure, after.state.last_failure_reason) = (Some(leave.now), Some(why));
-        }
+        Err(why) => return fail(notification, candidate, leave.now, why),
     }
     Fired { notification: after, socials, command }
 }
@@ -180,7 +192,7 @@ impl Candidate {
             other => other.to_string(),
         });
         let other = || match name {
-            "device_id" => self.event.device.as_ref().map(Id::to_string),
+            "device_id" => Some(self.device.to_string()),
             "timestamp" => Some(self.event.measured.to_string()),
             _ => None,
         };

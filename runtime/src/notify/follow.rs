@@ -1,13 +1,14 @@
 //! The loop that follows the log: readings are looked at, what they fire is made durable, and only then counts as looked at.
 
-use super::{Notify, NotifyError, POSITION, look::Recent, place};
+use super::{Notify, NotifyError, POSITION, fire::Candidate, place, recent::Recent};
 use crate::{
     ledger::{Commit, Op},
-    model::{Seq, Write},
+    model::{Event, Id, Seq, Write},
     telemetry::chain,
 };
 use std::{
-    sync::atomic::Ordering,
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ const STEP_BYTES: usize = 4 << 20;
 const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// The same on a node without notifications: whose are made later begin with what comes then.
 const NOTE_EVERY_IDLE: Duration = Duration::from_secs(60);
+/// Looks at one batch: each after the first is for a change that came between.
+const LOOKS_MAX: u32 = 16;
 /// How long events are let gather before they are looked at.
 const GATHER: Duration = Duration::from_millis(20);
 /// Pauses after an error, doubled from the first to the last.
@@ -40,7 +43,7 @@ impl Notify {
 
     async fn follow(&self, shutdown: CancellationToken) {
         let mut head = self.0.ledger.head();
-        let (mut pause, mut noted, mut recent) = (RETRY_FIRST, None, Recent::new());
+        let (mut pause, mut noted, mut recent) = (RETRY_FIRST, None, Recent::default());
         while !shutdown.is_cancelled() {
             head.borrow_and_update();
             // A commit under way is not given up: whether it counts would not be known.
@@ -91,24 +94,44 @@ impl Notify {
         })
     }
 
-    /// One batch of the log. True when there is more.
+    /// One batch of the log. True when there is more. What is found to have changed meanwhile is looked at once more as it is now, so
+    /// that no reading is passed over for it.
     pub(super) async fn step(&self, recent: &mut Recent) -> Result<bool, NotifyError> {
         let (inner, from) = (self.0.clone(), self.position() + 1);
         let head = *inner.ledger.head().borrow();
         if from > head {
             return Ok(false);
         }
-        let mut known = std::mem::take(recent);
-        let looked = tokio::task::spawn_blocking(move || {
-            let events = inner.ledger.events(from, STEP_EVENTS, STEP_BYTES)?;
-            let candidates = inner.look(&events, &mut known)?;
-            Ok::<_, NotifyError>((candidates, events.last().map_or(head, |event| event.seq), known))
-        });
-        let (candidates, last, known) = looked.await??;
-        *recent = known;
-        self.0.commit(candidates).await?;
+        let events = tokio::task::spawn_blocking(move || inner.ledger.events(from, STEP_EVENTS, STEP_BYTES));
+        let (batch, mut only): (Arc<[Arc<Event>]>, _) = (events.await??.into(), None);
+        for nth in 1..=LOOKS_MAX {
+            let (candidates, fresh) = self.look(&batch, recent, only.take()).await?;
+            let others = self.0.commit(&candidates).await?;
+            if others.is_empty() || nth == LOOKS_MAX {
+                recent.take(fresh, &self.0.index.read());
+                break;
+            }
+            only = Some(others);
+        }
+        let last = batch.last().map_or(head, |event| event.seq);
         self.0.position.store(last, Ordering::Release);
         Ok(last < head)
+    }
+
+    async fn look(
+        &self,
+        batch: &Arc<[Arc<Event>]>,
+        recent: &mut Recent,
+        only: Option<BTreeSet<Id>>,
+    ) -> Result<(Vec<Candidate>, Recent), NotifyError> {
+        let (inner, known, batch) = (self.0.clone(), std::mem::take(recent), batch.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = inner.look(&batch, &known, only.as_ref());
+            (known, found)
+        });
+        let (known, found) = looked.await?;
+        *recent = known;
+        found
     }
 
     /// Notes how far the log was read. Any node's note is right for all: what lies before it was looked at, and what that fired is durable.

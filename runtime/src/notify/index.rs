@@ -1,9 +1,12 @@
 //! Every notification in memory, and by whose readings it is looked at. No IO.
+//!
+//! What is kept of one grows with the devices it is about plus the sensors it names, never with their product.
 
 use super::{Expression, Name, Notification, fire::names_of};
 use crate::model::Id;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
     sync::Arc,
 };
 
@@ -12,49 +15,73 @@ use std::{
 pub struct Entry {
     pub notification: Notification,
     pub expression: Expression,
-    /// What condition and action ask for.
-    pub names: Vec<Name>,
+    /// What the action fills in.
+    pub filled: Vec<Name>,
+    devices: HashSet<Id>,
+    /// Sensors of its devices whose readings it is looked at for.
+    sensors: HashSet<Id>,
+    /// Sensors of other devices, or of one of its own alone, that it is looked at for.
+    elsewhere: HashSet<Name>,
 }
 
 #[derive(Default)]
 pub struct Index {
     by_id: BTreeMap<Id, Arc<Entry>>,
-    /// Whose readings are looked at: by device, then sensor.
-    by_sensor: HashMap<Id, HashMap<Id, Vec<Id>>>,
+    /// Whose readings may be looked at.
+    by_device: HashMap<Id, BTreeSet<Id>>,
     owned: HashMap<Option<Id>, usize>,
-    /// Sensors whose values somebody asks for, with how many do.
-    named: HashMap<(Id, Id), usize>,
+    asked: Asked,
+}
+
+/// What somebody asks for the value of, with how many do.
+#[derive(Default)]
+struct Asked {
+    /// Of the devices that notifications are about, the sensors that notifications name: some pairs too many, which are remembered for nothing.
+    devices: HashMap<Id, usize>,
+    sensors: HashMap<Id, usize>,
+    elsewhere: HashMap<Name, usize>,
 }
 
 impl Entry {
     /// None when the expression, which was checked when it came, can't be read: of a later version, say.
     pub fn of(notification: Notification) -> Option<Entry> {
         let expression = Expression::parse(&notification.condition.expression).ok()?;
-        let all: HashSet<Name> = expression.names().iter().cloned().chain(names_of(&notification.action)).collect();
-        Some(Entry { names: all.into_iter().collect(), notification, expression })
-    }
-
-    /// The sensors whose readings it is looked at for.
-    fn triggers(&self) -> HashSet<(Id, Id)> {
-        let condition = &self.notification.condition;
-        if condition.sensors.is_empty() {
-            return self.sensors(self.expression.names());
+        let condition = &notification.condition;
+        let named: HashSet<Name> = names_of(&notification.action).into_iter().collect();
+        let (mut sensors, mut elsewhere): (HashSet<Id>, _) = (condition.sensors.iter().cloned().collect(), HashSet::new());
+        if sensors.is_empty() {
+            let (on, off): (Vec<&Name>, Vec<&Name>) = expression.names().iter().partition(|name| name.device.is_none());
+            sensors = on.into_iter().map(|name| name.sensor.clone()).collect();
+            elsewhere = off.into_iter().cloned().collect();
         }
-        condition.devices.iter().flat_map(|device| condition.sensors.iter().map(|sensor| (device.clone(), sensor.clone()))).collect()
+        let devices = condition.devices.iter().cloned().collect();
+        Some(Entry { filled: named.into_iter().collect(), devices, sensors, elsewhere, notification, expression })
     }
 
-    fn sensors(&self, names: &[Name]) -> HashSet<(Id, Id)> {
-        let devices = &self.notification.condition.devices;
-        let of = |name: &Name| -> Vec<(Id, Id)> {
-            let on: Vec<Id> = name.device.clone().map_or_else(|| devices.clone(), |device| vec![device]);
-            on.into_iter().map(|device| (device, name.sensor.clone())).collect()
-        };
-        names.iter().flat_map(of).collect()
+    /// What condition and action ask for.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.expression.names().iter().chain(&self.filled)
     }
 
-    /// Every device whose values it sees when a reading of `device` comes.
-    pub fn devices(&self, device: &Id) -> HashSet<Id> {
-        self.names.iter().filter_map(|name| name.device.clone()).chain([device.clone()]).collect()
+    /// The devices that it is looked at for when this sensor says something: that one; or each that it is about, when it names the sensor
+    /// with its device, the sender before the others.
+    fn subjects(&self, device: &Id, sensor: &Id) -> Vec<Id> {
+        let is_about = self.devices.contains(device);
+        let named = Name { device: Some(device.clone()), sensor: sensor.clone() };
+        if self.elsewhere.contains(&named) {
+            let others = self.notification.condition.devices.iter().filter(|other| *other != device);
+            return is_about.then_some(device).into_iter().chain(others).cloned().collect();
+        }
+        if is_about && self.sensors.contains(sensor) { vec![device.clone()] } else { Vec::new() }
+    }
+
+    /// Every device whose values it sees when it is looked at for one.
+    pub fn sees(&self, subject: &Id) -> HashSet<Id> {
+        self.names().filter_map(|name| name.device.clone()).chain([subject.clone()]).collect()
+    }
+
+    fn heard_of(&self) -> impl Iterator<Item = &Id> {
+        self.devices.iter().chain(self.elsewhere.iter().filter_map(|name| name.device.as_ref()))
     }
 }
 
@@ -71,47 +98,40 @@ impl Index {
     }
 
     fn link(&mut self, entry: &Entry) {
-        let id = &entry.notification.id;
-        for (device, sensor) in entry.triggers() {
-            self.by_sensor.entry(device).or_default().entry(sensor).or_default().push(id.clone());
+        for device in entry.heard_of() {
+            self.by_device.entry(device.clone()).or_default().insert(entry.notification.id.clone());
         }
-        for sensor in entry.sensors(&entry.names) {
-            *self.named.entry(sensor).or_default() += 1;
-        }
-        *self.owned.entry(entry.notification.owner.clone()).or_default() += 1;
+        self.asked.count(entry, true);
+        count(&mut self.owned, entry.notification.owner.clone(), true);
     }
 
     fn unlink(&mut self, entry: &Entry) {
-        let id = &entry.notification.id;
-        for (device, sensor) in entry.triggers() {
-            let Some(sensors) = self.by_sensor.get_mut(&device) else { continue };
-            if let Some(ids) = sensors.get_mut(&sensor) {
-                ids.retain(|known| known != id);
-            }
-            sensors.retain(|_, ids| !ids.is_empty());
-            if sensors.is_empty() {
-                self.by_sensor.remove(&device);
+        for device in entry.heard_of() {
+            let Some(ids) = self.by_device.get_mut(device) else { continue };
+            ids.remove(&entry.notification.id);
+            if ids.is_empty() {
+                self.by_device.remove(device);
             }
         }
-        for sensor in entry.sensors(&entry.names) {
-            less(&mut self.named, sensor);
-        }
-        less(&mut self.owned, entry.notification.owner.clone());
+        self.asked.count(entry, false);
+        count(&mut self.owned, entry.notification.owner.clone(), false);
     }
 
     pub fn get(&self, id: &Id) -> Option<Arc<Entry>> {
         self.by_id.get(id).cloned()
     }
 
-    /// Those to look at for a reading.
-    pub fn of(&self, device: &Id, sensor: &Id) -> Vec<Arc<Entry>> {
-        let ids = self.by_sensor.get(device).and_then(|sensors| sensors.get(sensor));
-        ids.into_iter().flatten().filter_map(|id| self.get(id)).collect()
+    /// Those to look at for a reading, each with the devices to look at it for.
+    pub fn of(&self, device: &Id, sensor: &Id) -> Vec<(Arc<Entry>, Vec<Id>)> {
+        let entries = self.by_device.get(device).into_iter().flatten().filter_map(|id| self.get(id));
+        entries.map(|entry| (entry.clone(), entry.subjects(device, sensor))).filter(|(_, subjects)| !subjects.is_empty()).collect()
     }
 
-    /// Whether somebody asks for the value of a sensor.
+    /// Whether somebody may ask for the value of a sensor.
     pub fn names(&self, device: &Id, sensor: &Id) -> bool {
-        !self.named.is_empty() && self.named.contains_key(&(device.clone(), sensor.clone()))
+        let asked = &self.asked;
+        (asked.devices.contains_key(device) && asked.sensors.contains_key(sensor))
+            || (!asked.elsewhere.is_empty() && asked.elsewhere.contains_key(&Name { device: Some(device.clone()), sensor: sensor.clone() }))
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
@@ -131,12 +151,25 @@ impl Index {
     }
 }
 
-fn less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
-    if let std::collections::hash_map::Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
+impl Asked {
+    fn count(&mut self, entry: &Entry, is_there: bool) {
+        for device in &entry.devices {
+            count(&mut self.devices, device.clone(), is_there);
         }
+        for name in entry.names() {
+            match name.device {
+                None => count(&mut self.sensors, name.sensor.clone(), is_there),
+                Some(_) => count(&mut self.elsewhere, name.clone(), is_there),
+            }
+        }
+    }
+}
+
+fn count<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K, is_there: bool) {
+    let now = counts.get(&key).copied().unwrap_or_default();
+    match if is_there { now + 1 } else { now.saturating_sub(1) } {
+        0 => drop(counts.remove(&key)),
+        after => drop(counts.insert(key, after)),
     }
 }
 
@@ -161,10 +194,14 @@ mod tests {
         index.set(&id("one"), Some(notification("one", &["temp"], "temp > 1 && ph > 2")));
         index.set(&id("two"), Some(notification("two", &[], "temp > 1 || c.rain")));
         let of = |index: &Index, device: &str, sensor: &str| -> Vec<String> {
-            index.of(&id(device), &id(sensor)).iter().map(|entry| entry.notification.id.to_string()).collect()
+            let found = index.of(&id(device), &id(sensor)).into_iter();
+            found
+                .map(|(entry, on)| format!("{} on {}", entry.notification.id, on.iter().map(Id::as_str).collect::<Vec<_>>().join(" ")))
+                .collect()
         };
-        assert_eq!(of(&index, "a", "temp"), ["one", "two"]);
-        assert_eq!(of(&index, "c", "rain"), ["two"]);
+        assert_eq!(of(&index, "a", "temp"), ["one on a", "two on a"]);
+        // A sensor that is named with its device concerns each device that the notification is about.
+        assert_eq!(of(&index, "c", "rain"), ["two on a b"]);
         for (device, sensor) in [("a", "ph"), ("a", "hum"), ("c", "temp"), ("c", "wind"), ("d", "temp")] {
             assert!(of(&index, device, sensor).is_empty(), "{device}.{sensor}");
         }
@@ -175,8 +212,26 @@ mod tests {
         assert_eq!(index.owned_by(Some(&id("ada"))), 2);
         index.set(&id("one"), None);
         index.set(&id("two"), Some(notification("two", &["hum"], "temp > 1")));
-        assert!(of(&index, "a", "temp").is_empty() && of(&index, "a", "hum") == ["two"]);
+        assert!(of(&index, "a", "temp").is_empty() && of(&index, "a", "hum") == ["two on a"]);
         index.set(&id("two"), None);
-        assert!(index.is_empty() && index.by_sensor.is_empty() && index.named.is_empty() && index.owned.is_empty());
+        assert!(index.is_empty() && index.by_device.is_empty() && index.owned.is_empty());
+        let asked = &index.asked;
+        assert!(asked.devices.is_empty() && asked.sensors.is_empty() && asked.elsewhere.is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_of_a_notification_grows_with_its_devices_and_its_names_and_not_with_their_product() {
+        let (devices, sensors): (Vec<Id>, Vec<Id>) =
+            (0..100).map(|n| (Id::new(&format!("d{n}")).unwrap(), Id::new(&format!("s{n}")).unwrap())).unzip();
+        let mut wide = notification("wide", &[], "s1 > 1 && s2 > 1 && s3 > 1");
+        (wide.condition.devices, wide.condition.sensors) = (devices, sensors);
+        let (id, mut index) = (wide.id.clone(), Index::default());
+        index.set(&id, Some(wide));
+        let kept = index.by_device.values().map(BTreeSet::len).sum::<usize>()
+            + index.asked.devices.len()
+            + index.asked.sensors.len()
+            + index.asked.elsewhere.len();
+        assert!(kept < 2 * 100 + 2 * 5, "{kept}");
+        assert_eq!(index.of(&Id::new("d99").unwrap(), &Id::new("s99").unwrap()).len(), 1);
     }
 }

@@ -15,6 +15,7 @@ mod follow;
 mod index;
 mod look;
 mod outbox;
+mod recent;
 mod wish;
 
 #[cfg(test)]
@@ -25,14 +26,15 @@ pub use channel::{Channel, Channels, Refusal};
 pub use document::{Action, ActuationAction, Condition, Notification, Sending, Social, SocialAction, State, Status};
 pub use expression::{Expression, ExpressionError, Name, Operand};
 pub use outbox::Pace;
+pub use recent::Known;
 pub use wish::{Letter, Wish, WishedCondition, status};
 
 use crate::{
     identity::{Deed, Identity, Principal, Resource, ResourceKind, Role, may},
     ledger::{Ledger, LedgerError},
     model::{
-        AppId, Id, Micros, Owned, Seq, Tenant, Value, Visibility,
-        limit::{NOTIFICATIONS_MAX, NOTIFICATIONS_PER_OWNER_MAX, SOCIALS_PENDING_PER_OWNER_MAX},
+        AppId, Id, Micros, Owned, Seq, Tenant, Visibility,
+        limit::{FIRING_BYTES_MAX, NOTIFICATIONS_MAX, NOTIFICATIONS_PER_OWNER_MAX, SOCIALS_PENDING_PER_OWNER_MAX},
     },
     records::{Changes, Records, RecordsError, Space},
     telemetry::Standing,
@@ -46,18 +48,26 @@ use std::sync::{
 };
 
 /// Whose a device is; none: nobody registered it.
-pub type OwnedOf = Arc<dyn Fn(&Id) -> Option<Owned> + Send + Sync>;
+pub type RegisteredOf = Arc<dyn Fn(&Id) -> Option<Registered> + Send + Sync>;
 /// Who a user is; none: there is no such user. Blocks.
 pub type PersonOf = Arc<dyn Fn(&Id) -> Option<Person> + Send + Sync>;
 /// What a sensor of a device said last, everything up to the sequence counted. Blocks.
-pub type CurrentOf = Arc<dyn Fn(&Id, &Id, Seq) -> Option<Value> + Send + Sync>;
+pub type CurrentOf = Arc<dyn Fn(&Id, &Id, Seq) -> Option<Known> + Send + Sync>;
 
 /// What is asked of the rooms around; `node.rs` makes it.
 #[derive(Clone)]
 pub struct Lookup {
-    pub owned: OwnedOf,
+    pub registered: RegisteredOf,
     pub person: PersonOf,
     pub current: CurrentOf,
+}
+
+/// What of a device matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    pub owned: Owned,
+    /// What it said before is nothing to its owner.
+    pub since: Micros,
 }
 
 /// What of a user matters here.
@@ -65,6 +75,8 @@ pub struct Lookup {
 pub struct Person {
     pub admin: bool,
     pub email: Option<String>,
+    /// An administrator set the address: who registers herself may have named anybody's.
+    pub is_confirmed: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +204,7 @@ impl Notify {
         for social in &mut socials {
             social.claimed_until = now.plus_millis(outbox::CLAIM_MILLIS);
         }
+        fits_one_step(&socials)?;
         let on_the_way = self.0.outbox.pending(owner.as_ref()) + socials.len();
         full("messages of one owner on their way", on_the_way.saturating_sub(1), SOCIALS_PENDING_PER_OWNER_MAX)?;
         let put = |changes: &mut Changes| socials.iter().try_for_each(|social| changes.put(Social::key(&social.id), social));
@@ -256,10 +269,10 @@ impl Inner {
 
     /// Told at once rather than never: a device that is registered and whose values somebody may not see. It is asked again at every reading.
     fn may_see(&self, who: &Principal, notification: &Notification) -> Result<(), NotifyError> {
-        let named = index::Entry::of(notification.clone()).map(|entry| entry.names).unwrap_or_default();
-        let devices = notification.condition.devices.iter().chain(named.iter().filter_map(|name| name.device.as_ref()));
-        for device in devices {
-            let Some(owned) = (self.lookup.owned)(device) else { continue };
+        let entry = index::Entry::of(notification.clone());
+        let named = entry.iter().flat_map(|entry| entry.names()).filter_map(|name| name.device.as_ref());
+        for device in notification.condition.devices.iter().chain(named) {
+            let Some(Registered { owned, .. }) = (self.lookup.registered)(device) else { continue };
             if !may(who, Deed::ViewData, Resource { kind: ResourceKind::Device, id: device, owned: &owned }) {
                 return Err(NotifyError::Forbidden(format!("who asks may not see the values of the device `{device}`")));
             }
@@ -279,7 +292,7 @@ impl Inner {
     /// A device that nobody registered is nobody's, and administrators' alone.
     fn may(&self, who: &Principal, deed: Deed, device: &Id) -> bool {
         let nobodys = Owned { owner: None, visibility: Visibility::Private };
-        let owned = (self.lookup.owned)(device).unwrap_or(nobodys);
+        let owned = (self.lookup.registered)(device).map_or(nobodys, |registered| registered.owned);
         may(who, deed, Resource { kind: ResourceKind::Device, id: device, owned: &owned })
     }
 }
@@ -290,6 +303,17 @@ fn place(tenant: &Tenant) -> AppId {
 
 fn full(what: &'static str, is: usize, max: usize) -> Result<(), NotifyError> {
     if is < max { Ok(()) } else { Err(NotifyError::Full { what, max }) }
+}
+
+fn fits_one_step(socials: &[Social]) -> Result<(), NotifyError> {
+    let mut changes = Changes::default();
+    socials.iter().try_for_each(|social| changes.put(Social::key(&social.id), social))?;
+    if changes.size_bytes() <= FIRING_BYTES_MAX {
+        return Ok(());
+    }
+    let why =
+        format!("as one message for each they are {} bytes, {FIRING_BYTES_MAX} fit; send them in several requests", changes.size_bytes());
+    Err(NotifyError::Invalid { field: "message", why })
 }
 
 /// 16 hex digits: 64 bits that nobody has used before.

@@ -1,16 +1,20 @@
 //! What somebody sends to make or change a notification, or to send a message: read and checked, nothing stored yet. Pure.
 
 use super::{
-    Action, ActuationAction, Condition, Expression, Notification, NotifyError, Social, SocialAction, State, Status, document::Sending,
+    Action, ActuationAction, Condition, Expression, Name, Notification, NotifyError, Social, SocialAction, State, Status,
+    document::Sending, fire::names_of,
 };
 use crate::{
     egress,
     model::{
         Id, Micros,
-        limit::{CONDITION_DEVICES_MAX, EXPRESSION_BYTES_MAX, MESSAGE_BYTES_MAX, RECIPIENTS_MAX, THROTTLING_SECONDS_MIN},
+        limit::{
+            CONDITION_DEVICES_MAX, EXPRESSION_BYTES_MAX, MESSAGE_BYTES_MAX, NOTIFICATION_NAMES_MAX, RECIPIENTS_MAX, THROTTLING_SECONDS_MIN,
+        },
     },
 };
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeSet;
 
 /// A description is a line for people.
 const DESCRIPTION_BYTES_MAX: usize = 1_024;
@@ -93,6 +97,7 @@ impl Wish {
     pub fn change(self, before: &Notification, now: Micros) -> Result<Notification, NotifyError> {
         let mut after = before.clone();
         after.date_modified = now;
+        let names_others = self.condition.is_some() || self.action.is_some();
         if let Some(description) = self.description {
             at_most("description", description.len(), DESCRIPTION_BYTES_MAX, "bytes")?;
             after.description = description;
@@ -104,6 +109,9 @@ impl Wish {
             after.action = action;
         }
         check_action(&after.action)?;
+        if names_others {
+            check_names(&after)?;
+        }
         if let Some(seconds) = self.throttling {
             after.throttling = throttling(seconds)?;
         }
@@ -161,6 +169,15 @@ fn check_action(action: &Action) -> Result<(), NotifyError> {
             at_most("action.value.actuator_value", actuator_value.to_string().len(), EXPRESSION_BYTES_MAX, "bytes")
         }
     }
+}
+
+/// Each is looked up: in the condition for each reading, and in the action where it is met.
+fn check_names(notification: &Notification) -> Result<(), NotifyError> {
+    let read = Expression::parse(&notification.condition.expression);
+    let condition: BTreeSet<Name> = read.map(|read| read.names().iter().cloned().collect()).unwrap_or_default();
+    at_most("condition.expression", condition.len(), NOTIFICATION_NAMES_MAX, "sensors by name")?;
+    let all: BTreeSet<Name> = condition.into_iter().chain(names_of(&notification.action)).collect();
+    at_most("action.value", all.len(), NOTIFICATION_NAMES_MAX, "sensors by name, those of the condition counted")
 }
 
 fn check_message(field: &'static str, message: &str) -> Result<(), NotifyError> {

@@ -1,9 +1,25 @@
 //! In: an envelope, what one delivery of a device held, decoded. Out: readings, or which sample is refused and why.
-//! Never: IO, a clock, a look at other envelopes.
+//! Never: IO, a clock, a look at other envelopes but through what it kept of them.
 //!
 //! Runs once per envelope, before the log of readings, so that functions, current values and history see the same
-//! reading. For now a value passes as it was sent (a quoted number stays quoted; [`Value::as_f64`] reads it), the
-//! measured time defaults to the received one, and a time too far ahead to be a time is refused.
+//! reading. Without a rule a value passes as it was sent (a quoted number stays quoted; [`Value::as_f64`] reads it), the
+//! measured time defaults to the received one, and a time too far ahead to be a time is refused. A [`Rule`] is what somebody wants
+//! done to the readings of a sensor: it is a [`chain`] of steps, which calculate and judge.
+
+pub mod chain;
+mod clean;
+mod fields;
+mod fill;
+mod rule;
+mod unit;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use fields::RuleError;
+pub use fill::{Fill, GapTooLong, fill};
+pub use rule::{Of, Rule};
 
 use crate::model::{Id, Micros, NewEvent, Tenant, Value, limit::MEASURED_AHEAD_MAX_DAYS};
 
@@ -48,38 +64,4 @@ pub fn readings(envelope: Envelope) -> Result<Vec<NewEvent>, TooFarAhead> {
         readings.push(NewEvent::reading(&tenant, &sample.device, &sample.sensor, measured, received, sample.value));
     }
     Ok(readings)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::model::id::default_tenant;
-
-    const NOW: Micros = Micros(1_700_000_000_000_000);
-
-    fn envelope(measured: Option<Micros>) -> Envelope {
-        let id = |text| Id::new(text).unwrap();
-        let sample = Sample { device: id("fridge1"), sensor: id("temp"), measured, value: Value::json("\"61.10\"").unwrap() };
-        Envelope { tenant: default_tenant(), received: NOW, samples: vec![sample] }
-    }
-
-    #[test]
-    fn a_device_without_a_clock_measures_when_we_receive() {
-        let readings = readings(envelope(None)).unwrap();
-        assert_eq!((readings[0].measured, readings[0].received), (NOW, NOW));
-    }
-
-    #[test]
-    fn a_value_stays_as_it_was_sent() {
-        assert_eq!(readings(envelope(None)).unwrap()[0].value, Value::Json("\"61.10\"".into()));
-    }
-
-    #[test]
-    fn a_clock_two_hours_ahead_is_kept_and_one_of_the_next_century_refused() {
-        let ahead = Micros(NOW.0 + 7_200 * Micros::SECOND);
-        assert_eq!(readings(envelope(Some(ahead))).unwrap()[0].measured, ahead);
-        let garbage = Micros(NOW.0 + 100 * 366 * 86_400 * Micros::SECOND);
-        assert_eq!(readings(envelope(Some(garbage))), Err(TooFarAhead { index: 0, measured: garbage }));
-    }
 }

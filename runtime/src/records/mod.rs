@@ -6,7 +6,7 @@
 //! first it decides again. Each commit goes into the log as an event, so that whoever keeps an index of documents can follow.
 
 use crate::{
-    ledger::{Commit, Ledger, LedgerError, Op, Outcome},
+    ledger::{Commit, ErrorKind, Ledger, LedgerError, Op, Outcome},
     model::{AppId, Id, Kind, Micros, NewEvent, Seq, Subject, Tenant, Value, Write},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -39,6 +39,13 @@ pub enum RecordsError {
     Busy,
     #[error("a change writes at most {WRITES_MAX} records")]
     TooMany,
+}
+
+impl RecordsError {
+    /// The log will never take it as it is.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, RecordsError::Ledger(error) if error.kind() == ErrorKind::TooLarge) || matches!(self, RecordsError::TooMany)
+    }
 }
 
 /// The documents of one space. Cheap to clone.
@@ -103,12 +110,39 @@ impl Changes {
     pub fn event(&mut self, event: NewEvent) {
         self.events.push(event);
     }
+
+    /// Takes over what another one has, after its own.
+    pub fn append(&mut self, more: Changes) {
+        self.writes.extend(more.writes);
+        self.events.extend(more.events);
+    }
+
+    /// Records that are written.
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.events.is_empty()
+    }
+
+    /// About how much of a message of the log it takes, with each key once more in the notice.
+    pub fn size_bytes(&self) -> usize {
+        const BESIDE: usize = 32;
+        let write = |write: &Write| BESIDE + 2 * write.key.len() + write.value.as_ref().map_or(0, bytes::Bytes::len);
+        self.writes.iter().map(write).sum::<usize>() + self.events.iter().map(NewEvent::size_bytes).sum::<usize>()
+    }
 }
 
 impl Records {
     pub fn new(ledger: Ledger, tenant: &Tenant, space: Space) -> Records {
         let name = Id::new(space.name()).unwrap_or_else(|e| unreachable!("{e}"));
         Records { ledger, space, place: AppId::new(tenant.clone(), name), turn: Arc::default() }
+    }
+
+    /// The documents of another space beside these.
+    pub fn beside(&self, space: Space) -> Records {
+        Records::new(self.ledger.clone(), &self.place.tenant, space)
     }
 
     /// A document as it is now, durable. Blocks for as long as a read of the ledger does.
@@ -157,7 +191,7 @@ impl Records {
             let base = self.ledger.version(&self.place).map_err(RecordsError::from)?;
             let mut changes = Changes::default();
             let decided = decide(&mut changes)?;
-            if changes.writes.is_empty() && changes.events.is_empty() {
+            if changes.is_empty() {
                 return Ok(decided);
             }
             if changes.writes.len() > WRITES_MAX {

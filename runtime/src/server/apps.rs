@@ -4,11 +4,17 @@ use super::{
     AppState, Problem,
     auth::Caller,
     event::time,
-    request::{Path, blocking},
+    request::{Path, blocking, json as body},
 };
-use crate::{deploy::StoreError, identity::Action, ledger::Op, model::AppId};
-use axum::{Json, extract::State};
-use http::StatusCode;
+use crate::{
+    clock,
+    deploy::StoreError,
+    identity::Action,
+    model::{AppId, Id},
+};
+use axum::{Json, body::Body, extract::State};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// `GET /api/v1/apps`
@@ -42,8 +48,38 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -
         done => done?,
     }
     state.dispatch.remove(&app).await;
-    state.ledger.apply(Op::DeleteApp { app: app.clone() }).await?;
+    state.dispatch.forget(&app).await?;
+    // Last: what is left of an app must not see more than it did.
+    state.registry.set_app_owner(&app.app, None, clock::now()).await?;
     tracing::info!(%app, by = caller.0.name, "app deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whose an app is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    owner: Option<Id>,
+}
+
+/// `PUT /api/v1/apps/{app}/owner {"owner": "ada"}`: from now on its functions see and do what she may; null: all, as the node itself. It may come
+/// before the first push.
+pub async fn set_owner(
+    State(state): State<AppState>,
+    caller: Caller,
+    path: Path,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<StatusCode, Problem> {
+    caller.may(Action::Administer)?;
+    let (app, Owner { owner }) = (caller.app(path.id("app")?), body(&headers, from).await?);
+    if let Some(owner) = &owner
+        && state.identify.users.get(owner)?.is_none()
+    {
+        return Err(Problem::bad_request(format!("there is no user `{owner}`")).field("owner"));
+    }
+    state.registry.set_app_owner(&app.app, owner.as_ref(), clock::now()).await?;
+    tracing::info!(%app, ?owner, by = caller.0.name, "app given");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -61,11 +97,13 @@ pub fn known(state: &AppState, app: AppId) -> Result<AppId, Problem> {
 }
 
 fn summary(state: &AppState, app: &AppId) -> Value {
+    let owner = state.registry.app_owner(&app.app);
     let Some(release) = state.store.current(app) else {
-        return json!({ "app": app.app, "release": null });
+        return json!({ "app": app.app, "release": null, "owner": owner });
     };
     json!({
         "app": app.app,
+        "owner": owner,
         "release": release.number,
         "live": state.reconciler.live(app),
         "failing": state.reconciler.failing(app).map(|trouble| trouble.why),

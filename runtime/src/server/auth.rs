@@ -7,7 +7,7 @@ use crate::{
     model::AppId,
 };
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 /// The identity behind a request's token, or an administrator's session. A handler that has one has still to ask [`Caller::may`].
 #[derive(Debug, Clone)]
@@ -58,12 +58,6 @@ pub async fn identify(headers: &HeaderMap, identify: &Identify) -> Result<Caller
     caller(identify.who(credentials.shown(), clock::now()).await?)
 }
 
-/// The same where the header may be somebody else's business: no password is hashed for it. None: it is nobody's whom we know.
-pub fn identify_at_once(headers: &HeaderMap, identify: &Identify) -> Option<Caller> {
-    let credentials = Credentials::of(headers).ok()?;
-    caller(identify.at_once(credentials.shown(), clock::now())?.ok()?).ok()
-}
-
 fn caller(known: Known) -> Result<Caller, Problem> {
     match (known.identity(), &known.who) {
         (Some(identity), _) => Ok(Caller(identity, known)),
@@ -86,7 +80,12 @@ pub enum Credentials {
 impl Credentials {
     pub fn of(headers: &HeaderMap) -> Result<Credentials, Problem> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Credentials::None) };
-        value.to_str().ok().and_then(Credentials::parse).ok_or_else(Problem::bad_token)
+        Credentials::of_value(value).ok_or_else(Problem::bad_token)
+    }
+
+    /// None: it is in no form that the node knows.
+    pub fn of_value(value: &HeaderValue) -> Option<Credentials> {
+        Credentials::parse(value.to_str().ok()?)
     }
 
     fn parse(value: &str) -> Option<Credentials> {

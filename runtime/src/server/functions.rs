@@ -38,7 +38,7 @@ fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
     let dead = state.ledger.dead(Some(&app), None, DEAD_COUNTED_MAX)?;
     let show = |function: &Function| -> Result<Value, Problem> {
         let mut shown = json!({ "function": function.name, "trigger": words(&function.trigger) });
-        if let Trigger::Event { order, .. } = function.trigger {
+        if let Some(order) = order(&function.trigger) {
             let blocks = matches!(order, Order::Device).then(|| function.delivery.blocks_at_most(function.timeout).as_millis());
             shown["blocks_at_most_ms"] = blocks.and_then(|millis| u64::try_from(millis).ok()).into();
             let id = FunctionId { app: app.clone(), function: function.name.clone() };
@@ -50,7 +50,9 @@ fn listed(state: &AppState, app: AppId) -> Result<Value, Problem> {
             shown["parked"] = parked.into();
             shown["lag"] = lag(state, &id).map_or(Value::Null, |behind| (behind + parked as u64).into());
             shown["behind_bytes"] = behind_bytes(state, &id)?.into();
-            shown["paused"] = state.ledger.pause(&id)?.map_or(Value::Null, |pause| super::lag::paused(&pause));
+            let pause = state.ledger.pause(&id)?;
+            let pause = if pause.is_none() { state.ledger.pause(&id.evaluator())? } else { pause };
+            shown["paused"] = pause.map_or(Value::Null, |pause| super::lag::paused(&pause));
             shown["lost"] = lost_to(&lost, &id);
             shown["dead"] = dead.iter().filter(|letter| letter.function == id).count().into();
         }
@@ -78,19 +80,30 @@ fn lost_to(lost: &[(FunctionId, Lost)], id: &FunctionId) -> Value {
 /// Bytes of the log behind what it has settled without a gap.
 fn behind_bytes(state: &AppState, id: &FunctionId) -> Result<Option<u64>, Problem> {
     let Some(position) = state.ledger.position(id)? else { return Ok(None) };
-    Ok(Some(state.ledger.log_bytes(position.through + 1, *state.ledger.head().borrow() + 1)?))
+    let through = state.ledger.position(&id.evaluator())?.map_or(position.through, |evaluator| evaluator.through.min(position.through));
+    Ok(Some(state.ledger.log_bytes(through + 1, *state.ledger.head().borrow() + 1)?))
 }
 
 fn uplinks(app: &AppId, name: &Id) -> String {
     format!("uplinks of devices whose codec is `{}` or `{}/{name}`", app.app, app.app)
 }
 
+/// None for what is called by no event.
+fn order(trigger: &Trigger) -> Option<Order> {
+    match trigger {
+        Trigger::Event { order, .. } => Some(*order),
+        Trigger::Schedule(_) => Some(Order::Device),
+        Trigger::Http { .. } => None,
+    }
+}
+
 fn words(trigger: &Trigger) -> String {
     match trigger {
         Trigger::Schedule(schedule) => format!("schedule {} ({})", schedule.cron, schedule.zone),
-        Trigger::Event { subject, order, select, .. } => {
+        Trigger::Event { subject, order, select, rule } => {
+            let rule = rule.as_ref().map_or_else(String::new, |rule| format!("{rule} of "));
             let what = select.as_ref().map_or_else(|| subject.to_string(), |select| format!("sensors with {select}"));
-            format!("{what}, {}", if matches!(order, Order::Device) { "in order per device" } else { "in any order" })
+            format!("{rule}{what}, {}", if matches!(order, Order::Device) { "in order per device" } else { "in any order" })
         }
         Trigger::Http { path, auth: Auth::Public } => format!("HTTP {path}, public"),
         Trigger::Http { path, auth: Auth::Token } => format!("HTTP {path}, with a token"),

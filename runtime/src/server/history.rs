@@ -4,7 +4,7 @@ use super::{AppState, Problem, auth::Caller, request::Params};
 use crate::{
     history::{Hit, Query},
     identity::Action,
-    model::limit::HISTORY_HITS_MAX,
+    model::limit::{ANSWER_BYTES_MAX, HISTORY_HITS_MAX},
 };
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ pub async fn search(State(state): State<AppState>, caller: Caller, mut params: P
     caller.may(Action::Read)?;
     let mut query = query(&caller, &mut params)?;
     query.limit = params.limit(LIMIT_DEFAULT, HISTORY_HITS_MAX)?;
+    query.bytes_max = ANSWER_BYTES_MAX;
     query.offset = params.parse("offset")?.unwrap_or(0);
     params.done()?;
     let page = state.history.ask(query).await?;

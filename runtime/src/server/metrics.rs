@@ -22,7 +22,9 @@ pub async fn page(State(state): State<AppState>, caller: Caller) -> Result<impl 
 pub fn lag(state: &AppState, function: &FunctionId) -> Option<u64> {
     let consumer = state.dispatch.consumer(function)?;
     let head = *state.ledger.head().borrow();
-    Some(head.saturating_sub(consumer.scanned()) + consumer.open() as u64)
+    // What makes its triggers may be behind too.
+    let scanned = state.dispatch.evaluated(function).map_or(consumer.scanned(), |evaluated| evaluated.min(consumer.scanned()));
+    Some(head.saturating_sub(scanned) + consumer.open() as u64)
 }
 
 fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {
@@ -43,7 +45,8 @@ fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {
     metrics.function_lost.clear();
     for (function, position) in state.ledger.functions()? {
         let bytes = state.ledger.log_bytes(position.through + 1, head + 1)?;
-        metrics.function_behind.get_or_create(&labels(&function)).set(signed(bytes));
+        let behind = metrics.function_behind.get_or_create(&labels(&function)).clone();
+        behind.set(behind.get().max(signed(bytes)));
     }
     for (function, _) in state.ledger.paused()? {
         metrics.function_paused.get_or_create(&labels(&function)).set(1);
@@ -69,7 +72,10 @@ fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {
     Ok(figures)
 }
 
+/// What makes a function's triggers counts as the function.
 fn labels(id: &FunctionId) -> FunctionLabels {
+    let function = id.evaluates();
+    let id = function.as_ref().unwrap_or(id);
     FunctionLabels { app: id.app.app.to_string(), function: id.function.to_string() }
 }
 

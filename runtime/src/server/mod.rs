@@ -25,6 +25,7 @@ mod redeploy;
 mod releases;
 mod request;
 pub mod run;
+mod runs;
 mod sensors;
 mod settings;
 mod sources;
@@ -34,6 +35,7 @@ mod tail;
 mod tokens;
 mod uplinks;
 mod v2;
+mod weight;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -108,6 +110,7 @@ pub struct AppState {
     rooms: Arc<Rooms>,
     streams: Arc<Semaphore>,
     bodies: body::Room,
+    answers: weight::Room,
 }
 
 impl Deref for AppState {
@@ -120,7 +123,8 @@ impl Deref for AppState {
 /// All routes of the API. What is merged with it before [`observed`] is measured as it is (`/git`). Requests to functions pass neither:
 /// `door` takes them out before, and they are counted and timed as calls, by function (`dispatch::App::http_stats`).
 pub fn router(rooms: Arc<Rooms>) -> Router {
-    let state = AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default() };
+    let state =
+        AppState { rooms, streams: Arc::new(Semaphore::new(STREAMS_MAX)), bodies: body::Room::default(), answers: weight::Room::default() };
     Router::new()
         .nest("/api/v1", v1())
         .nest(v2::PREFIX, v2::routes())
@@ -151,6 +155,8 @@ fn v1() -> Router<AppState> {
         .route("/uplinks/ttn", post(uplinks::ttn))
         .route("/history", get(history::search))
         .route("/history/count", get(history::count))
+        .route("/runs", get(runs::search))
+        .route("/runs/count", get(runs::count))
         .route("/subscribe", get(subscribe::subscribe))
         .route("/dead", get(dead::list))
         .route("/tokens", get(tokens::list).post(tokens::create))
@@ -164,6 +170,7 @@ fn v1() -> Router<AppState> {
 fn app() -> Router<AppState> {
     Router::new()
         .route("/", get(apps::show).delete(apps::delete))
+        .route("/owner", put(apps::set_owner))
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
         .route("/redeploy", post(redeploy::redeploy))

@@ -91,6 +91,11 @@ impl Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-slow", "The question asks for too much", detail)
     }
 
+    /// What was asked for is more than fits an answer.
+    pub fn too_much(detail: impl Into<Box<str>>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too-much", "The answer would be too large", detail)
+    }
+
     pub fn conflict(detail: impl Into<Box<str>>) -> Problem {
         Problem::new(StatusCode::CONFLICT, "conflict", "That does not go together", detail)
     }

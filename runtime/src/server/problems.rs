@@ -51,7 +51,7 @@ impl From<IngestError> for Problem {
                     .hint("mend the codec, or set `meta.codec` of its device to another; the dead letter stays")
             }
             IngestError::NoLetter => Problem::unknown("unknown-dead-letter", error.to_string()),
-            IngestError::Busy | IngestError::Stopped => Problem::unavailable(error.to_string()),
+            IngestError::Busy | IngestError::Stopped | IngestError::TakenOver => Problem::unavailable(error.to_string()),
         }
     }
 }
@@ -93,6 +93,13 @@ impl From<RegistryError> for Problem {
             RegistryError::Forbidden { .. } => Problem::forbidden(error.to_string()),
             RegistryError::Invalid { field, .. } => Problem::bad_request(error.to_string()).field(field),
             RegistryError::Full { .. } => Problem::conflict(error.to_string()),
+            RegistryError::Share { .. } => {
+                Problem::conflict(error.to_string()).hint("delete some that nobody needs, or let an administrator register them")
+            }
+            RegistryError::TooSlow => {
+                let hint = "ask for fewer values in one condition, or put first the condition that the fewest devices meet";
+                Problem::too_slow(error.to_string()).field("q").hint(hint)
+            }
             RegistryError::Records(error) => error.into(),
             RegistryError::Devices(error) => error.into(),
         }

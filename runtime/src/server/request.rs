@@ -12,6 +12,9 @@ use std::{fmt::Display, str::FromStr};
 /// An idempotency key: a UUID, or two.
 const KEY_BYTES_MAX: usize = 255;
 
+/// Parameters of one query: no route has as many, and each is looked for among all of them.
+const PARAMS_MAX: usize = 64;
+
 /// The named parts of a path, decoded.
 pub struct Path(Vec<(String, String)>);
 
@@ -46,6 +49,9 @@ impl FromRequestParts<AppState> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Params, Problem> {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|e| Problem::bad_request(e.body_text()))?;
+        if pairs.0.len() > PARAMS_MAX {
+            return Err(Problem::bad_request(format!("a query has at most {PARAMS_MAX} parameters, not {}", pairs.0.len())));
+        }
         Ok(Params(pairs.0))
     }
 }

@@ -2,14 +2,16 @@
 
 use super::{
     Problem,
-    auth::{identify, identify_at_once},
+    auth::{Caller, Credentials, identify},
     listen::Behind,
     request::idempotency_key,
+    v2::sender_name,
 };
 use crate::{
+    clock,
     dispatch::{App, Dispatch, HttpFailure},
     engine::Failure,
-    identity::{Action, Identify},
+    identity::{Action, Identify, Principal},
     ledger::ErrorKind,
     model::{
         AppId, Digest, Id, Tenant,
@@ -88,22 +90,21 @@ impl Runs {
         let function = route(&release.manifest, &plain)
             .ok_or_else(|| Problem::unknown("unknown-path", format!("`{name}` handles no HTTP request at `{path}`")))?
             .clone();
-        if matches!(function.trigger, Trigger::Http { auth: Auth::Token, .. }) {
-            self.check(request.headers(), &app.id.app).await?;
-        }
-        let shows = request.headers().contains_key(header::AUTHORIZATION);
-        let who = shows.then(|| identify_at_once(request.headers(), &self.identify)).flatten();
+        let (is_for_us, who) = match function.trigger {
+            Trigger::Http { auth: Auth::Token, .. } => (true, Some(self.check(request.headers(), &app.id.app).await?.1.who)),
+            _ => shown(request.headers(), &self.identify),
+        };
         check_length(request.headers())?;
         let key = idempotency_key(request.headers())?;
-        let key = key.map(|key| call_key(who.as_ref().map(|who| who.0.token.as_str()), request.method(), path, request.uri().query(), key));
+        let key = key.map(|key| call_key(who.as_ref().map(sender_name).as_deref(), request.method(), path, request.uri().query(), key));
         let uri = match request.uri().query() {
             Some(query) => Uri::try_from(format!("{path}?{query}")),
             None => Uri::try_from(path),
         };
         let uri = uri.map_err(|e| Problem::bad_request(format!("the path can't be handed on: {e}")))?;
         readdress(&mut request, app.id.app.as_str(), uri)?;
-        // A token opens the node's door; what is behind it has no business with it, on a public route either.
-        if who.is_some() {
+        // A token, a password or a secret opens the node's door: what is behind it has no business with it, on a public route either.
+        if is_for_us {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
         let live = app.clone();
@@ -127,13 +128,26 @@ impl Runs {
     }
 
     /// A token of another tenant is nobody here.
-    async fn check(&self, headers: &HeaderMap, app: &Id) -> Result<(), Problem> {
+    async fn check(&self, headers: &HeaderMap, app: &Id) -> Result<Caller, Problem> {
         let who = identify(headers, &self.identify).await?;
         if who.0.tenant != self.tenant {
             return Err(Problem::bad_token());
         }
-        who.may(Action::Call(app))
+        who.may(Action::Call(app))?;
+        Ok(who)
     }
+}
+
+/// Whether a request shows what may open this node's door, in any of its headers, and whose it is where that is known at once. A header that is
+/// nothing of ours is the function's own.
+fn shown(headers: &HeaderMap, identify: &Identify) -> (bool, Option<Principal>) {
+    let now = clock::now();
+    let shown: Vec<Credentials> = headers.get_all(header::AUTHORIZATION).iter().filter_map(Credentials::of_value).collect();
+    if !shown.iter().any(|credentials| identify.is_for_us(credentials.shown(), now)) {
+        return (false, None);
+    }
+    let known = shown.first().and_then(|credentials| identify.at_once(credentials.shown(), now)?.ok());
+    (true, known.map(|known| known.who))
 }
 
 /// A path as whoever reads it most freely would: decoded, with one slash where there are many. Who may pass is decided on
@@ -227,6 +241,43 @@ mod tests {
     fn target_of(host: &str, path: &str) -> Option<(String, String)> {
         let request = Request::builder().uri(path).header("host", host).body(()).unwrap();
         target(&request).map(|(app, path)| (app.to_owned(), path.to_owned()))
+    }
+
+    #[tokio::test]
+    async fn what_opens_the_nodes_door_is_found_in_any_header_and_the_rest_is_the_functions() {
+        use crate::{
+            identity::{NewUser, Role, Tokens},
+            ledger::{Ledger, LedgerConfig, LedgerOptions},
+            model::{Micros, id::default_tenant},
+            records::{Records, Space},
+        };
+        let (dir, tenant) = (tempfile::tempdir().unwrap(), default_tenant());
+        let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        let records = Records::new(Ledger::open(&config).await.unwrap(), &tenant, Space::Identity);
+        let tokens = Tokens::open(dir.path()).unwrap();
+        let token = tokens.create(&tenant, "dashboard", Role::Read, Micros(1)).unwrap().1;
+        let identify = Identify::new(records, tokens, &[1; 32], &tenant, true).unwrap();
+        let ada = NewUser::new(Id::new("ada").unwrap(), Some("correct horse".to_owned()));
+        identify.users.create(ada, clock::now()).await.unwrap();
+        let session = identify.begin("ada", "correct horse", clock::now()).await.unwrap();
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            let (is_for_us, who) = shown(&headers, &identify);
+            (is_for_us, who.as_ref().map(sender_name))
+        };
+        assert_eq!(of(&[&format!("Bearer {session}")]), (true, Some("user:ada".to_owned())), "a user's session, who is no administrator");
+        // printf 'ada:correct horse' | base64
+        assert_eq!(of(&["Basic YWRhOmNvcnJlY3QgaG9yc2U="]), (true, None), "a user's password, which is not hashed to know that");
+        assert!(of(&[&format!("Bearer {token}")]).0);
+        assert_eq!(of(&["Bearer tawi_revoked"]), (true, None));
+        assert!(of(&["Digest username=ada", &format!("Bearer {session}")]).0);
+        // printf 'eve:of the function' | base64
+        for theirs in ["Bearer of-the-function", "Basic ZXZlOm9mIHRoZSBmdW5jdGlvbg==", "Digest username=ada"] {
+            assert_eq!(of(&[theirs]), (false, None), "{theirs}");
+        }
     }
 
     #[test]

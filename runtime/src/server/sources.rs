@@ -28,6 +28,9 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> 
 /// `POST /api/v1/sources/{app}/{source}`: a webhook. It has no token but a secret of its own.
 pub async fn deliver(State(state): State<AppState>, path: Path, headers: HeaderMap, from: Body) -> Result<Response, Problem> {
     let (app, source) = (AppId::new(state.config.tenant.clone(), path.id("app")?), path.id("source")?);
+    // A stranger's body is not worth memory.
+    let (known, of, shown) = (source.clone(), app.clone(), headers.clone());
+    blocking(&state, move |state| Ok(state.sources.expects(&of, &known, &shown)?)).await?;
     let (body, _share) = state.bodies.read(&headers, from, SOURCE_BODY_BYTES_MAX).await?;
     let repeat = idempotency_key(&headers)?;
     let stored = state.sources.deliver(&app, &source, &headers, &body, repeat, clock::now()).await?;

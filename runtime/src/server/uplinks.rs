@@ -2,19 +2,20 @@
 
 use super::{
     AppState, Problem,
-    auth::Caller,
+    auth::{Asker, Caller},
     readings::{answer, content_type, refused},
     request::{Params, Path, idempotency_key},
+    v2::sender_name,
 };
 use crate::{
     clock,
-    identity::Action,
+    identity::{Action, Identity, Principal, allow},
     ingest::{
         Arrival, Otherwise, RepeatKey, Taken,
         payload::{Builtin, chirpstack, ttn},
     },
     model::{
-        Uplink,
+        Id, Uplink,
         limit::{INGEST_BODY_BYTES_MAX, VALUE_BYTES_MAX},
     },
 };
@@ -30,21 +31,36 @@ use serde_json::json;
 /// `POST /api/v1/devices/{device}/uplink?port`: the bytes as the device sent them.
 pub async fn raw(
     State(state): State<AppState>,
-    caller: Caller,
+    Asker(who): Asker,
     path: Path,
     mut params: Params,
     headers: HeaderMap,
     from: Body,
 ) -> Result<Response, Problem> {
-    caller.may(Action::Send)?;
+    let allowed = refused(&state, path.id("device")).and_then(|device| may_send(&who, &device));
+    refused(&state, allowed)?;
     let (device, port) = (refused(&state, path.id("device"))?, refused(&state, params.parse("port"))?);
     params.done()?;
     let (payload, _share) = refused(&state, state.bodies.read(&headers, from, VALUE_BYTES_MAX).await)?;
     let uplink = Uplink { device, port, payload, measured: None, received: clock::now() };
-    let repeat = refused(&state, idempotency_key(&headers))?.map(|key| RepeatKey::http_uplink(&caller.0.token, &uplink, key));
+    let repeat = refused(&state, idempotency_key(&headers))?.map(|key| RepeatKey::http_uplink(&sender_name(&who), &uplink, key));
     let otherwise = content_type(&headers).and_then(Builtin::of_content_type).map_or(Otherwise::Nothing, Otherwise::Builtin);
-    let arrival = Arrival { tenant: caller.0.tenant, uplink, repeat, otherwise };
+    let arrival = Arrival { tenant: who.tenant().clone(), uplink, repeat, otherwise };
     Ok(told(&state, refused(&state, state.ingest.uplink(arrival).await)?))
+}
+
+/// A token that sends, an administrator, and the device itself.
+fn may_send(who: &Principal, device: &Id) -> Result<(), Problem> {
+    let is_token = |identity: &Identity| allow(identity, Action::Send);
+    match who {
+        Principal::Guest { .. } => Err(Problem::no_token()),
+        Principal::Token(identity) if is_token(identity) => Ok(()),
+        Principal::User { admin: true, .. } => Ok(()),
+        Principal::Device { id, .. } if id == device => Ok(()),
+        Principal::Token(_) | Principal::User { .. } | Principal::Device { .. } => Err(Problem::forbidden(format!(
+            "who asks may not send uplinks of the device `{device}`: it may itself, and a token that sends"
+        ))),
+    }
 }
 
 /// `POST /api/v1/uplinks/chirpstack?event`: what ChirpStack's HTTP integration sends; other events than uplinks are let pass.

@@ -27,6 +27,17 @@ pub enum HookError {
 }
 
 impl Sources {
+    /// Whether there is such a webhook, and where it is shown as it is, its secret with it: before a body is read for whoever it is.
+    pub fn expects(&self, app: &AppId, name: &Id, headers: &HeaderMap) -> Result<(), HookError> {
+        let unknown = || HookError::Unknown(app.app.clone(), name.clone());
+        let (_, source) = self.0.source(app, name).ok_or_else(unknown)?;
+        let SourceKind::Webhook { secret, verify, header } = &source.kind else { return Err(unknown()) };
+        let known = self.0.store.secrets(app).get(secret).filter(|text| !text.is_empty()).cloned();
+        let known = known.ok_or_else(|| HookError::NoSecret(secret.clone()))?;
+        let is_shown = |shown: &http::HeaderValue| *verify != Verify::Header || shows(shown.as_bytes(), &known, *verify, &[]);
+        if headers.get(header).is_some_and(is_shown) { Ok(()) } else { Err(HookError::Refused(header.clone())) }
+    }
+
     /// Answered when the readings are durable. `repeat`: the sender's own key of this delivery.
     pub async fn deliver(
         &self,

@@ -10,26 +10,29 @@ use crate::{
     egress::{self, Ask},
     ingest::{IngestError, RepeatKey},
     model::{
-        AppId, Micros,
-        limit::{SOURCE_BODY_BYTES_MAX, SOURCE_SECONDS_MAX},
+        AppId, Id, Micros,
+        limit::{SOURCE_BODY_BYTES_MAX, SOURCE_SECONDS_MAX, SOURCES_ASKED_MAX, SOURCES_ASKED_PER_APP_MAX},
         manifest::{Grant, Source, SourceKind, secrets_in},
     },
     records::{Changes, RecordsError},
     telemetry::chain,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
-/// Sources asked at a time.
-const ASKED_MAX: usize = 8;
 /// How often the schedules are looked at, at least: another node may have gone.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A claim outlives the question, and the change after it.
 const CLAIM_MILLIS: u64 = 2 * SOURCE_SECONDS_MAX * 1_000;
+/// How much the clocks of nodes may differ.
+const CLOCKS_MILLIS: u64 = 5_000;
 
-/// A source whose time has come.
+/// A source that is asked by a schedule.
 struct Due {
     app: AppId,
     source: Source,
@@ -37,14 +40,26 @@ struct Due {
     every: Duration,
 }
 
+/// Which source of which app.
+type Which = (AppId, Id);
+
+/// The questions that are under way, each on its own: one that is answered late makes no other late.
+pub(super) struct Asking<'a> {
+    inner: &'a Inner,
+    under_way: FuturesUnordered<BoxFuture<'a, Which>>,
+    busy: HashSet<Which>,
+}
+
 impl Sources {
-    /// Keeps the schedules until the shutdown. What fails is tried at the next time.
+    /// Keeps the schedules until the shutdown. What fails is tried at the next time. Questions under way then are asked again by whoever
+    /// finds their claims over; what they had stored is known by its key.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let mut changed = self.0.store.changed();
+        let (mut changed, mut asking) = (self.0.store.changed(), self.asking());
         while !shutdown.is_cancelled() {
             changed.mark_unchanged();
-            let wait = self.round().await;
+            let wait = asking.look();
             tokio::select! {
+                Some(()) = asking.ended() => {}
                 _ = changed.changed() => {}
                 () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
                 () = shutdown.cancelled() => {}
@@ -52,20 +67,53 @@ impl Sources {
         }
     }
 
-    /// Asks everything whose time has come; says how long to wait for the next look, if there is anything to look at.
-    pub(super) async fn round(&self) -> Option<Duration> {
-        let all = self.0.scheduled();
-        let count = all.len();
-        let asked = futures::stream::iter(all).map(|due| self.0.run(due)).buffer_unordered(ASKED_MAX).collect::<Vec<_>>().await;
-        let now = clock::now();
-        let mut next: Vec<Duration> = Vec::new();
-        for outcome in asked {
-            match outcome {
-                Ok(at) => next.push(Duration::from_millis(at.millis_since(now) + 1)),
-                Err(error) => tracing::warn!(error = chain(&error), "how a source does can't be stored; it is asked later"),
+    pub(super) fn asking(&self) -> Asking<'_> {
+        Asking { inner: &self.0, under_way: FuturesUnordered::new(), busy: HashSet::new() }
+    }
+}
+
+impl<'a> Asking<'a> {
+    /// Begins with everything whose time has come and for which there is room; says how long to wait for the next look, if there is anything
+    /// to look at.
+    pub fn look(&mut self) -> Option<Duration> {
+        let (inner, now) = (self.inner, clock::now());
+        let (mut wait, all) = (LOOK_EVERY, inner.scheduled());
+        let is_there = !all.is_empty();
+        for due in all {
+            let which = (due.app.clone(), due.source.name.clone());
+            match inner.when(&due, now) {
+                _ if self.busy.contains(&which) => {}
+                Ok(at) if at > now => wait = wait.min(Duration::from_millis(at.millis_since(now) + 1)),
+                // Until one that is under way has ended.
+                Ok(_) if !self.has_room(&which.0) => {}
+                Ok(_) => {
+                    self.busy.insert(which.clone());
+                    self.under_way.push(Box::pin(async move {
+                        inner.run(due).await;
+                        which
+                    }));
+                }
+                Err(error) => tracing::warn!(error = chain(&error), "how a source does can't be read; it is asked later"),
             }
         }
-        (count > 0).then(|| next.into_iter().min().unwrap_or(LOOK_EVERY).min(LOOK_EVERY))
+        is_there.then_some(wait)
+    }
+
+    fn has_room(&self, app: &AppId) -> bool {
+        let of_app = self.busy.iter().filter(|(busy, _)| busy == app).count();
+        of_app < SOURCES_ASKED_PER_APP_MAX && self.busy.len() < SOURCES_ASKED_MAX
+    }
+
+    #[cfg(test)]
+    pub fn under_way(&self) -> usize {
+        self.busy.len()
+    }
+
+    /// Waits for one that is under way; none: there is none.
+    pub async fn ended(&mut self) -> Option<()> {
+        let which = self.under_way.next().await?;
+        self.busy.remove(&which);
+        Some(())
     }
 }
 
@@ -83,41 +131,51 @@ impl Inner {
         all
     }
 
-    /// The time that is next, after asking if it has come.
-    async fn run(&self, due: Due) -> Result<Micros, SourceError> {
+    /// When to ask next, as far as is known.
+    fn when(&self, due: &Due, now: Micros) -> Result<Micros, RecordsError> {
+        let progress = self.records.get::<Progress>(&key(&due.app, &due.source.name))?.unwrap_or_default();
+        // What is to be put right is a change, and so a reason to claim.
+        Ok(if progress.put_right(due.every, now) == progress { progress.free() } else { now })
+    }
+
+    /// Asks, if it is this node's to ask and its time has come.
+    async fn run(&self, due: Due) {
+        if let Err(error) = self.try_run(&due).await {
+            tracing::warn!(app = %due.app, source = %due.source.name, error = chain(&error), "how a source does can't be stored; it is asked later");
+        }
+    }
+
+    async fn try_run(&self, due: &Due) -> Result<(), RecordsError> {
         let key = key(&due.app, &due.source.name);
-        let time = match self.claim(&key, due.every).await? {
-            Ok(time) => time,
-            Err(later) => return Ok(later),
-        };
-        let asked = self.ask(&due, time).await;
+        let Some(time) = self.claim(&key, due.every).await? else { return Ok(()) };
+        let asked = self.ask(due, time).await;
+        if let Err(why) = &asked {
+            tracing::info!(app = %due.app, source = %due.source.name, why, "a source came to nothing");
+        }
         let now = clock::now();
         let settle = |changes: &mut Changes| {
             let mut progress = self.records.get::<Progress>(&key)?.unwrap_or_default();
             progress.settle(&asked, time, due.every, now);
-            changes.put(key.clone(), &progress)?;
-            Ok::<Micros, RecordsError>(progress.next_run)
+            changes.put(key.clone(), &progress)
         };
-        if let Err(why) = &asked {
-            tracing::info!(app = %due.app, source = %due.source.name, why, "a source came to nothing");
-        }
-        Ok(self.records.change(now, settle).await?)
+        self.records.change(now, settle).await
     }
 
-    /// The time of the schedule that is this node's to ask for, or when to look again.
-    async fn claim(&self, key: &str, every: Duration) -> Result<Result<Micros, Micros>, RecordsError> {
+    /// The time of the schedule that is this node's to ask for, if it has come.
+    async fn claim(&self, key: &str, every: Duration) -> Result<Option<Micros>, RecordsError> {
         let now = clock::now();
         let claim = |changes: &mut Changes| {
-            let mut progress = self.records.get::<Progress>(key)?.unwrap_or(Progress { next_run: now, ..Progress::default() });
-            // A shorter `every` counts from now on, and a clock that was ahead is not waited for.
-            progress.next_run = progress.next_run.min(now.plus_millis(millis(every)));
-            let free = progress.next_run.max(progress.claimed_until.min(now.plus_millis(CLAIM_MILLIS)));
-            if free > now {
-                return Ok(Err(free));
+            let stored = self.records.get::<Progress>(key)?.unwrap_or(Progress { next_run: now, ..Progress::default() });
+            let mut progress = stored.put_right(every, now);
+            let is_free = progress.free() <= now;
+            if is_free {
+                progress.claimed_until = now.plus_millis(CLAIM_MILLIS);
             }
-            progress.claimed_until = now.plus_millis(CLAIM_MILLIS);
-            changes.put(key, &progress)?;
-            Ok::<_, RecordsError>(Ok(progress.next_run))
+            // Stored also where it is not free: decided again at each look, it would move on with the clock and never come.
+            if progress != stored {
+                changes.put(key, &progress)?;
+            }
+            Ok::<_, RecordsError>(is_free.then_some(progress.next_run))
         };
         self.records.change(now, claim).await
     }
@@ -169,6 +227,23 @@ impl Inner {
 }
 
 impl Progress {
+    /// When a node may ask.
+    fn free(&self) -> Micros {
+        self.next_run.max(self.claimed_until)
+    }
+
+    /// A shorter `every` counts from now on, and a clock that was ahead is not waited for. What lies ahead by no more than clocks of nodes may
+    /// differ stays, so that the times of the schedule do.
+    fn put_right(&self, every: Duration, now: Micros) -> Progress {
+        let mut right = self.clone();
+        let at_most = |time: Micros, after: u64| {
+            if time > now.plus_millis(after.saturating_add(CLOCKS_MILLIS)) { now.plus_millis(after) } else { time }
+        };
+        right.next_run = at_most(self.next_run, millis(every));
+        right.claimed_until = at_most(self.claimed_until, CLAIM_MILLIS);
+        right
+    }
+
     /// The schedule moves on to its first time that is not over.
     fn settle(&mut self, asked: &Result<u64, String>, time: Micros, every: Duration, now: Micros) {
         let every = i64::try_from(millis(every)).unwrap_or(i64::MAX).saturating_mul(1_000).max(1);

@@ -49,6 +49,17 @@ struct Farm {
     registry: Registry,
     ingest: Ingest,
     app: AppId,
+    /// Its manifest.
+    text: String,
+}
+
+impl Sources {
+    /// Asks everything whose time has come, and waits for the answers.
+    async fn round(&self) {
+        let mut asking = self.asking();
+        asking.look();
+        while asking.ended().await.is_some() {}
+    }
 }
 
 impl Farm {
@@ -72,7 +83,7 @@ impl Farm {
                 Draft { artifact, manifest, commit: "c".repeat(40), summary: String::new(), created: Micros(1), rollback_of: None },
             )
             .unwrap();
-        Farm { dir, ledger, store, registry, ingest, app }
+        Farm { dir, ledger, store, registry, ingest, app, text }
     }
 
     /// An app that asks for the weather every minute.
@@ -88,6 +99,16 @@ impl Farm {
 
     fn node(&self) -> Sources {
         Sources::new(self.ledger.clone(), &default_tenant(), self.store.clone(), self.registry.clone(), self.ingest.clone())
+    }
+
+    /// Deploys it again with another `every` of its source.
+    fn redeploy(&self, from: &str, to: &str) {
+        let release = self.store.current(&self.app).unwrap();
+        let text = self.text.replace(from, to);
+        assert_ne!(text, self.text);
+        let (manifest, artifact) = (Manifest::parse(&text).unwrap(), release.artifact.clone());
+        let draft = Draft { artifact, manifest, commit: "c".repeat(40), summary: String::new(), created: Micros(2), rollback_of: None };
+        self.store.add_release(&self.app, draft).unwrap();
     }
 
     fn readings(&self) -> Vec<(String, Json, String)> {
@@ -155,6 +176,76 @@ async fn several_nodes_ask_once_and_a_crash_neither_skips_nor_doubles() {
 }
 
 #[tokio::test]
+async fn a_shorter_pause_counts_at_once_and_a_clock_that_was_ahead_is_forgotten() {
+    let (weather, host) = Weather::start().await;
+    let farm = Farm::asking(&host).await;
+    farm.redeploy("every = \"1m\"", "every = \"1h\"");
+    let node = farm.node();
+    at(0);
+    node.round().await;
+    farm.redeploy("every = \"1m\"", "every = \"2m\"");
+    // Looked at often, as a node does.
+    for (seconds, asked) in [(10, 1), (60, 1), (129, 1), (131, 2), (251, 3)] {
+        at(seconds);
+        node.round().await;
+        assert_eq!(weather.asked().len(), asked, "after {seconds} s");
+    }
+    // The clock is a day ahead, the node claims and dies; then it is right again.
+    at(86_400);
+    let key = key(&farm.app, &Id::new("now").unwrap());
+    let claimed = Progress { next_run: clock::now(), claimed_until: clock::now().plus_millis(60_000), ..Progress::default() };
+    node.0.records.change::<(), RecordsError>(clock::now(), |changes| changes.put(key.clone(), &claimed)).await.unwrap();
+    for (seconds, asked) in [(400, 3), (450, 3), (521, 4)] {
+        at(seconds);
+        node.round().await;
+        assert_eq!(weather.asked().len(), asked, "after {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_holds_up_no_other() {
+    let (weather, host) = Weather::start().await;
+    // It takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs = silent.local_addr().unwrap();
+    let source = |name: &str, url: &str| {
+        format!(
+            "name = \"{name}\"\nkind = \"http\"\nurl = \"{url}\"\nevery = \"1m\"\ndevice = \"abidjan\"\nvalues = {{ temp = \"/main/temp\" }}"
+        )
+    };
+    let hanging: Vec<String> = (0..3).map(|n| source(&format!("hangs{n}"), &format!("http://{hangs}/"))).collect();
+    let all = format!("{}\n[[source]]\n{}", hanging.join("\n[[source]]\n"), source("now", &format!("http://{host}/now")));
+    let farm = Farm::new(&format!("http = [\"{host}\", \"{hangs}\"]"), &all).await;
+    let node = farm.node();
+    let mut asking = node.asking();
+    for (seconds, asked) in [(0, 1), (60, 2), (120, 3)] {
+        at(seconds);
+        asking.look();
+        assert_eq!(asking.ended().await, Some(()));
+        assert_eq!(weather.asked().len(), asked, "after {seconds} s");
+    }
+    // With one more that hangs the app has its share, and waits for itself.
+    let more = source("hangs3", &format!("http://{hangs}/"));
+    let text = format!("{}\n[[source]]\n{more}", farm.text);
+    let release = farm.store.current(&farm.app).unwrap();
+    let manifest = Manifest::parse(&text).unwrap();
+    let draft = Draft {
+        artifact: release.artifact.clone(),
+        manifest,
+        commit: "c".repeat(40),
+        summary: String::new(),
+        created: Micros(3),
+        rollback_of: None,
+    };
+    farm.store.add_release(&farm.app, draft).unwrap();
+    at(125);
+    asking.look();
+    at(180);
+    asking.look();
+    assert_eq!(asking.under_way(), crate::model::limit::SOURCES_ASKED_PER_APP_MAX);
+}
+
+#[tokio::test]
 async fn what_goes_wrong_is_shown_and_tried_at_the_next_time() {
     let (weather, host) = Weather::start().await;
     let farm = Farm::asking(&host).await;
@@ -210,6 +301,11 @@ async fn a_webhook_is_taken_from_who_knows_the_secret() {
     };
     assert!(matches!(send("s3cret", r#"{"kg": 1}"#, None).await, Err(HookError::NoSecret(_))));
     farm.store.set_secret(&farm.app, "HOOK", Some("s3cret")).unwrap();
+    // A body is read for who knows the secret alone.
+    assert!(node.expects(&farm.app, &hook, &headers("s3cret")).is_ok());
+    assert!(matches!(node.expects(&farm.app, &hook, &headers("guess")), Err(HookError::Refused(_))));
+    assert!(matches!(node.expects(&farm.app, &hook, &HeaderMap::new()), Err(HookError::Refused(_))));
+    assert!(matches!(node.expects(&farm.app, &Id::new("other").unwrap(), &headers("s3cret")), Err(HookError::Unknown(..))));
     assert!(matches!(send("guess", r#"{"kg": 1}"#, None).await, Err(HookError::Refused(_))));
     assert!(matches!(send("s3cret", r#"{"lb": 1}"#, None).await, Err(HookError::Body(_))));
     assert_eq!(send("s3cret", r#"{"kg": 7.5}"#, Some("a")).await.unwrap().seqs.len(), 1);

@@ -9,9 +9,11 @@ use tawi_runtime::{
     dispatch::{Dispatch, Fits, HistorySource},
     engine::{Engine, EngineOptions},
     host::HistoryPage,
-    identity::Principal,
+    identity::{Principal, Users},
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op, Outcome},
     model::{AppId, Event, FunctionId, Id, Kind, Manifest, NewEvent, Seq, Value, id::default_tenant},
+    node::Owners,
+    records::{Records, Space},
 };
 
 pub struct Floor {
@@ -85,17 +87,20 @@ impl Floor {
     }
 
     /// With a registry that says which sensors fit what a function selects.
-    pub async fn open_with_registry(dir: tempfile::TempDir, devices: Devices) -> (Floor, Registry) {
+    /// Apps that are given to somebody see with the eyes of their owners.
+    pub async fn open_with_registry(dir: tempfile::TempDir, devices: Devices) -> (Floor, Registry, Users) {
         let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
         let ledger = Ledger::open(&config).await.unwrap();
-        let registry = Registry::open(ledger.clone(), devices, &default_tenant()).unwrap();
+        let registry = Registry::open(ledger.clone(), devices.clone(), &default_tenant()).unwrap();
+        let users = Users::new(Records::new(ledger.clone(), &default_tenant(), Space::Identity));
+        let owners = Owners { registry: registry.clone(), devices, users: users.clone(), ledger: ledger.clone() };
         let (of, operator) = (registry.clone(), Principal::operator(&default_tenant()));
         let fits: Fits =
             Arc::new(move |selector, event| of.fits(selector, &operator, event.device.as_ref().unwrap(), event.sensor.as_ref().unwrap()));
         let engine = Engine::open(&EngineOptions { instances_max: 32, ..EngineOptions::default() }).unwrap();
         let history: HistorySource = Arc::new(|_, _| Box::pin(async { Ok(HistoryPage::default()) }));
-        let dispatch = Arc::new(Dispatch::selecting(engine.clone(), ledger.clone(), history, fits));
-        (Floor::of(dir, ledger, engine, dispatch), registry)
+        let dispatch = Arc::new(Dispatch::seeing(engine.clone(), ledger.clone(), history, fits, owners.sight()));
+        (Floor::of(dir, ledger, engine, dispatch), registry, users)
     }
 
     fn of(dir: tempfile::TempDir, ledger: Ledger, engine: Engine, dispatch: Arc<Dispatch>) -> Floor {

@@ -1,4 +1,4 @@
-//! `#[tawi::event]`, `#[tawi::http]` and `#[tawi::codec]`. They leave the function as it is and put one macro call beside it, which makes the export.
+//! `#[tawi::event]`, `#[tawi::http]`, `#[tawi::codec]`, and one for each trigger of time. They leave the function as it is and put one macro call beside it, which makes the export.
 //! In: a function item. Out: the item and `::tawi::__event!(name)`. Never: a look at types, which the compiler checks better.
 
 use proc_macro::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
@@ -49,6 +49,102 @@ pub fn http(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn codec(arguments: TokenStream, item: TokenStream) -> TokenStream {
     export("codec", arguments, item)
+}
+
+/// Makes a function the handler of this app's moments of a schedule.
+///
+/// It takes a `tawi::Tick` and returns `tawi::Result`, or nothing. The `[[on]]` entry in `tawi.toml` has `schedule = "0 6 * * *"`. An app has one such
+/// function; `tick.delivery.function` tells which entry a call is for.
+///
+/// ```text
+/// #[tawi::schedule]
+/// fn report(tick: tawi::Tick) -> tawi::Result {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn schedule(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("schedule", arguments, item)
+}
+
+/// Makes a function the handler of this app's batches of readings.
+///
+/// It takes a `tawi::Batch` and returns `tawi::Result`, or nothing. The `[[on]]` entry in `tawi.toml` has `batch = { max = 100, within = "10s" }`. An app has one such
+/// function; `batch.delivery.function` tells which entry a call is for.
+///
+/// ```text
+/// #[tawi::batch]
+/// fn forward(batch: tawi::Batch) -> tawi::Result {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn batch(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("batch", arguments, item)
+}
+
+/// Makes a function the handler of this app's windows of measured time.
+///
+/// It takes a `tawi::Window` and returns `tawi::Result`, or nothing. The `[[on]]` entry in `tawi.toml` has `window = { tumbling = "1h" }`. An app has one such
+/// function; `window.delivery.function` tells which entry a call is for.
+///
+/// ```text
+/// #[tawi::window]
+/// fn hourly(window: tawi::Window) -> tawi::Result {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn window(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("window", arguments, item)
+}
+
+/// Makes a function the handler of this app's sensors that fall silent.
+///
+/// It takes a `tawi::Silence` and returns `tawi::Result`, or nothing. The `[[on]]` entry in `tawi.toml` has `silence = "10m"`. An app has one such
+/// function; `silence.delivery.function` tells which entry a call is for.
+///
+/// ```text
+/// #[tawi::silence]
+/// fn silent(silence: tawi::Silence) -> tawi::Result {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn silence(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("silence", arguments, item)
+}
+
+/// Makes a function the handler of this app's values that change.
+///
+/// It takes a `tawi::Change` and returns `tawi::Result`, or nothing. The `[[on]]` entry in `tawi.toml` has `change = { by = 0.5 }`. An app has one such
+/// function; `change.delivery.function` tells which entry a call is for.
+///
+/// ```text
+/// #[tawi::change]
+/// fn moved(change: tawi::Change) -> tawi::Result {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn change(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("change", arguments, item)
+}
+
+/// Makes a function the handler of this app's values that go beyond a threshold.
+///
+/// It takes a `tawi::Crossing` and returns `tawi::Result`, or nothing. The `[[on]]` entry in `tawi.toml` has `threshold = { above = 8.0, hysteresis = 0.5 }`. An app has one such
+/// function; `crossing.delivery.function` tells which entry a call is for.
+///
+/// ```text
+/// #[tawi::threshold]
+/// fn warm(crossing: tawi::Crossing) -> tawi::Result {
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn threshold(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    export("threshold", arguments, item)
 }
 
 fn export(kind: &str, arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -32,7 +32,7 @@ use crate::bindings::guest::wasi::logging::logging as __with_name7;
 pub mod exports {
   pub mod tawi {
     pub mod app {
-      /// Handled by a function whose `[[on]]` entry names a `subject`.
+      /// Handled by a function whose `[[on]]` entry names a `subject`, and by one that has `every` beside it.
       #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
       pub mod event_handler {
         #[used]

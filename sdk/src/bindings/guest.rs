@@ -73,6 +73,95 @@ pub mod tawi {
 
     }
 
+    /// What the handlers of triggers of time have in common. Types alone: who exports one of the handlers needs none of the others.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod trigger {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      pub type Value = super::super::super::tawi::app::types::Value;
+      /// Which call this is.
+      #[derive(Clone)]
+      pub struct Delivery {
+        /// The name of the `[[on]]` entry it is for.
+        pub function: _rt::String,
+        /// Identifies what fired; the same in every attempt and after every crash.
+        pub id: _rt::String,
+        /// Position of what fired in the node's log: grows, and is never used twice.
+        pub sequence: u64,
+        /// 1 for the first try.
+        pub attempt: u32,
+      }
+      impl ::core::fmt::Debug for Delivery {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Delivery").field("function", &self.function).field("id", &self.id).field("sequence", &self.sequence).field("attempt", &self.attempt).finish()
+        }
+      }
+      /// One reading of one sensor, or one message, as the trigger saw it.
+      #[derive(Clone)]
+      pub struct Reading {
+        /// `reading.DEVICE.SENSOR` for a reading, else the subject it was published on.
+        pub subject: _rt::String,
+        /// The device that measured; absent for messages that no device caused.
+        pub device: ::core::option::Option<_rt::String>,
+        /// The sensor that measured; absent for messages.
+        pub sensor: ::core::option::Option<_rt::String>,
+        pub value: Value,
+        /// Microseconds since 1970-01-01T00:00Z by the device's clock, which may be wrong by days.
+        pub measured: i64,
+        /// Microseconds since 1970-01-01T00:00Z by the node's clock, on arrival.
+        pub received: i64,
+        /// Position of the reading itself in the node's log.
+        pub sequence: u64,
+      }
+      impl ::core::fmt::Debug for Reading {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Reading").field("subject", &self.subject).field("device", &self.device).field("sensor", &self.sensor).field("value", &self.value).field("measured", &self.measured).field("received", &self.received).field("sequence", &self.sequence).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub struct Retry {
+        /// Milliseconds to wait; absent: as the manifest's retry policy says.
+        pub after_ms: ::core::option::Option<u64>,
+        pub reason: _rt::String,
+      }
+      impl ::core::fmt::Debug for Retry {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("Retry").field("after-ms", &self.after_ms).field("reason", &self.reason).finish()
+        }
+      }
+      #[derive(Clone)]
+      pub enum Failure {
+        /// Call again later, with the same. Effects of this call are dropped.
+        Retry(Retry),
+        /// Trying again is useless: to the dead letters at once. Effects of this call are dropped.
+        Reject(_rt::String),
+      }
+      impl ::core::fmt::Debug for Failure {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Failure::Retry(e) => {
+              f.debug_tuple("Failure::Retry").field(e).finish()
+            }
+            Failure::Reject(e) => {
+              f.debug_tuple("Failure::Reject").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Failure {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Failure {}
+
+    }
+
     /// Granted by `[grant] publish = ["alerts.>"]`.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod publish {
@@ -9029,6 +9118,8 @@ pub mod wasi {
 }
 mod _rt {
   #![allow(dead_code, unused_imports, clippy::all)]
+  pub use alloc_crate::string::String;
+  pub use alloc_crate::vec::Vec;
 
 
   use core::fmt;
@@ -9136,7 +9227,6 @@ mod _rt {
       val != 0
     }
   }
-  pub use alloc_crate::vec::Vec;
   pub use alloc_crate::alloc;
 
   pub fn as_i64<T: AsI64>(t: T) -> i64 {
@@ -9166,7 +9256,6 @@ mod _rt {
       self as i64
     }
   }
-  pub use alloc_crate::string::String;
   pub unsafe fn string_lift(bytes: Vec<u8>) -> String {
     if cfg!(debug_assertions) {
       String::from_utf8(bytes).unwrap()
@@ -9267,164 +9356,169 @@ mod _rt {
 #[unsafe(link_section = "component-type:wit-bindgen:0.63.0:tawi:app@0.1.0:guest:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7572] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x98:\x01A\x02\x01A'\x01\
-B\x0a\x04\0\x08pollable\x03\x01\x01h\0\x01@\x01\x04self\x01\0\x7f\x04\0\x16[meth\
-od]pollable.ready\x01\x02\x01@\x01\x04self\x01\x01\0\x04\0\x16[method]pollable.b\
-lock\x01\x03\x01p\x01\x01py\x01@\x01\x02in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\
-\x13wasi:io/poll@0.2.12\x05\0\x02\x03\0\0\x08pollable\x01B\x0f\x02\x03\x02\x01\x01\
-\x04\0\x08pollable\x03\0\0\x01w\x04\0\x07instant\x03\0\x02\x01w\x04\0\x08duratio\
-n\x03\0\x04\x01@\0\0\x03\x04\0\x03now\x01\x06\x01@\0\0\x05\x04\0\x0aresolution\x01\
-\x07\x01i\x01\x01@\x01\x04when\x03\0\x08\x04\0\x11subscribe-instant\x01\x09\x01@\
-\x01\x04when\x05\0\x08\x04\0\x12subscribe-duration\x01\x0a\x03\0\"wasi:clocks/mo\
-notonic-clock@0.2.12\x05\x02\x01B\x04\x04\0\x05error\x03\x01\x01h\0\x01@\x01\x04\
-self\x01\0s\x04\0\x1d[method]error.to-debug-string\x01\x02\x03\0\x14wasi:io/erro\
-r@0.2.12\x05\x03\x02\x03\0\x02\x05error\x01B(\x02\x03\x02\x01\x04\x04\0\x05error\
-\x03\0\0\x02\x03\x02\x01\x01\x04\0\x08pollable\x03\0\x02\x01i\x01\x01q\x02\x15la\
-st-operation-failed\x01\x04\0\x06closed\0\0\x04\0\x0cstream-error\x03\0\x05\x04\0\
-\x0cinput-stream\x03\x01\x04\0\x0doutput-stream\x03\x01\x01h\x07\x01p}\x01j\x01\x0a\
-\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0b\x04\0\x19[method]input-stream.read\x01\
-\x0c\x04\0\"[method]input-stream.blocking-read\x01\x0c\x01j\x01w\x01\x06\x01@\x02\
-\x04self\x09\x03lenw\0\x0d\x04\0\x19[method]input-stream.skip\x01\x0e\x04\0\"[me\
-thod]input-stream.blocking-skip\x01\x0e\x01i\x03\x01@\x01\x04self\x09\0\x0f\x04\0\
-\x1e[method]input-stream.subscribe\x01\x10\x01h\x08\x01@\x01\x04self\x11\0\x0d\x04\
-\0![method]output-stream.check-write\x01\x12\x01j\0\x01\x06\x01@\x02\x04self\x11\
-\x08contents\x0a\0\x13\x04\0\x1b[method]output-stream.write\x01\x14\x04\0.[metho\
-d]output-stream.blocking-write-and-flush\x01\x14\x01@\x01\x04self\x11\0\x13\x04\0\
-\x1b[method]output-stream.flush\x01\x15\x04\0$[method]output-stream.blocking-flu\
-sh\x01\x15\x01@\x01\x04self\x11\0\x0f\x04\0\x1f[method]output-stream.subscribe\x01\
-\x16\x01@\x02\x04self\x11\x03lenw\0\x13\x04\0\"[method]output-stream.write-zeroe\
-s\x01\x17\x04\05[method]output-stream.blocking-write-zeroes-and-flush\x01\x17\x01\
-@\x03\x04self\x11\x03src\x09\x03lenw\0\x0d\x04\0\x1c[method]output-stream.splice\
-\x01\x18\x04\0%[method]output-stream.blocking-splice\x01\x18\x03\0\x16wasi:io/st\
-reams@0.2.12\x05\x05\x02\x03\0\x01\x08duration\x02\x03\0\x03\x0cinput-stream\x02\
-\x03\0\x03\x0doutput-stream\x01B\xc1\x01\x02\x03\x02\x01\x06\x04\0\x08duration\x03\
-\0\0\x02\x03\x02\x01\x07\x04\0\x0cinput-stream\x03\0\x02\x02\x03\x02\x01\x08\x04\
-\0\x0doutput-stream\x03\0\x04\x02\x03\x02\x01\x04\x04\0\x08io-error\x03\0\x06\x02\
-\x03\x02\x01\x01\x04\0\x08pollable\x03\0\x08\x01q\x0a\x03get\0\0\x04head\0\0\x04\
-post\0\0\x03put\0\0\x06delete\0\0\x07connect\0\0\x07options\0\0\x05trace\0\0\x05\
-patch\0\0\x05other\x01s\0\x04\0\x06method\x03\0\x0a\x01q\x03\x04HTTP\0\0\x05HTTP\
-S\0\0\x05other\x01s\0\x04\0\x06scheme\x03\0\x0c\x01ks\x01k{\x01r\x02\x05rcode\x0e\
-\x09info-code\x0f\x04\0\x11DNS-error-payload\x03\0\x10\x01k}\x01r\x02\x08alert-i\
-d\x12\x0dalert-message\x0e\x04\0\x1aTLS-alert-received-payload\x03\0\x13\x01ky\x01\
-r\x02\x0afield-name\x0e\x0afield-size\x15\x04\0\x12field-size-payload\x03\0\x16\x01\
-kw\x01k\x17\x01q'\x0bDNS-timeout\0\0\x09DNS-error\x01\x11\0\x15destination-not-f\
-ound\0\0\x17destination-unavailable\0\0\x19destination-IP-prohibited\0\0\x19dest\
-ination-IP-unroutable\0\0\x12connection-refused\0\0\x15connection-terminated\0\0\
-\x12connection-timeout\0\0\x17connection-read-timeout\0\0\x18connection-write-ti\
-meout\0\0\x18connection-limit-reached\0\0\x12TLS-protocol-error\0\0\x15TLS-certi\
-ficate-error\0\0\x12TLS-alert-received\x01\x14\0\x13HTTP-request-denied\0\0\x1cH\
-TTP-request-length-required\0\0\x16HTTP-request-body-size\x01\x18\0\x1bHTTP-requ\
-est-method-invalid\0\0\x18HTTP-request-URI-invalid\0\0\x19HTTP-request-URI-too-l\
-ong\0\0\x20HTTP-request-header-section-size\x01\x15\0\x18HTTP-request-header-siz\
-e\x01\x19\0!HTTP-request-trailer-section-size\x01\x15\0\x19HTTP-request-trailer-\
-size\x01\x17\0\x18HTTP-response-incomplete\0\0!HTTP-response-header-section-size\
-\x01\x15\0\x19HTTP-response-header-size\x01\x17\0\x17HTTP-response-body-size\x01\
-\x18\0\"HTTP-response-trailer-section-size\x01\x15\0\x1aHTTP-response-trailer-si\
-ze\x01\x17\0\x1dHTTP-response-transfer-coding\x01\x0e\0\x1cHTTP-response-content\
--coding\x01\x0e\0\x15HTTP-response-timeout\0\0\x13HTTP-upgrade-failed\0\0\x13HTT\
-P-protocol-error\0\0\x0dloop-detected\0\0\x13configuration-error\0\0\x0einternal\
--error\x01\x0e\0\x04\0\x0aerror-code\x03\0\x1a\x01q\x03\x0einvalid-syntax\0\0\x09\
-forbidden\0\0\x09immutable\0\0\x04\0\x0cheader-error\x03\0\x1c\x01s\x04\0\x09fie\
-ld-key\x03\0\x1e\x04\0\x0afield-name\x03\0\x1f\x01p}\x04\0\x0bfield-value\x03\0!\
-\x04\0\x06fields\x03\x01\x04\0\x07headers\x03\0#\x04\0\x08trailers\x03\0#\x04\0\x10\
-incoming-request\x03\x01\x04\0\x10outgoing-request\x03\x01\x04\0\x0frequest-opti\
-ons\x03\x01\x04\0\x11response-outparam\x03\x01\x01{\x04\0\x0bstatus-code\x03\0*\x04\
-\0\x11incoming-response\x03\x01\x04\0\x0dincoming-body\x03\x01\x04\0\x0ffuture-t\
-railers\x03\x01\x04\0\x11outgoing-response\x03\x01\x04\0\x0doutgoing-body\x03\x01\
-\x04\0\x18future-incoming-response\x03\x01\x01i#\x01@\0\02\x04\0\x13[constructor\
-]fields\x013\x01o\x02\x20\"\x01p4\x01j\x012\x01\x1d\x01@\x01\x07entries5\06\x04\0\
-\x18[static]fields.from-list\x017\x01h#\x01p\"\x01@\x02\x04self8\x04name\x20\09\x04\
-\0\x12[method]fields.get\x01:\x01@\x02\x04self8\x04name\x20\0\x7f\x04\0\x12[meth\
-od]fields.has\x01;\x01j\0\x01\x1d\x01@\x03\x04self8\x04name\x20\x05value9\0<\x04\
-\0\x12[method]fields.set\x01=\x01@\x02\x04self8\x04name\x20\0<\x04\0\x15[method]\
-fields.delete\x01>\x01@\x03\x04self8\x04name\x20\x05value\"\0<\x04\0\x15[method]\
-fields.append\x01?\x01@\x01\x04self8\05\x04\0\x16[method]fields.entries\x01@\x01\
-@\x01\x04self8\02\x04\0\x14[method]fields.clone\x01A\x01h&\x01@\x01\x04self\xc2\0\
-\0\x0b\x04\0\x1f[method]incoming-request.method\x01C\x01@\x01\x04self\xc2\0\0\x0e\
-\x04\0([method]incoming-request.path-with-query\x01D\x01k\x0d\x01@\x01\x04self\xc2\
-\0\0\xc5\0\x04\0\x1f[method]incoming-request.scheme\x01F\x04\0\"[method]incoming\
--request.authority\x01D\x01i$\x01@\x01\x04self\xc2\0\0\xc7\0\x04\0\x20[method]in\
-coming-request.headers\x01H\x01i-\x01j\x01\xc9\0\0\x01@\x01\x04self\xc2\0\0\xca\0\
-\x04\0\x20[method]incoming-request.consume\x01K\x01i'\x01@\x01\x07headers\xc7\0\0\
-\xcc\0\x04\0\x1d[constructor]outgoing-request\x01M\x01h'\x01i0\x01j\x01\xcf\0\0\x01\
-@\x01\x04self\xce\0\0\xd0\0\x04\0\x1d[method]outgoing-request.body\x01Q\x01@\x01\
-\x04self\xce\0\0\x0b\x04\0\x1f[method]outgoing-request.method\x01R\x01j\0\0\x01@\
-\x02\x04self\xce\0\x06method\x0b\0\xd3\0\x04\0#[method]outgoing-request.set-meth\
-od\x01T\x01@\x01\x04self\xce\0\0\x0e\x04\0([method]outgoing-request.path-with-qu\
-ery\x01U\x01@\x02\x04self\xce\0\x0fpath-with-query\x0e\0\xd3\0\x04\0,[method]out\
-going-request.set-path-with-query\x01V\x01@\x01\x04self\xce\0\0\xc5\0\x04\0\x1f[\
-method]outgoing-request.scheme\x01W\x01@\x02\x04self\xce\0\x06scheme\xc5\0\0\xd3\
-\0\x04\0#[method]outgoing-request.set-scheme\x01X\x04\0\"[method]outgoing-reques\
-t.authority\x01U\x01@\x02\x04self\xce\0\x09authority\x0e\0\xd3\0\x04\0&[method]o\
-utgoing-request.set-authority\x01Y\x01@\x01\x04self\xce\0\0\xc7\0\x04\0\x20[meth\
-od]outgoing-request.headers\x01Z\x01i(\x01@\0\0\xdb\0\x04\0\x1c[constructor]requ\
-est-options\x01\\\x01h(\x01k\x01\x01@\x01\x04self\xdd\0\0\xde\0\x04\0'[method]re\
-quest-options.connect-timeout\x01_\x01@\x02\x04self\xdd\0\x08duration\xde\0\0\xd3\
-\0\x04\0+[method]request-options.set-connect-timeout\x01`\x04\0*[method]request-\
-options.first-byte-timeout\x01_\x04\0.[method]request-options.set-first-byte-tim\
-eout\x01`\x04\0-[method]request-options.between-bytes-timeout\x01_\x04\01[method\
-]request-options.set-between-bytes-timeout\x01`\x01i)\x01i/\x01j\x01\xe2\0\x01\x1b\
-\x01@\x02\x05param\xe1\0\x08response\xe3\0\x01\0\x04\0\x1d[static]response-outpa\
-ram.set\x01d\x01h,\x01@\x01\x04self\xe5\0\0+\x04\0\x20[method]incoming-response.\
-status\x01f\x01@\x01\x04self\xe5\0\0\xc7\0\x04\0![method]incoming-response.heade\
-rs\x01g\x01@\x01\x04self\xe5\0\0\xca\0\x04\0![method]incoming-response.consume\x01\
-h\x01h-\x01i\x03\x01j\x01\xea\0\0\x01@\x01\x04self\xe9\0\0\xeb\0\x04\0\x1c[metho\
-d]incoming-body.stream\x01l\x01i.\x01@\x01\x04this\xc9\0\0\xed\0\x04\0\x1c[stati\
-c]incoming-body.finish\x01n\x01h.\x01i\x09\x01@\x01\x04self\xef\0\0\xf0\0\x04\0!\
-[method]future-trailers.subscribe\x01q\x01i%\x01k\xf2\0\x01j\x01\xf3\0\x01\x1b\x01\
-j\x01\xf4\0\0\x01k\xf5\0\x01@\x01\x04self\xef\0\0\xf6\0\x04\0\x1b[method]future-\
-trailers.get\x01w\x01@\x01\x07headers\xc7\0\0\xe2\0\x04\0\x1e[constructor]outgoi\
-ng-response\x01x\x01h/\x01@\x01\x04self\xf9\0\0+\x04\0%[method]outgoing-response\
-.status-code\x01z\x01@\x02\x04self\xf9\0\x0bstatus-code+\0\xd3\0\x04\0)[method]o\
-utgoing-response.set-status-code\x01{\x01@\x01\x04self\xf9\0\0\xc7\0\x04\0![meth\
-od]outgoing-response.headers\x01|\x01@\x01\x04self\xf9\0\0\xd0\0\x04\0\x1e[metho\
-d]outgoing-response.body\x01}\x01h0\x01i\x05\x01j\x01\xff\0\0\x01@\x01\x04self\xfe\
-\0\0\x80\x01\x04\0\x1b[method]outgoing-body.write\x01\x81\x01\x01j\0\x01\x1b\x01\
-@\x02\x04this\xcf\0\x08trailers\xf3\0\0\x82\x01\x04\0\x1c[static]outgoing-body.f\
-inish\x01\x83\x01\x01h1\x01@\x01\x04self\x84\x01\0\xf0\0\x04\0*[method]future-in\
-coming-response.subscribe\x01\x85\x01\x01i,\x01j\x01\x86\x01\x01\x1b\x01j\x01\x87\
-\x01\0\x01k\x88\x01\x01@\x01\x04self\x84\x01\0\x89\x01\x04\0$[method]future-inco\
-ming-response.get\x01\x8a\x01\x01h\x07\x01k\x1b\x01@\x01\x03err\x8b\x01\0\x8c\x01\
-\x04\0\x0fhttp-error-code\x01\x8d\x01\x03\0\x16wasi:http/types@0.2.12\x05\x09\x02\
-\x03\0\x04\x10outgoing-request\x02\x03\0\x04\x0frequest-options\x02\x03\0\x04\x18\
-future-incoming-response\x02\x03\0\x04\x0aerror-code\x01B\x0f\x02\x03\x02\x01\x0a\
-\x04\0\x10outgoing-request\x03\0\0\x02\x03\x02\x01\x0b\x04\0\x0frequest-options\x03\
-\0\x02\x02\x03\x02\x01\x0c\x04\0\x18future-incoming-response\x03\0\x04\x02\x03\x02\
-\x01\x0d\x04\0\x0aerror-code\x03\0\x06\x01i\x01\x01i\x03\x01k\x09\x01i\x05\x01j\x01\
-\x0b\x01\x07\x01@\x02\x07request\x08\x07options\x0a\0\x0c\x04\0\x06handle\x01\x0d\
-\x03\0!wasi:http/outgoing-handler@0.2.12\x05\x0e\x01B\x05\x01p}\x01q\x02\x04json\
-\x01s\0\x05bytes\x01\0\0\x04\0\x05value\x03\0\x01\x01q\x04\x06denied\x01s\0\x07i\
-nvalid\x01s\0\x05limit\x01s\0\x0bunavailable\x01s\0\x04\0\x05error\x03\0\x03\x03\
-\0\x14tawi:app/types@0.1.0\x05\x0f\x02\x03\0\x06\x05value\x02\x03\0\x06\x05error\
-\x01B\x07\x02\x03\x02\x01\x10\x04\0\x05value\x03\0\0\x02\x03\x02\x01\x11\x04\0\x05\
-error\x03\0\x02\x01j\0\x01\x03\x01@\x02\x07subjects\x05value\x01\0\x04\x04\0\x07\
-publish\x01\x05\x03\0\x16tawi:app/publish@0.1.0\x05\x12\x01B\x07\x02\x03\x02\x01\
-\x10\x04\0\x05value\x03\0\0\x02\x03\x02\x01\x11\x04\0\x05error\x03\0\x02\x01j\x01\
-s\x01\x03\x01@\x03\x06devices\x08actuators\x05value\x01\0\x04\x04\0\x04send\x01\x05\
-\x03\0\x16tawi:app/command@0.1.0\x05\x13\x01B\x13\x02\x03\x02\x01\x11\x04\0\x05e\
-rror\x03\0\0\x01p}\x01r\x02\x03keys\x05value\x02\x04\0\x05entry\x03\0\x03\x01k\x02\
-\x01j\x01\x05\x01\x01\x01@\x01\x03keys\0\x06\x04\0\x03get\x01\x07\x01j\0\x01\x01\
-\x01@\x02\x03keys\x05value\x02\0\x08\x04\0\x03set\x01\x09\x01@\x01\x03keys\0\x08\
-\x04\0\x06delete\x01\x0a\x01ks\x01p\x04\x01j\x01\x0c\x01\x01\x01@\x03\x06prefixs\
-\x05after\x0b\x05limity\0\x0d\x04\0\x07entries\x01\x0e\x03\0\x14tawi:app/state@0\
-.1.0\x05\x14\x01B\x11\x02\x03\x02\x01\x10\x04\0\x05value\x03\0\0\x02\x03\x02\x01\
-\x11\x04\0\x05error\x03\0\x02\x01kx\x01r\x05\x04texts\x04from\x04\x02to\x04\x05l\
-imity\x06offsety\x04\0\x05query\x03\0\x05\x01ks\x01r\x07\x07subjects\x06device\x07\
-\x06sensor\x07\x05value\x01\x08measuredx\x08receivedx\x08sequencew\x04\0\x05foun\
-d\x03\0\x08\x01p\x09\x01j\x01\x0a\x01\x03\x01@\x01\x05query\x06\0\x0b\x04\0\x06s\
-earch\x01\x0c\x01j\x01w\x01\x03\x01@\x01\x05query\x06\0\x0d\x04\0\x05count\x01\x0e\
-\x03\0\x16tawi:app/history@0.1.0\x05\x15\x01B\x06\x02\x03\x02\x01\x11\x04\0\x05e\
-rror\x03\0\0\x01ks\x01j\x01\x02\x01\x01\x01@\x01\x04names\0\x03\x04\0\x03get\x01\
-\x04\x03\0\x16tawi:app/secrets@0.1.0\x05\x16\x01B\x0b\x01q\x02\x08upstream\x01s\0\
-\x02io\x01s\0\x04\0\x05error\x03\0\0\x01ks\x01j\x01\x02\x01\x01\x01@\x01\x03keys\
-\0\x03\x04\0\x03get\x01\x04\x01o\x02ss\x01p\x05\x01j\x01\x06\x01\x01\x01@\0\0\x07\
-\x04\0\x07get-all\x01\x08\x03\0\x1cwasi:config/store@0.2.0-rc.1\x05\x17\x01B\x04\
-\x01m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\
-\0\0\x01@\x03\x05level\x01\x07contexts\x07messages\x01\0\x04\0\x03log\x01\x02\x03\
-\0\x20wasi:logging/logging@0.1.0-draft\x05\x18\x04\0\x14tawi:app/guest@0.1.0\x04\
-\0\x0b\x0b\x01\0\x05guest\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit\
--component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 7819] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8f<\x01A\x02\x01A)\x01\
+B\x05\x01p}\x01q\x02\x04json\x01s\0\x05bytes\x01\0\0\x04\0\x05value\x03\0\x01\x01\
+q\x04\x06denied\x01s\0\x07invalid\x01s\0\x05limit\x01s\0\x0bunavailable\x01s\0\x04\
+\0\x05error\x03\0\x03\x03\0\x14tawi:app/types@0.1.0\x05\0\x02\x03\0\0\x05value\x01\
+B\x0c\x02\x03\x02\x01\x01\x04\0\x05value\x03\0\0\x01r\x04\x08functions\x02ids\x08\
+sequencew\x07attempty\x04\0\x08delivery\x03\0\x02\x01ks\x01r\x07\x07subjects\x06\
+device\x04\x06sensor\x04\x05value\x01\x08measuredx\x08receivedx\x08sequencew\x04\
+\0\x07reading\x03\0\x05\x01kw\x01r\x02\x08after-ms\x07\x06reasons\x04\0\x05retry\
+\x03\0\x08\x01q\x02\x05retry\x01\x09\0\x06reject\x01s\0\x04\0\x07failure\x03\0\x0a\
+\x03\0\x16tawi:app/trigger@0.1.0\x05\x02\x01B\x0a\x04\0\x08pollable\x03\x01\x01h\
+\0\x01@\x01\x04self\x01\0\x7f\x04\0\x16[method]pollable.ready\x01\x02\x01@\x01\x04\
+self\x01\x01\0\x04\0\x16[method]pollable.block\x01\x03\x01p\x01\x01py\x01@\x01\x02\
+in\x04\0\x05\x04\0\x04poll\x01\x06\x03\0\x13wasi:io/poll@0.2.12\x05\x03\x02\x03\0\
+\x02\x08pollable\x01B\x0f\x02\x03\x02\x01\x04\x04\0\x08pollable\x03\0\0\x01w\x04\
+\0\x07instant\x03\0\x02\x01w\x04\0\x08duration\x03\0\x04\x01@\0\0\x03\x04\0\x03n\
+ow\x01\x06\x01@\0\0\x05\x04\0\x0aresolution\x01\x07\x01i\x01\x01@\x01\x04when\x03\
+\0\x08\x04\0\x11subscribe-instant\x01\x09\x01@\x01\x04when\x05\0\x08\x04\0\x12su\
+bscribe-duration\x01\x0a\x03\0\"wasi:clocks/monotonic-clock@0.2.12\x05\x05\x01B\x04\
+\x04\0\x05error\x03\x01\x01h\0\x01@\x01\x04self\x01\0s\x04\0\x1d[method]error.to\
+-debug-string\x01\x02\x03\0\x14wasi:io/error@0.2.12\x05\x06\x02\x03\0\x04\x05err\
+or\x01B(\x02\x03\x02\x01\x07\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x04\x04\0\x08\
+pollable\x03\0\x02\x01i\x01\x01q\x02\x15last-operation-failed\x01\x04\0\x06close\
+d\0\0\x04\0\x0cstream-error\x03\0\x05\x04\0\x0cinput-stream\x03\x01\x04\0\x0dout\
+put-stream\x03\x01\x01h\x07\x01p}\x01j\x01\x0a\x01\x06\x01@\x02\x04self\x09\x03l\
+enw\0\x0b\x04\0\x19[method]input-stream.read\x01\x0c\x04\0\"[method]input-stream\
+.blocking-read\x01\x0c\x01j\x01w\x01\x06\x01@\x02\x04self\x09\x03lenw\0\x0d\x04\0\
+\x19[method]input-stream.skip\x01\x0e\x04\0\"[method]input-stream.blocking-skip\x01\
+\x0e\x01i\x03\x01@\x01\x04self\x09\0\x0f\x04\0\x1e[method]input-stream.subscribe\
+\x01\x10\x01h\x08\x01@\x01\x04self\x11\0\x0d\x04\0![method]output-stream.check-w\
+rite\x01\x12\x01j\0\x01\x06\x01@\x02\x04self\x11\x08contents\x0a\0\x13\x04\0\x1b\
+[method]output-stream.write\x01\x14\x04\0.[method]output-stream.blocking-write-a\
+nd-flush\x01\x14\x01@\x01\x04self\x11\0\x13\x04\0\x1b[method]output-stream.flush\
+\x01\x15\x04\0$[method]output-stream.blocking-flush\x01\x15\x01@\x01\x04self\x11\
+\0\x0f\x04\0\x1f[method]output-stream.subscribe\x01\x16\x01@\x02\x04self\x11\x03\
+lenw\0\x13\x04\0\"[method]output-stream.write-zeroes\x01\x17\x04\05[method]outpu\
+t-stream.blocking-write-zeroes-and-flush\x01\x17\x01@\x03\x04self\x11\x03src\x09\
+\x03lenw\0\x0d\x04\0\x1c[method]output-stream.splice\x01\x18\x04\0%[method]outpu\
+t-stream.blocking-splice\x01\x18\x03\0\x16wasi:io/streams@0.2.12\x05\x08\x02\x03\
+\0\x03\x08duration\x02\x03\0\x05\x0cinput-stream\x02\x03\0\x05\x0doutput-stream\x01\
+B\xc1\x01\x02\x03\x02\x01\x09\x04\0\x08duration\x03\0\0\x02\x03\x02\x01\x0a\x04\0\
+\x0cinput-stream\x03\0\x02\x02\x03\x02\x01\x0b\x04\0\x0doutput-stream\x03\0\x04\x02\
+\x03\x02\x01\x07\x04\0\x08io-error\x03\0\x06\x02\x03\x02\x01\x04\x04\0\x08pollab\
+le\x03\0\x08\x01q\x0a\x03get\0\0\x04head\0\0\x04post\0\0\x03put\0\0\x06delete\0\0\
+\x07connect\0\0\x07options\0\0\x05trace\0\0\x05patch\0\0\x05other\x01s\0\x04\0\x06\
+method\x03\0\x0a\x01q\x03\x04HTTP\0\0\x05HTTPS\0\0\x05other\x01s\0\x04\0\x06sche\
+me\x03\0\x0c\x01ks\x01k{\x01r\x02\x05rcode\x0e\x09info-code\x0f\x04\0\x11DNS-err\
+or-payload\x03\0\x10\x01k}\x01r\x02\x08alert-id\x12\x0dalert-message\x0e\x04\0\x1a\
+TLS-alert-received-payload\x03\0\x13\x01ky\x01r\x02\x0afield-name\x0e\x0afield-s\
+ize\x15\x04\0\x12field-size-payload\x03\0\x16\x01kw\x01k\x17\x01q'\x0bDNS-timeou\
+t\0\0\x09DNS-error\x01\x11\0\x15destination-not-found\0\0\x17destination-unavail\
+able\0\0\x19destination-IP-prohibited\0\0\x19destination-IP-unroutable\0\0\x12co\
+nnection-refused\0\0\x15connection-terminated\0\0\x12connection-timeout\0\0\x17c\
+onnection-read-timeout\0\0\x18connection-write-timeout\0\0\x18connection-limit-r\
+eached\0\0\x12TLS-protocol-error\0\0\x15TLS-certificate-error\0\0\x12TLS-alert-r\
+eceived\x01\x14\0\x13HTTP-request-denied\0\0\x1cHTTP-request-length-required\0\0\
+\x16HTTP-request-body-size\x01\x18\0\x1bHTTP-request-method-invalid\0\0\x18HTTP-\
+request-URI-invalid\0\0\x19HTTP-request-URI-too-long\0\0\x20HTTP-request-header-\
+section-size\x01\x15\0\x18HTTP-request-header-size\x01\x19\0!HTTP-request-traile\
+r-section-size\x01\x15\0\x19HTTP-request-trailer-size\x01\x17\0\x18HTTP-response\
+-incomplete\0\0!HTTP-response-header-section-size\x01\x15\0\x19HTTP-response-hea\
+der-size\x01\x17\0\x17HTTP-response-body-size\x01\x18\0\"HTTP-response-trailer-s\
+ection-size\x01\x15\0\x1aHTTP-response-trailer-size\x01\x17\0\x1dHTTP-response-t\
+ransfer-coding\x01\x0e\0\x1cHTTP-response-content-coding\x01\x0e\0\x15HTTP-respo\
+nse-timeout\0\0\x13HTTP-upgrade-failed\0\0\x13HTTP-protocol-error\0\0\x0dloop-de\
+tected\0\0\x13configuration-error\0\0\x0einternal-error\x01\x0e\0\x04\0\x0aerror\
+-code\x03\0\x1a\x01q\x03\x0einvalid-syntax\0\0\x09forbidden\0\0\x09immutable\0\0\
+\x04\0\x0cheader-error\x03\0\x1c\x01s\x04\0\x09field-key\x03\0\x1e\x04\0\x0afiel\
+d-name\x03\0\x1f\x01p}\x04\0\x0bfield-value\x03\0!\x04\0\x06fields\x03\x01\x04\0\
+\x07headers\x03\0#\x04\0\x08trailers\x03\0#\x04\0\x10incoming-request\x03\x01\x04\
+\0\x10outgoing-request\x03\x01\x04\0\x0frequest-options\x03\x01\x04\0\x11respons\
+e-outparam\x03\x01\x01{\x04\0\x0bstatus-code\x03\0*\x04\0\x11incoming-response\x03\
+\x01\x04\0\x0dincoming-body\x03\x01\x04\0\x0ffuture-trailers\x03\x01\x04\0\x11ou\
+tgoing-response\x03\x01\x04\0\x0doutgoing-body\x03\x01\x04\0\x18future-incoming-\
+response\x03\x01\x01i#\x01@\0\02\x04\0\x13[constructor]fields\x013\x01o\x02\x20\"\
+\x01p4\x01j\x012\x01\x1d\x01@\x01\x07entries5\06\x04\0\x18[static]fields.from-li\
+st\x017\x01h#\x01p\"\x01@\x02\x04self8\x04name\x20\09\x04\0\x12[method]fields.ge\
+t\x01:\x01@\x02\x04self8\x04name\x20\0\x7f\x04\0\x12[method]fields.has\x01;\x01j\
+\0\x01\x1d\x01@\x03\x04self8\x04name\x20\x05value9\0<\x04\0\x12[method]fields.se\
+t\x01=\x01@\x02\x04self8\x04name\x20\0<\x04\0\x15[method]fields.delete\x01>\x01@\
+\x03\x04self8\x04name\x20\x05value\"\0<\x04\0\x15[method]fields.append\x01?\x01@\
+\x01\x04self8\05\x04\0\x16[method]fields.entries\x01@\x01@\x01\x04self8\02\x04\0\
+\x14[method]fields.clone\x01A\x01h&\x01@\x01\x04self\xc2\0\0\x0b\x04\0\x1f[metho\
+d]incoming-request.method\x01C\x01@\x01\x04self\xc2\0\0\x0e\x04\0([method]incomi\
+ng-request.path-with-query\x01D\x01k\x0d\x01@\x01\x04self\xc2\0\0\xc5\0\x04\0\x1f\
+[method]incoming-request.scheme\x01F\x04\0\"[method]incoming-request.authority\x01\
+D\x01i$\x01@\x01\x04self\xc2\0\0\xc7\0\x04\0\x20[method]incoming-request.headers\
+\x01H\x01i-\x01j\x01\xc9\0\0\x01@\x01\x04self\xc2\0\0\xca\0\x04\0\x20[method]inc\
+oming-request.consume\x01K\x01i'\x01@\x01\x07headers\xc7\0\0\xcc\0\x04\0\x1d[con\
+structor]outgoing-request\x01M\x01h'\x01i0\x01j\x01\xcf\0\0\x01@\x01\x04self\xce\
+\0\0\xd0\0\x04\0\x1d[method]outgoing-request.body\x01Q\x01@\x01\x04self\xce\0\0\x0b\
+\x04\0\x1f[method]outgoing-request.method\x01R\x01j\0\0\x01@\x02\x04self\xce\0\x06\
+method\x0b\0\xd3\0\x04\0#[method]outgoing-request.set-method\x01T\x01@\x01\x04se\
+lf\xce\0\0\x0e\x04\0([method]outgoing-request.path-with-query\x01U\x01@\x02\x04s\
+elf\xce\0\x0fpath-with-query\x0e\0\xd3\0\x04\0,[method]outgoing-request.set-path\
+-with-query\x01V\x01@\x01\x04self\xce\0\0\xc5\0\x04\0\x1f[method]outgoing-reques\
+t.scheme\x01W\x01@\x02\x04self\xce\0\x06scheme\xc5\0\0\xd3\0\x04\0#[method]outgo\
+ing-request.set-scheme\x01X\x04\0\"[method]outgoing-request.authority\x01U\x01@\x02\
+\x04self\xce\0\x09authority\x0e\0\xd3\0\x04\0&[method]outgoing-request.set-autho\
+rity\x01Y\x01@\x01\x04self\xce\0\0\xc7\0\x04\0\x20[method]outgoing-request.heade\
+rs\x01Z\x01i(\x01@\0\0\xdb\0\x04\0\x1c[constructor]request-options\x01\\\x01h(\x01\
+k\x01\x01@\x01\x04self\xdd\0\0\xde\0\x04\0'[method]request-options.connect-timeo\
+ut\x01_\x01@\x02\x04self\xdd\0\x08duration\xde\0\0\xd3\0\x04\0+[method]request-o\
+ptions.set-connect-timeout\x01`\x04\0*[method]request-options.first-byte-timeout\
+\x01_\x04\0.[method]request-options.set-first-byte-timeout\x01`\x04\0-[method]re\
+quest-options.between-bytes-timeout\x01_\x04\01[method]request-options.set-betwe\
+en-bytes-timeout\x01`\x01i)\x01i/\x01j\x01\xe2\0\x01\x1b\x01@\x02\x05param\xe1\0\
+\x08response\xe3\0\x01\0\x04\0\x1d[static]response-outparam.set\x01d\x01h,\x01@\x01\
+\x04self\xe5\0\0+\x04\0\x20[method]incoming-response.status\x01f\x01@\x01\x04sel\
+f\xe5\0\0\xc7\0\x04\0![method]incoming-response.headers\x01g\x01@\x01\x04self\xe5\
+\0\0\xca\0\x04\0![method]incoming-response.consume\x01h\x01h-\x01i\x03\x01j\x01\xea\
+\0\0\x01@\x01\x04self\xe9\0\0\xeb\0\x04\0\x1c[method]incoming-body.stream\x01l\x01\
+i.\x01@\x01\x04this\xc9\0\0\xed\0\x04\0\x1c[static]incoming-body.finish\x01n\x01\
+h.\x01i\x09\x01@\x01\x04self\xef\0\0\xf0\0\x04\0![method]future-trailers.subscri\
+be\x01q\x01i%\x01k\xf2\0\x01j\x01\xf3\0\x01\x1b\x01j\x01\xf4\0\0\x01k\xf5\0\x01@\
+\x01\x04self\xef\0\0\xf6\0\x04\0\x1b[method]future-trailers.get\x01w\x01@\x01\x07\
+headers\xc7\0\0\xe2\0\x04\0\x1e[constructor]outgoing-response\x01x\x01h/\x01@\x01\
+\x04self\xf9\0\0+\x04\0%[method]outgoing-response.status-code\x01z\x01@\x02\x04s\
+elf\xf9\0\x0bstatus-code+\0\xd3\0\x04\0)[method]outgoing-response.set-status-cod\
+e\x01{\x01@\x01\x04self\xf9\0\0\xc7\0\x04\0![method]outgoing-response.headers\x01\
+|\x01@\x01\x04self\xf9\0\0\xd0\0\x04\0\x1e[method]outgoing-response.body\x01}\x01\
+h0\x01i\x05\x01j\x01\xff\0\0\x01@\x01\x04self\xfe\0\0\x80\x01\x04\0\x1b[method]o\
+utgoing-body.write\x01\x81\x01\x01j\0\x01\x1b\x01@\x02\x04this\xcf\0\x08trailers\
+\xf3\0\0\x82\x01\x04\0\x1c[static]outgoing-body.finish\x01\x83\x01\x01h1\x01@\x01\
+\x04self\x84\x01\0\xf0\0\x04\0*[method]future-incoming-response.subscribe\x01\x85\
+\x01\x01i,\x01j\x01\x86\x01\x01\x1b\x01j\x01\x87\x01\0\x01k\x88\x01\x01@\x01\x04\
+self\x84\x01\0\x89\x01\x04\0$[method]future-incoming-response.get\x01\x8a\x01\x01\
+h\x07\x01k\x1b\x01@\x01\x03err\x8b\x01\0\x8c\x01\x04\0\x0fhttp-error-code\x01\x8d\
+\x01\x03\0\x16wasi:http/types@0.2.12\x05\x0c\x02\x03\0\x06\x10outgoing-request\x02\
+\x03\0\x06\x0frequest-options\x02\x03\0\x06\x18future-incoming-response\x02\x03\0\
+\x06\x0aerror-code\x01B\x0f\x02\x03\x02\x01\x0d\x04\0\x10outgoing-request\x03\0\0\
+\x02\x03\x02\x01\x0e\x04\0\x0frequest-options\x03\0\x02\x02\x03\x02\x01\x0f\x04\0\
+\x18future-incoming-response\x03\0\x04\x02\x03\x02\x01\x10\x04\0\x0aerror-code\x03\
+\0\x06\x01i\x01\x01i\x03\x01k\x09\x01i\x05\x01j\x01\x0b\x01\x07\x01@\x02\x07requ\
+est\x08\x07options\x0a\0\x0c\x04\0\x06handle\x01\x0d\x03\0!wasi:http/outgoing-ha\
+ndler@0.2.12\x05\x11\x02\x03\0\0\x05error\x01B\x07\x02\x03\x02\x01\x01\x04\0\x05\
+value\x03\0\0\x02\x03\x02\x01\x12\x04\0\x05error\x03\0\x02\x01j\0\x01\x03\x01@\x02\
+\x07subjects\x05value\x01\0\x04\x04\0\x07publish\x01\x05\x03\0\x16tawi:app/publi\
+sh@0.1.0\x05\x13\x01B\x07\x02\x03\x02\x01\x01\x04\0\x05value\x03\0\0\x02\x03\x02\
+\x01\x12\x04\0\x05error\x03\0\x02\x01j\x01s\x01\x03\x01@\x03\x06devices\x08actua\
+tors\x05value\x01\0\x04\x04\0\x04send\x01\x05\x03\0\x16tawi:app/command@0.1.0\x05\
+\x14\x01B\x13\x02\x03\x02\x01\x12\x04\0\x05error\x03\0\0\x01p}\x01r\x02\x03keys\x05\
+value\x02\x04\0\x05entry\x03\0\x03\x01k\x02\x01j\x01\x05\x01\x01\x01@\x01\x03key\
+s\0\x06\x04\0\x03get\x01\x07\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x08\x04\
+\0\x03set\x01\x09\x01@\x01\x03keys\0\x08\x04\0\x06delete\x01\x0a\x01ks\x01p\x04\x01\
+j\x01\x0c\x01\x01\x01@\x03\x06prefixs\x05after\x0b\x05limity\0\x0d\x04\0\x07entr\
+ies\x01\x0e\x03\0\x14tawi:app/state@0.1.0\x05\x15\x01B\x11\x02\x03\x02\x01\x01\x04\
+\0\x05value\x03\0\0\x02\x03\x02\x01\x12\x04\0\x05error\x03\0\x02\x01kx\x01r\x05\x04\
+texts\x04from\x04\x02to\x04\x05limity\x06offsety\x04\0\x05query\x03\0\x05\x01ks\x01\
+r\x07\x07subjects\x06device\x07\x06sensor\x07\x05value\x01\x08measuredx\x08recei\
+vedx\x08sequencew\x04\0\x05found\x03\0\x08\x01p\x09\x01j\x01\x0a\x01\x03\x01@\x01\
+\x05query\x06\0\x0b\x04\0\x06search\x01\x0c\x01j\x01w\x01\x03\x01@\x01\x05query\x06\
+\0\x0d\x04\0\x05count\x01\x0e\x03\0\x16tawi:app/history@0.1.0\x05\x16\x01B\x06\x02\
+\x03\x02\x01\x12\x04\0\x05error\x03\0\0\x01ks\x01j\x01\x02\x01\x01\x01@\x01\x04n\
+ames\0\x03\x04\0\x03get\x01\x04\x03\0\x16tawi:app/secrets@0.1.0\x05\x17\x01B\x0b\
+\x01q\x02\x08upstream\x01s\0\x02io\x01s\0\x04\0\x05error\x03\0\0\x01ks\x01j\x01\x02\
+\x01\x01\x01@\x01\x03keys\0\x03\x04\0\x03get\x01\x04\x01o\x02ss\x01p\x05\x01j\x01\
+\x06\x01\x01\x01@\0\0\x07\x04\0\x07get-all\x01\x08\x03\0\x1cwasi:config/store@0.\
+2.0-rc.1\x05\x18\x01B\x04\x01m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08\
+critical\x04\0\x05level\x03\0\0\x01@\x03\x05level\x01\x07contexts\x07messages\x01\
+\0\x04\0\x03log\x01\x02\x03\0\x20wasi:logging/logging@0.1.0-draft\x05\x19\x04\0\x14\
+tawi:app/guest@0.1.0\x04\0\x0b\x0b\x01\0\x05guest\x03\0\0\0G\x09producers\x01\x0c\
+processed-by\x02\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 
 #[inline(never)]
 #[doc(hidden)]

@@ -4,6 +4,12 @@
 // Generated: left exactly as `bindgen.sh --check` wants it.
 #[rustfmt::skip]
 #[allow(warnings, clippy::all)]
+pub mod batch;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
+pub mod change;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
 pub mod decoder;
 #[rustfmt::skip]
 #[allow(warnings, clippy::all)]
@@ -14,4 +20,16 @@ pub mod guest;
 #[rustfmt::skip]
 #[allow(warnings, clippy::all)]
 pub mod http;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
+pub mod schedule;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
+pub mod silence;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
+pub mod threshold;
+#[rustfmt::skip]
+#[allow(warnings, clippy::all)]
+pub mod window;
 pub mod rt;

@@ -28,8 +28,12 @@
 //! assert_eq!(host.published().len(), 1);
 //! # Ok::<(), Error>(())
 //! ```
+//!
+//! What a trigger of time tells is made of events: [`Host::tick`], [`Host::batch`], [`Host::window`], [`Host::silence`],
+//! [`Host::change`], [`Host::crossing`]; [`Host::run`] runs the handlers of them all. When it fires is the node's affair.
 
 mod query;
+mod trigger;
 mod world;
 
 use crate::{
@@ -43,6 +47,7 @@ use crate::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{cell::RefCell, fmt::Debug, rc::Rc};
+pub use trigger::Told;
 use world::World;
 
 type Shared = Rc<RefCell<World>>;
@@ -187,10 +192,10 @@ impl Host {
         self.event(&format!("reading.{}.{}", token(device), token(sensor)), value)
     }
 
-    /// Runs an event handler. What it did is kept if it succeeds, and dropped if not.
-    pub fn run<V: Verdict>(&self, handler: impl FnOnce(Event) -> V, event: Event) -> Result {
-        self.begin(&event.id);
-        let verdict = handler(event).verdict();
+    /// Runs the handler of an event, or of a trigger of time. What it did is kept if it succeeds, and dropped if not.
+    pub fn run<T: Told, V: Verdict>(&self, handler: impl FnOnce(T) -> V, told: T) -> Result {
+        self.begin(told.call());
+        let verdict = handler(told).verdict();
         self.end(verdict.is_ok());
         verdict
     }

@@ -7,11 +7,15 @@ use crate::{
     Error, ErrorKind, Event, Result, Timestamp, Value,
     history::{Found, Query},
     log::Level,
+    trigger::Delivery,
 };
 use std::collections::BTreeMap;
 
 /// 2026-01-01T12:00:00Z.
 const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_000_000);
+
+/// The `[[on]]` entry that everything is for, unless a test says otherwise.
+const FUNCTION: &str = "test";
 
 pub struct World {
     pub config: BTreeMap<String, String>,
@@ -93,7 +97,7 @@ impl World {
             _ => (None, None),
         };
         Event {
-            function: "test".to_owned(),
+            function: FUNCTION.to_owned(),
             id: self.next_id(),
             subject: subject.to_owned(),
             device,
@@ -104,6 +108,10 @@ impl World {
             sequence: self.sequence,
             attempt: 1,
         }
+    }
+
+    pub fn delivery(&mut self) -> Delivery {
+        Delivery { function: FUNCTION.to_owned(), id: self.next_id(), sequence: self.sequence, attempt: 1 }
     }
 
     /// Counts an effect, and refuses one too many.

@@ -5,6 +5,7 @@
 mod devices;
 mod http;
 mod mqtt;
+mod time;
 
 use serde_json::Value;
 use std::{
@@ -27,7 +28,7 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 10] = [
+const ALL: [Bench; 11] = [
     ("idle", idle),
     ("latency", latency),
     ("throughput", throughput),
@@ -38,6 +39,7 @@ const ALL: [Bench; 10] = [
     ("mqtt", mqtt::fan_in),
     ("mqtt-idle", mqtt::idle),
     ("devices", devices::list),
+    ("triggers", time::triggers),
 ];
 
 fn main() {

@@ -14,7 +14,10 @@ mod tests;
 
 use crate::model::{Device, Micros, Visibility};
 use field::Field;
-use std::cmp::Ordering;
+use std::{cell::Cell, cmp::Ordering};
+
+/// Of a text that are compared at once.
+const PIECE_BYTES: usize = 256;
 
 /// What devices have to be to be listed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -93,14 +96,22 @@ impl Query {
         self.0.is_empty()
     }
 
-    pub fn fits(&self, device: &Device) -> bool {
-        self.0.iter().all(|statement| statement.fits(device))
+    /// Whether a device fits. Adds to `spent` what it took to see that, in comparisons.
+    pub fn fits(&self, device: &Device, spent: &Cell<u64>) -> bool {
+        self.0.iter().all(|statement| statement.fits(device, spent))
     }
 }
 
 impl Statement {
-    fn fits(&self, device: &Device) -> bool {
-        let any = |test: &dyn Fn(Found<'_>) -> bool| self.field.any(device, test);
+    fn fits(&self, device: &Device, spent: &Cell<u64>) -> bool {
+        let values = self.test.values();
+        spent.set(spent.get() + 1);
+        let any = |test: &dyn Fn(Found<'_>) -> bool| {
+            self.field.any(device, &|found| {
+                spent.set(spent.get() + values * found.pieces());
+                test(found)
+            })
+        };
         match &self.test {
             Test::There => any(&|_| true),
             Test::NotThere => !any(&|_| true),
@@ -111,6 +122,26 @@ impl Statement {
             Test::More(wanted) => any(&|found| wanted.ordering(found).is_some_and(Ordering::is_gt)),
             Test::AtLeast(wanted) => any(&|found| wanted.ordering(found).is_some_and(Ordering::is_ge)),
             Test::Has(piece) => any(&|found| matches!(found, Found::Text(text) if text.contains(piece.as_str()))),
+        }
+    }
+}
+
+impl Test {
+    /// With how many values something is compared.
+    fn values(&self) -> u64 {
+        match self {
+            Test::Is(wanted) | Test::IsNot(wanted) => wanted.len() as u64,
+            _ => 1,
+        }
+    }
+}
+
+impl Found<'_> {
+    /// A long text is as much work as several short ones.
+    fn pieces(&self) -> u64 {
+        match self {
+            Found::Text(text) => 1 + (text.len() / PIECE_BYTES) as u64,
+            _ => 1,
         }
     }
 }

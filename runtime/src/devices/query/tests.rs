@@ -5,6 +5,7 @@ use crate::model::{
     Device,
     limit::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX},
 };
+use std::cell::Cell;
 
 fn pond() -> Device {
     serde_json::from_value(serde_json::json!({
@@ -23,8 +24,8 @@ fn pond() -> Device {
 
 #[test]
 fn the_query_of_waziups_documentation_is_understood() {
-    assert!(Query::parse("owner==ada").unwrap().fits(&pond()));
-    assert!(!Query::parse("owner==bob").unwrap().fits(&pond()));
+    assert!(Query::parse("owner==ada").unwrap().fits(&pond(), &Cell::new(0)));
+    assert!(!Query::parse("owner==bob").unwrap().fits(&pond(), &Cell::new(0)));
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn each_field_is_compared_as_what_it_is() {
     ];
     for (text, fits) in cases {
         let query = Query::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(query.fits(&pond()), fits, "{text}");
+        assert_eq!(query.fits(&pond(), &Cell::new(0)), fits, "{text}");
         assert_eq!(query.is_all(), text.is_empty());
     }
 }
@@ -176,7 +177,7 @@ fn no_garbage_comes_through_and_none_stops_the_node() {
         let cut = text.char_indices().map(|(at, _)| at).nth(random.random_range(0..text.chars().count())).unwrap_or_default();
         for text in [text.as_str(), &text[cut..], &text[..cut]] {
             match Query::parse(text) {
-                Ok(query) => understood += usize::from(query.fits(&pond)),
+                Ok(query) => understood += usize::from(query.fits(&pond, &Cell::new(0))),
                 Err(error) => assert!(text.is_char_boundary(error.at) && !error.why.is_empty(), "seed {seed}, {text:?}: {error:?}"),
             }
         }

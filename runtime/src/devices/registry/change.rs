@@ -3,16 +3,20 @@
 use super::{
     Inner, Registry, RegistryError,
     document::{Document, taken_away},
-    index::shown,
+    index::{device, eui, shown},
 };
 use crate::{
-    devices::batch::{Gone, What},
+    devices::{
+        DevicesError,
+        batch::{Gone, What},
+    },
     identity::{Deed, Principal, may},
+    ledger::Ledger,
     model::{
         Device, Gateway, Id, Micros, Project,
         limit::{GATEWAYS_MAX, PROJECTS_MAX},
     },
-    records::RecordsError,
+    records::{Changes, RecordsError},
 };
 use serde::de::IgnoredAny;
 use std::{collections::HashSet, sync::Arc};
@@ -32,6 +36,25 @@ impl Registry {
     pub async fn create_devices(&self, who: &Principal, devices: Vec<Device>, now: Micros) -> Result<(), RegistryError> {
         let room = |inner: &Inner| (inner.index.read().len(), inner.devices_max, "devices");
         self.create(who, devices, now, room).await
+    }
+
+    /// A device that nobody knows becomes whose first reading makes it: private, hers. False where it is another's, or was heard and nobody registered it.
+    pub async fn make(&self, ledger: &Ledger, who: &Principal, id: &Id, now: Micros) -> Result<bool, RegistryError> {
+        let head = *ledger.head().borrow();
+        // It may have been registered, or heard, a moment ago, on this node or another.
+        let mut is_fresh = self.0.devices.position() >= head;
+        while !is_fresh {
+            let (devices, ledger) = (self.0.devices.clone(), ledger.clone());
+            is_fresh = tokio::task::spawn_blocking(move || devices.reach(&ledger, head)).await.map_err(DevicesError::from)??;
+        }
+        if self.owned(id).is_none() {
+            match self.create_device(who, device(id, now, Vec::new()), now).await {
+                // Somebody was faster: the same user, with another reading, or not.
+                Err(RegistryError::Exists { .. }) => self.0.refresh(&Device::key(id))?,
+                made => return made.map(|_| true),
+            }
+        }
+        Ok(self.allows(who, Deed::CreateData, id) == Some(true))
     }
 
     /// `wish` sees the device as [`Registry::device`] shows it: sensors that were only heard are registered with any change of their device. What
@@ -61,8 +84,11 @@ impl Registry {
             let device = shown(id, document.as_ref(), &inner.index.read().heard(id));
             let device = device.ok_or_else(|| RegistryError::Unknown { what: Device::WHAT, id: id.clone() })?;
             inner.allow(who, Deed::Delete, &*device, document.is_some())?;
-            if document.is_some() {
+            if let Some(document) = &document {
                 changes.delete(key.clone());
+                if let Some(eui) = eui(document) {
+                    changes.delete(eui_key(&eui));
+                }
             }
             changes.event(Gone { tenant: inner.tenant.clone(), device: id.clone(), what: What::ALL }.event(now));
             Ok::<(), RegistryError>(())
@@ -126,16 +152,17 @@ impl Registry {
         }
         let keys: Vec<String> = documents.iter().map(|document| D::key(document.id())).collect();
         let create = |changes: &mut crate::records::Changes| {
-            let mut new = HashSet::new();
+            let (mut new, mut names) = (HashSet::new(), HashSet::new());
             for (document, key) in documents.iter().zip(&keys) {
                 if !new.insert(key) || self.0.records.get::<IgnoredAny>(key)?.is_some() {
                     return Err(RegistryError::Exists { what: D::WHAT, id: document.id().clone() });
                 }
                 changes.put(key.clone(), document)?;
+                self.0.claim(changes, None, document, &mut names)?;
             }
             match room(&self.0) {
                 (is, max, what) if is + new.len() > max => Err(RegistryError::Full { what, max }),
-                _ => Ok(()),
+                _ => self.0.index.read().shares.has_room(who, &documents, None),
             }
         };
         self.0.records.change(now, create).await?;
@@ -167,7 +194,9 @@ impl Registry {
             }
             after.stamp(Some(&before), now);
             after.check()?;
+            inner.index.read().shares.has_room(who, std::slice::from_ref(&after), Some(&*before))?;
             changes.put(key.clone(), &after)?;
+            inner.claim(changes, Some(&*before), &after, &mut HashSet::new())?;
             let gone = taken(&before, &after).filter(|what| !what.is_nothing());
             if let Some(what) = &gone {
                 changes.event(Gone { tenant: inner.tenant.clone(), device: id.clone(), what: what.clone() }.event(now));
@@ -190,7 +219,60 @@ impl Registry {
     }
 }
 
+/// Under which the device is found that has a DevEUI.
+fn eui_key(eui: &str) -> String {
+    format!("eui:{eui}")
+}
+
 impl Inner {
+    /// What names a LoRaWAN device belongs to one document: the first that says it. `claimed`: those of the same change.
+    fn claim<D: Document>(
+        &self,
+        changes: &mut Changes,
+        before: Option<&D>,
+        after: &D,
+        claimed: &mut HashSet<String>,
+    ) -> Result<(), RegistryError> {
+        let (was, is) = (before.and_then(Document::eui), after.eui());
+        if let Some(eui) = &is
+            && was != is
+        {
+            if let Some(other) = self.holder_of(eui, after.id())? {
+                let why = format!("its `dev_eui` {eui} is that of the device `{other}`");
+                return Err(RegistryError::Invalid { field: "meta", why });
+            }
+            if !claimed.insert(eui.clone()) {
+                return Err(RegistryError::Invalid { field: "meta", why: format!("the `dev_eui` {eui} is there twice") });
+            }
+            changes.put(eui_key(eui), after.id())?;
+        }
+        if let Some(was) = was.filter(|was| is.as_ref() != Some(was)) {
+            changes.delete(eui_key(&was));
+        }
+        // Who is named as another's DevEUI would get what that one sends.
+        match D::eui_of_id(after.id()).filter(|_| before.is_none()) {
+            Some(eui) => match self.holder_of(&eui, after.id())? {
+                Some(other) => Err(RegistryError::Invalid { field: "id", why: format!("it is the `dev_eui` of the device `{other}`") }),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// The registered device, other than `id`, that has a DevEUI: by its id, or by what it says. Documents from before there were keys for it are in the index.
+    fn holder_of(&self, eui: &str, id: &Id) -> Result<Option<Id>, RecordsError> {
+        let named = Id::new(eui).ok();
+        let keyed = self.records.get::<Id>(&eui_key(eui))?;
+        let indexed = self.index.read().of_eui(eui).cloned();
+        for other in [named, keyed, indexed].into_iter().flatten().filter(|other| other != id) {
+            let document = self.records.get::<Device>(&Device::key(&other))?;
+            if document.is_some_and(|document| other.as_str() == eui || self::eui(&document).as_deref() == Some(eui)) {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
     fn prepare<D: Document>(&self, who: &Principal, document: &mut D, now: Micros) -> Result<(), RegistryError> {
         let owner = &mut document.owned_mut().owner;
         if !who.is_admin() || owner.is_none() {

@@ -29,6 +29,16 @@ pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sy
     /// Dates are the node's: of what is new, changed, or as it was.
     fn stamp(&mut self, before: Option<&Self>, now: Micros);
 
+    /// The DevEUI that it says is its own.
+    fn eui(&self) -> Option<String> {
+        None
+    }
+
+    /// The DevEUI that is what one of this kind is called.
+    fn eui_of_id(_: &Id) -> Option<String> {
+        None
+    }
+
     fn key(id: &Id) -> String {
         format!("{}{id}", Self::PREFIX)
     }
@@ -47,7 +57,7 @@ pub trait Document: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sy
 impl Document for Device {
     const KIND: ResourceKind = ResourceKind::Device;
     const WHAT: &'static str = "device";
-    const PREFIX: &'static str = "d:";
+    const PREFIX: &'static str = Device::RECORD;
 
     fn id(&self) -> &Id {
         &self.id
@@ -57,6 +67,14 @@ impl Document for Device {
     }
     fn owned_mut(&mut self) -> &mut Owned {
         &mut self.owned
+    }
+
+    fn eui(&self) -> Option<String> {
+        super::index::eui(self)
+    }
+
+    fn eui_of_id(id: &Id) -> Option<String> {
+        Some(id.to_string())
     }
 
     fn check_fields(&self) -> Checked {

@@ -1,6 +1,11 @@
 //! Why a change of the registry was not made. Nothing of it is stored.
 
-use crate::{devices::DevicesError, identity::Deed, model::Id, records::RecordsError};
+use crate::{
+    devices::DevicesError,
+    identity::Deed,
+    model::{Id, limit::QUERY_COMPARISONS_MAX},
+    records::RecordsError,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -15,6 +20,11 @@ pub enum RegistryError {
     Invalid { field: &'static str, why: String },
     #[error("this node has its {max} {what} already; delete some that nobody needs")]
     Full { what: &'static str, max: usize },
+    /// `whose`: a user's, or of nobody.
+    #[error("{whose} have their share of this node's {what} already, which is {max}")]
+    Share { whose: String, what: &'static str, max: usize },
+    #[error("this takes more than {QUERY_COMPARISONS_MAX} comparisons with the devices that there are")]
+    TooSlow,
     #[error("can't change or read the registry")]
     Records(#[from] RecordsError),
     #[error("can't read what devices sent")]

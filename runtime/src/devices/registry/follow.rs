@@ -30,6 +30,7 @@ impl Inner {
     /// As it all is now.
     pub fn read_all(&self) -> Result<(), RegistryError> {
         let _turn = self.turn.lock();
+        self.read_app_owners()?;
         let mut index = self.index.write();
         self.records.scan::<Device>(Device::PREFIX, |_, device| index.set_document(&device.id.clone(), Some(Arc::new(device))))?;
         self.records.scan::<Gateway>(Gateway::PREFIX, |_, gateway| index.set_gateway(&gateway.id.clone(), Some(Arc::new(gateway))))?;
@@ -103,6 +104,8 @@ impl Inner {
             let project = self.records.get::<Project>(key)?.map(Arc::new);
             self.index.write().set_project(&id, project);
             feeds.project_changed(self, &id);
+        } else if let Some(app) = of(super::sight::PREFIX) {
+            self.read_app_owner(key, app)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Devices lie in one vector, which `order` goes through by id; what a selector asks of sensors lies in another (`rows`), because going
 //! through a hundred thousand short rows is faster than following as many pointers. Nothing here reads a clock or a disk.
 
-use super::rows::Rows;
+use super::{rows::Rows, share::Shares};
 use crate::{
     identity::{Principal, Resource, ResourceKind, may},
     model::{
@@ -28,6 +28,9 @@ pub(super) struct Index {
     alike: HashMap<Owned, usize>,
     /// Registered devices by their DevEUI, who was registered first before who says the same later.
     by_eui: HashMap<String, BTreeSet<(Micros, Id)>>,
+    pub shares: Shares,
+    /// Of those apps that are not the node's own.
+    pub app_owners: HashMap<Id, Id>,
     pub rows: Rows,
     pub gateways: BTreeMap<Id, Arc<Gateway>>,
     pub projects: BTreeMap<Id, Group>,
@@ -68,10 +71,10 @@ impl Entry {
         Resource { kind: ResourceKind::Device, id: &self.id, owned: &self.owned }
     }
 
-    /// The `meta.dev_eui` of a registered device, in lower case, and when that was registered.
+    /// Its DevEUI where it is registered, and when it was.
     fn eui(&self) -> Option<(String, Micros)> {
         let document = self.document.as_ref()?;
-        Some((document.meta.get("dev_eui")?.as_str()?.to_ascii_lowercase(), document.date_created))
+        Some((eui(document)?, document.date_created))
     }
 
     /// The row of a sensor.
@@ -79,6 +82,11 @@ impl Entry {
         let nth = self.shown.sensors.iter().position(|known| known.id == *sensor)?;
         self.rows.get(nth).copied()
     }
+}
+
+/// The `meta.dev_eui` of a device, in lower case.
+pub(super) fn eui(device: &Device) -> Option<String> {
+    Some(device.meta.get("dev_eui")?.as_str()?.to_ascii_lowercase())
 }
 
 impl Index {
@@ -90,8 +98,10 @@ impl Index {
         self.at(*self.by_id.get(id)?)
     }
 
+    /// Who is called so goes before who says so.
     pub fn of_eui(&self, eui: &str) -> Option<&Id> {
-        self.by_eui.get(eui)?.first().map(|(_, id)| id)
+        let called = Id::new(eui).ok().and_then(|id| self.get(&id)).filter(|entry| entry.document.is_some());
+        called.map(|entry| &entry.id).or_else(|| self.by_eui.get(eui)?.first().map(|(_, id)| id))
     }
 
     pub fn at(&self, place: u32) -> Option<&Entry> {
@@ -176,8 +186,9 @@ impl Index {
             rows,
         };
         *self.alike.entry(entry.owned.clone()).or_default() += 1;
-        let eui = entry.eui();
+        let (eui, now) = (entry.eui(), entry.document.clone());
         let old = self.entries.get_mut(place as usize).and_then(|slot| slot.replace(entry));
+        self.share(old.as_ref().and_then(|old| old.document.clone()), now);
         self.let_go(old);
         if let Some((eui, created)) = eui {
             self.by_eui.entry(eui).or_default().insert((created, id.clone()));
@@ -207,7 +218,19 @@ impl Index {
         self.by_id.remove(id);
         self.free.push(place);
         let old = self.entries.get_mut(place as usize).and_then(Option::take);
+        self.share(old.as_ref().and_then(|old| old.document.clone()), None);
         self.let_go(old);
+    }
+
+    /// A device is heard far more often than it is changed: then its document is the same, and is not looked at.
+    fn share(&mut self, old: Option<Arc<Device>>, new: Option<Arc<Device>>) {
+        if let (Some(old), Some(new)) = (&old, &new)
+            && Arc::ptr_eq(old, new)
+        {
+            return;
+        }
+        old.inspect(|old| self.shares.remove(&**old));
+        new.inspect(|new| self.shares.add(&**new));
     }
 
     fn let_go(&mut self, old: Option<Entry>) {
@@ -232,19 +255,22 @@ impl Index {
     }
 
     pub fn set_project(&mut self, id: &Id, project: Option<Arc<Project>>) {
+        self.projects.remove(id).inspect(|old| self.shares.remove(&*old.project));
         match project {
             Some(project) => {
+                self.shares.add(&*project);
                 let members = project.device_ids.iter().cloned().collect();
                 self.projects.insert(id.clone(), Group { project, members });
             }
-            None => drop(self.projects.remove(id)),
+            None => {}
         }
     }
 
     pub fn set_gateway(&mut self, id: &Id, gateway: Option<Arc<Gateway>>) {
-        match gateway {
-            Some(gateway) => drop(self.gateways.insert(id.clone(), gateway)),
-            None => drop(self.gateways.remove(id)),
+        self.gateways.remove(id).inspect(|old| self.shares.remove(&**old));
+        if let Some(gateway) = gateway {
+            self.shares.add(&*gateway);
+            self.gateways.insert(id.clone(), gateway);
         }
     }
 }
@@ -268,7 +294,7 @@ pub(super) fn shown(id: &Id, document: Option<&Arc<Device>>, heard: &Heard) -> O
     }
 }
 
-fn device(id: &Id, first: Micros, sensors: Vec<Sensor>) -> Device {
+pub(super) fn device(id: &Id, first: Micros, sensors: Vec<Sensor>) -> Device {
     Device {
         id: id.clone(),
         name: None,

@@ -1,44 +1,84 @@
 //! Lists, of what somebody may see.
 
-use super::Registry;
+use super::{Registry, RegistryError};
 use crate::{
     devices::Query,
     identity::{Deed, Principal, may},
-    model::{Device, Gateway, Id, Project},
+    model::{Device, Gateway, Id, Project, limit::QUERY_COMPARISONS_MAX},
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{cell::Cell, collections::HashSet, sync::Arc};
 
 /// Devices that are looked at while nobody can change one: some hundred microseconds.
 const STEP: usize = 2_000;
 
 impl Registry {
     /// Devices that `who` sees and that fit, in the order of their ids, `offset` skipped; and how many these are in all.
-    pub fn list(&self, who: &Principal, query: &Query, limit: usize, offset: usize) -> (Vec<Arc<Device>>, usize) {
+    pub fn list(&self, who: &Principal, query: &Query, limit: usize, offset: usize) -> Result<(Vec<Arc<Device>>, usize), RegistryError> {
         if *who.tenant() != self.0.tenant {
-            return (Vec::new(), 0);
+            return Ok((Vec::new(), 0));
         }
-        let counted = query.is_all().then(|| self.0.index.read().seen_by(who));
-        let (mut page, mut total) = (Vec::new(), 0);
+        if query.is_all() {
+            return Ok(self.list_all(who, limit, offset));
+        }
+        let (mut page, mut total, spent) = (Vec::new(), 0, Cell::new(0));
+        let mut last: Option<Id> = None;
+        loop {
+            let (devices, is_end) = self.step(who, &mut last);
+            for device in devices {
+                if query.fits(&device, &spent) {
+                    if total >= offset && page.len() < limit {
+                        page.push(device);
+                    }
+                    total += 1;
+                }
+                if spent.get() > QUERY_COMPARISONS_MAX {
+                    return Err(RegistryError::TooSlow);
+                }
+            }
+            if is_end {
+                return Ok((page, total));
+            }
+        }
+    }
+
+    /// The next devices that somebody sees, to be looked at while others change them, and whether they are the last.
+    pub(super) fn step(&self, who: &Principal, last: &mut Option<Id>) -> (Vec<Arc<Device>>, bool) {
+        let index = self.0.index.read();
+        let (mut devices, mut step, mut at) = (Vec::new(), 0, None);
+        for entry in index.behind(last.as_ref()).take(STEP) {
+            (step, at) = (step + 1, Some(&entry.id));
+            if may(who, Deed::View, entry.resource()) {
+                devices.push(entry.shown.clone());
+            }
+        }
+        let at = at.cloned();
+        drop(index);
+        *last = at.or(last.take());
+        (devices, step < STEP)
+    }
+
+    fn list_all(&self, who: &Principal, limit: usize, offset: usize) -> (Vec<Arc<Device>>, usize) {
+        let counted = self.0.index.read().seen_by(who);
+        let (mut page, mut seen) = (Vec::new(), 0);
         let mut last: Option<Id> = None;
         loop {
             let index = self.0.index.read();
-            let mut step = 0;
-            let mut at = None;
+            let (mut step, mut at) = (0, None);
             for entry in index.behind(last.as_ref()).take(STEP) {
                 (step, at) = (step + 1, Some(&entry.id));
-                if !may(who, Deed::View, entry.resource()) || !query.fits(&entry.shown) {
+                if !may(who, Deed::View, entry.resource()) {
                     continue;
                 }
-                if total >= offset && page.len() < limit {
+                if seen >= offset && page.len() < limit {
                     page.push(entry.shown.clone());
                 }
-                total += 1;
-                if let Some(counted) = counted.filter(|_| page.len() >= limit) {
+                seen += 1;
+                if page.len() >= limit {
                     return (page, counted);
                 }
             }
             if step < STEP {
-                return (page, counted.unwrap_or(total));
+                return (page, counted);
             }
             last = at.cloned();
         }

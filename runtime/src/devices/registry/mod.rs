@@ -11,6 +11,8 @@ mod index;
 mod list;
 mod rows;
 mod select;
+mod share;
+mod sight;
 mod watch;
 
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod tests;
 
 pub use error::RegistryError;
 pub(super) use follow::Follower;
+pub use sight::since;
 pub use watch::{Delta, Watch};
 
 use super::Devices;
@@ -33,7 +36,7 @@ use crate::{
 };
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -48,6 +51,8 @@ struct Inner {
     turn: Mutex<Feeds>,
     index: RwLock<Index>,
     devices_max: usize,
+    /// Whether any app has an owner: nothing else is asked where none has.
+    has_app_owners: AtomicBool,
 }
 
 /// What a reading is told of the sensor that it is of.
@@ -67,7 +72,15 @@ impl Registry {
 
     fn open_for(ledger: Ledger, devices: Devices, tenant: &Tenant, devices_max: usize) -> Result<Registry, RegistryError> {
         let records = Records::new(ledger, tenant, Space::Devices);
-        let inner = Inner { tenant: tenant.clone(), records, devices, turn: Mutex::default(), index: RwLock::default(), devices_max };
+        let inner = Inner {
+            tenant: tenant.clone(),
+            records,
+            devices,
+            turn: Mutex::default(),
+            index: RwLock::default(),
+            devices_max,
+            has_app_owners: AtomicBool::new(false),
+        };
         let registry = Registry(Arc::new(inner));
         registry.0.read_all()?;
         registry.0.devices.follow(Follower::of(&registry.0));
@@ -83,8 +96,8 @@ impl Registry {
         self.0.index.read().get(id).map(|entry| entry.shown.clone())
     }
 
-    /// The registered device whose `meta.dev_eui` is this DevEUI, given in lower case. Of several the one that was registered first: nobody
-    /// takes what another's device sends by registering one.
+    /// The registered device that this DevEUI, given in lower case, is the id or the `meta.dev_eui` of. No two have the same: a change that
+    /// would make it so is refused. Of those from before that was so, the one that was registered first.
     pub fn device_of_eui(&self, eui: &str) -> Option<Id> {
         self.0.index.read().of_eui(eui).cloned()
     }

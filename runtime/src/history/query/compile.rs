@@ -1,12 +1,12 @@
 //! A Tantivy query of the tree of a query.
 
 use super::{
-    Field, QueryError,
+    Field, Indexed, QueryError,
     parse::{End, Leaf, Node, Test},
 };
 use crate::{
-    history::schema::{Fields, KINDS, LEVELS, kind_name},
-    model::Micros,
+    history::schema::{KINDS, LEVELS, kind_name},
+    model::{Micros, RunOutcome},
 };
 use std::ops::Bound;
 use tantivy::{
@@ -19,12 +19,12 @@ use tantivy::{
 type Compiled = Result<Box<dyn Query>, QueryError>;
 
 /// `words` cuts a text into words as the index did.
-pub(in crate::history) fn compile(node: &Node, fields: &Fields, words: &TextAnalyzer) -> Compiled {
+pub(in crate::history) fn compile(node: &Node, fields: &dyn Indexed, words: &TextAnalyzer) -> Compiled {
     Compiler { fields, words }.node(node)
 }
 
 struct Compiler<'a> {
-    fields: &'a Fields,
+    fields: &'a dyn Indexed,
     words: &'a TextAnalyzer,
 }
 
@@ -49,11 +49,10 @@ impl Compiler<'_> {
             None => self.anywhere(leaf),
             Some(Field::Text) => self.text(leaf),
             Some(Field::Value) => self.value(leaf),
-            Some(Field::Measured) => self.time("measured", self.fields.measured, leaf),
-            Some(Field::Received) => self.time("received", self.fields.received, leaf),
-            Some(Field::Seq) => self.count("seq", self.fields.seq, leaf),
-            Some(Field::Cause) => self.count("cause", self.fields.cause, leaf),
+            Some(field @ (Field::Measured | Field::Received | Field::Start)) => self.time(field, leaf),
+            Some(field @ (Field::Duration | Field::Cpu)) => self.millis(field, leaf),
             Some(Field::Level) => self.level(leaf),
+            Some(field) if field.is_ordered() => self.count(field, leaf),
             Some(field) => self.name(field, leaf),
         }
     }
@@ -66,34 +65,41 @@ impl Compiler<'_> {
             _ => {}
         }
         let mut either = vec![self.text(leaf)?];
-        for field in [Field::Device, Field::Sensor, Field::Subject, Field::App, Field::Function, Field::Call] {
-            either.push(self.name(field, leaf)?);
+        for field in self.fields.vocabulary().anywhere {
+            either.push(term_of(self.index(*field, leaf)?, &leaf.test));
         }
         Ok(Box::new(BooleanQuery::union(either)))
     }
 
+    /// The field's place in the index. A query was parsed for the documents that it is put to, so there is one.
+    fn index(&self, field: Field, leaf: &Leaf) -> Result<tantivy::schema::Field, QueryError> {
+        self.fields.of(field).ok_or_else(|| QueryError::new(leaf.column, format!("there is no `{}` here", field.name())))
+    }
+
     /// An exact id, or how it begins.
     fn name(&self, field: Field, leaf: &Leaf) -> Compiled {
-        let Some(index) = self.fields.name(field) else {
-            return Err(QueryError::new(leaf.column, format!("`{}` is not a field of names", field.name())));
+        let known = match field {
+            Field::Kind => KINDS.map(kind_name).to_vec(),
+            // What did not end well is an `error`, whatever became of it.
+            Field::Outcome => RunOutcome::ALL.map(RunOutcome::name).into_iter().chain(["error"]).collect(),
+            _ => Vec::new(),
         };
         match &leaf.test {
-            Test::Is(text) | Test::Quoted(text) if field == Field::Kind && !KINDS.map(kind_name).contains(&text.as_str()) => {
-                let kinds = KINDS.map(kind_name).join(", ");
-                Err(QueryError::new(leaf.column, format!("`{text}` is not a kind: {kinds}")))
+            Test::Is(text) | Test::Quoted(text) if !known.is_empty() && !known.contains(&text.as_str()) => {
+                let article = if field == Field::Outcome { "an" } else { "a" };
+                Err(QueryError::new(leaf.column, format!("`{text}` is not {article} {}: {}", field.name(), known.join(", "))))
             }
-            Test::Is(text) | Test::Quoted(text) => Ok(term(Term::from_field_text(index, text))),
-            Test::Begins(prefix) => Ok(begins(index, prefix)),
-            Test::Range(..) => Err(no_order(field, leaf)),
+            Test::Range(..) => Err(self.no_order(field, leaf)),
+            test => Ok(term_of(self.index(field, leaf)?, test)),
         }
     }
 
     /// One word, some words in a row, or how a word begins.
     fn text(&self, leaf: &Leaf) -> Compiled {
-        let index = self.fields.text;
+        let index = self.index(Field::Text, leaf)?;
         match &leaf.test {
             Test::Is(text) | Test::Quoted(text) => {
-                let mut terms = self.words(text);
+                let mut terms = self.words(index, text);
                 Ok(match terms.len() {
                     0 => Box::new(EmptyQuery),
                     1 => term(terms.swap_remove(0).1),
@@ -101,27 +107,27 @@ impl Compiler<'_> {
                 })
             }
             Test::Begins(prefix) => {
-                let mut terms = self.words(prefix);
+                let mut terms = self.words(index, prefix);
                 match terms.len() {
                     0 if prefix.is_empty() => Ok(begins(index, "")),
                     1 => Ok(begins(index, terms.swap_remove(0).1.value().as_str().unwrap_or_default())),
                     _ => Err(QueryError::new(leaf.column, format!("`{prefix}*` is more than the beginning of one word"))),
                 }
             }
-            Test::Range(..) => Err(no_order(Field::Text, leaf)),
+            Test::Range(..) => Err(self.no_order(Field::Text, leaf)),
         }
     }
 
-    fn words(&self, text: &str) -> Vec<(usize, Term)> {
+    fn words(&self, index: tantivy::schema::Field, text: &str) -> Vec<(usize, Term)> {
         let (mut terms, mut words) = (vec![], self.words.clone());
         let mut stream = words.token_stream(text);
-        stream.process(&mut |token| terms.push((token.position, Term::from_field_text(self.fields.text, &token.text))));
+        stream.process(&mut |token| terms.push((token.position, Term::from_field_text(index, &token.text))));
         terms
     }
 
     /// A number, in quotes or not, or what a sensor says in words: `value:open`.
     fn value(&self, leaf: &Leaf) -> Compiled {
-        let index = self.fields.value;
+        let index = self.index(Field::Value, leaf)?;
         match &leaf.test {
             Test::Is(text) | Test::Quoted(text) => match number(text) {
                 Some(number) => {
@@ -131,7 +137,7 @@ impl Compiler<'_> {
             },
             Test::Begins(prefix) if prefix.is_empty() => {
                 let number: Box<dyn Query> = Box::new(ExistsQuery::new("value".to_owned(), false));
-                Ok(Box::new(BooleanQuery::union(vec![number, begins(self.fields.text, "")])))
+                Ok(Box::new(BooleanQuery::union(vec![number, begins(self.index(Field::Text, leaf)?, "")])))
             }
             Test::Begins(_) => self.text(leaf),
             Test::Range(from, to) => {
@@ -144,21 +150,37 @@ impl Compiler<'_> {
         }
     }
 
-    fn count(&self, name: &str, index: tantivy::schema::Field, leaf: &Leaf) -> Compiled {
+    fn count(&self, field: Field, leaf: &Leaf) -> Compiled {
+        let (name, index) = (field.name(), self.index(field, leaf)?);
+        let what = if matches!(field, Field::Seq | Field::Cause | Field::Event) { "a sequence number" } else { "a whole number" };
         let term = |text: &str| {
-            let wrong = || QueryError::new(leaf.column, format!("`{text}` is not a sequence number"));
+            let wrong = || QueryError::new(leaf.column, format!("`{text}` is not {what}"));
             text.parse().map(|number| Term::from_field_u64(index, number)).map_err(|_| wrong())
         };
         match &leaf.test {
             Test::Is(text) | Test::Quoted(text) => Ok(range(Bound::Included(term(text)?), Bound::Included(term(text)?))),
             Test::Begins(prefix) if prefix.is_empty() => Ok(Box::new(ExistsQuery::new(name.to_owned(), false))),
-            Test::Begins(prefix) => Err(QueryError::new(leaf.column, format!("`{prefix}*` is not a sequence number"))),
+            Test::Begins(prefix) => Err(QueryError::new(leaf.column, format!("`{prefix}*` is not {what}"))),
+            Test::Range(from, to) => between(name, bound(from, term)?, bound(to, term)?),
+        }
+    }
+
+    /// How long something took, in milliseconds where no unit stands behind it: `duration:>100`, `duration:>1.5s`.
+    fn millis(&self, field: Field, leaf: &Leaf) -> Compiled {
+        let (name, index) = (field.name(), self.index(field, leaf)?);
+        let wrong = |text: &str| QueryError::new(leaf.column, format!("`{text}` is not a time such as `100`, `100ms`, `1.5s` or `300us`"));
+        let term = |text: &str| millis(text).map(|millis| Term::from_field_f64(index, millis)).ok_or_else(|| wrong(text));
+        match &leaf.test {
+            Test::Is(text) | Test::Quoted(text) => Ok(range(Bound::Included(term(text)?), Bound::Included(term(text)?))),
+            Test::Begins(prefix) if prefix.is_empty() => Ok(Box::new(ExistsQuery::new(name.to_owned(), false))),
+            Test::Begins(prefix) => Err(wrong(&format!("{prefix}*"))),
             Test::Range(from, to) => between(name, bound(from, term)?, bound(to, term)?),
         }
     }
 
     /// Times mean a moment, days mean from their start to the start of the next one.
-    fn time(&self, name: &str, index: tantivy::schema::Field, leaf: &Leaf) -> Compiled {
+    fn time(&self, field: Field, leaf: &Leaf) -> Compiled {
+        let (name, index) = (field.name(), self.index(field, leaf)?);
         let term = |time: Micros| Term::from_field_i64(index, time.0);
         let span = |text: &str| Span::parse(text).ok_or_else(|| QueryError::new(leaf.column, Span::wrong(text)));
         let (from, to) = match &leaf.test {
@@ -208,8 +230,14 @@ impl Compiler<'_> {
                 from..to
             }
         };
+        let index = self.index(Field::Level, leaf)?;
         let wanted = LEVELS.iter().take(levels.end).skip(levels.start);
-        Ok(Box::new(BooleanQuery::union(wanted.map(|level| term(Term::from_field_text(self.fields.level, level))).collect())))
+        Ok(Box::new(BooleanQuery::union(wanted.map(|level| term(Term::from_field_text(index, level))).collect())))
+    }
+
+    fn no_order(&self, field: Field, leaf: &Leaf) -> QueryError {
+        let ordered = self.fields.vocabulary().names(|field| field.is_ordered() || field == Field::Level).join(", ");
+        QueryError::new(leaf.column, format!("`{}` has no ranges; those that have: {ordered}", field.name()))
     }
 }
 
@@ -237,6 +265,20 @@ impl Span {
 fn number(text: &str) -> Option<f64> {
     // Adding 0 makes -0 the 0 that the index holds.
     text.trim().parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number + 0.0)
+}
+
+fn millis(text: &str) -> Option<f64> {
+    let units = [("us", 0.001), ("ms", 1.0), ("s", 1_000.0), ("", 1.0)];
+    units.into_iter().find_map(|(unit, millis)| Some(number(text.strip_suffix(unit)?)? * millis)).filter(|millis| *millis >= 0.0)
+}
+
+/// Whether a name is this, or begins so.
+fn term_of(index: tantivy::schema::Field, test: &Test) -> Box<dyn Query> {
+    match test {
+        Test::Is(text) | Test::Quoted(text) => term(Term::from_field_text(index, text)),
+        Test::Begins(prefix) => begins(index, prefix),
+        Test::Range(..) => Box::new(EmptyQuery),
+    }
 }
 
 fn term(term: Term) -> Box<dyn Query> {
@@ -269,9 +311,4 @@ fn begins(index: tantivy::schema::Field, prefix: &str) -> Box<dyn Query> {
     let mut to = from.clone();
     to.append_bytes(&[0xff]);
     Box::new(InvertedIndexRangeQuery::new(Bound::Included(from), Bound::Excluded(to)))
-}
-
-fn no_order(field: Field, leaf: &Leaf) -> QueryError {
-    let ordered = Field::ALL.into_iter().filter(|f| f.is_ordered()).map(Field::name).collect::<Vec<_>>().join(", ");
-    QueryError::new(leaf.column, format!("`{}` has no ranges; those that have: {ordered}, level", field.name()))
 }

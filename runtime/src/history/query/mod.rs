@@ -7,9 +7,11 @@
 
 mod compile;
 mod lex;
+mod named;
 mod parse;
 
 pub(super) use compile::compile;
+pub use named::devices_named;
 pub(super) use parse::{Node, parse};
 
 use crate::model::limit::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX, QUERY_DEPTH_MAX};
@@ -58,10 +60,30 @@ pub(super) enum Field {
     Received,
     Seq,
     Cause,
+    Release,
+    Trigger,
+    Outcome,
+    Attempt,
+    Duration,
+    Cpu,
+    Memory,
+    Effects,
+    Event,
+    Start,
 }
 
-impl Field {
-    pub const ALL: [Field; 14] = [
+/// What one kind of documents can be asked for.
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    pub fields: &'static [Field],
+    /// Names in which a bare word is looked for; it is looked for in the text as well.
+    pub anywhere: &'static [Field],
+    /// Names that the JSON of an answer has for some of them.
+    aliases: &'static [(&'static str, Field)],
+}
+
+pub(super) static EVENTS: Vocabulary = Vocabulary {
+    fields: &[
         Field::Device,
         Field::Sensor,
         Field::Value,
@@ -76,8 +98,55 @@ impl Field {
         Field::Call,
         Field::Seq,
         Field::Cause,
-    ];
+    ],
+    anywhere: &[Field::Device, Field::Sensor, Field::Subject, Field::App, Field::Function, Field::Call],
+    aliases: &[("sequence", Field::Seq), ("message", Field::Text)],
+};
 
+pub(super) static RUNS: Vocabulary = Vocabulary {
+    fields: &[
+        Field::App,
+        Field::Function,
+        Field::Outcome,
+        Field::Device,
+        Field::Sensor,
+        Field::Subject,
+        Field::Release,
+        Field::Duration,
+        Field::Cpu,
+        Field::Memory,
+        Field::Effects,
+        Field::Attempt,
+        Field::Trigger,
+        Field::Start,
+        Field::Event,
+        Field::Call,
+        Field::Text,
+        Field::Seq,
+    ],
+    anywhere: &[Field::App, Field::Function, Field::Device, Field::Sensor, Field::Subject, Field::Call, Field::Outcome, Field::Trigger],
+    aliases: &[("sequence", Field::Seq), ("error", Field::Text), ("duration_ms", Field::Duration), ("cpu_ms", Field::Cpu)],
+};
+
+impl Vocabulary {
+    fn named(&self, name: &str) -> Option<Field> {
+        let alias = self.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, field)| *field);
+        alias.or_else(|| self.fields.iter().copied().find(|field| field.name() == name))
+    }
+
+    fn names(&self, which: impl Fn(Field) -> bool) -> Vec<&'static str> {
+        self.fields.iter().copied().filter(|field| which(*field)).map(Field::name).collect()
+    }
+}
+
+/// Documents of one kind, as they are indexed.
+pub(super) trait Indexed {
+    fn vocabulary(&self) -> &'static Vocabulary;
+    /// None: they have no such field.
+    fn of(&self, field: Field) -> Option<tantivy::schema::Field>;
+}
+
+impl Field {
     pub fn name(self) -> &'static str {
         match self {
             Field::Kind => "kind",
@@ -94,21 +163,22 @@ impl Field {
             Field::Received => "received",
             Field::Seq => "seq",
             Field::Cause => "cause",
+            Field::Release => "release",
+            Field::Trigger => "trigger",
+            Field::Outcome => "outcome",
+            Field::Attempt => "attempt",
+            Field::Duration => "duration",
+            Field::Cpu => "cpu",
+            Field::Memory => "memory",
+            Field::Effects => "effects",
+            Field::Event => "event",
+            Field::Start => "start",
         }
-    }
-
-    fn named(name: &str) -> Option<Field> {
-        // What the JSON of a hit calls them is understood as well.
-        let name = match name {
-            "sequence" => "seq",
-            "message" => "text",
-            name => name,
-        };
-        Field::ALL.into_iter().find(|field| field.name() == name)
     }
 
     /// Of numbers and times, which have an order that ranges can use.
     pub fn is_ordered(self) -> bool {
-        matches!(self, Field::Value | Field::Measured | Field::Received | Field::Seq | Field::Cause)
+        use Field::{Attempt, Cause, Cpu, Duration, Effects, Event, Measured, Memory, Received, Release, Seq, Start, Value};
+        matches!(self, Value | Measured | Received | Seq | Cause | Release | Attempt | Duration | Cpu | Memory | Effects | Event | Start)
     }
 }

@@ -1,7 +1,7 @@
 //! A tree of the words of a query.
 
 use super::{
-    Field, QueryError,
+    Field, QueryError, Vocabulary,
     lex::{Comparison, Kind, Token, Word, lex},
 };
 use crate::model::limit::{QUERY_BYTES_MAX, QUERY_CONDITIONS_MAX, QUERY_DEPTH_MAX};
@@ -43,11 +43,11 @@ pub(in crate::history) enum End {
     Excluded(String),
 }
 
-pub(in crate::history) fn parse(text: &str) -> Result<Node, QueryError> {
+pub(in crate::history) fn parse(text: &str, vocabulary: &'static Vocabulary) -> Result<Node, QueryError> {
     if text.len() > QUERY_BYTES_MAX {
         return Err(QueryError::too_long(text.len()));
     }
-    let mut parser = Parser { tokens: lex(text)?, at: 0, end: text.chars().count() + 1, depth: 0, conditions: 0 };
+    let mut parser = Parser { tokens: lex(text)?, at: 0, end: text.chars().count() + 1, depth: 0, conditions: 0, vocabulary };
     if parser.tokens.is_empty() {
         return Ok(Node::All);
     }
@@ -65,6 +65,7 @@ struct Parser {
     end: usize,
     depth: usize,
     conditions: usize,
+    vocabulary: &'static Vocabulary,
 }
 
 impl Parser {
@@ -134,7 +135,7 @@ impl Parser {
         match token.kind {
             Kind::Open => self.group(column, field),
             Kind::Field(name) if field.is_none() => {
-                let named = Field::named(&name).ok_or_else(|| unknown(column, &name))?;
+                let named = self.vocabulary.named(&name).ok_or_else(|| unknown(self.vocabulary, column, &name))?;
                 self.condition_of(named)
             }
             Kind::Field(name) => Err(QueryError::new(column, format!("`{name}:` stands inside the parentheses of another field"))),
@@ -240,8 +241,8 @@ fn only(mut nodes: Vec<Node>, many: impl Fn(Vec<Node>) -> Node) -> Node {
     }
 }
 
-fn unknown(column: usize, name: &str) -> QueryError {
-    let near = Field::ALL.map(Field::name).into_iter().max_by(|a, b| {
+fn unknown(vocabulary: &Vocabulary, column: usize, name: &str) -> QueryError {
+    let near = vocabulary.names(|_| true).into_iter().max_by(|a, b| {
         let near = |field: &&str| strsim::jaro_winkler(name, field);
         near(a).total_cmp(&near(b))
     });
@@ -249,7 +250,7 @@ fn unknown(column: usize, name: &str) -> QueryError {
         Some(near) if strsim::jaro_winkler(name, near) > 0.8 => format!("; did you mean `{near}`?"),
         _ => "; quote what is before and after the colon if it is to be looked for".to_owned(),
     };
-    let fields = Field::ALL.map(Field::name).join(", ");
+    let fields = vocabulary.names(|_| true).join(", ");
     let name: String = name.chars().take(64).collect();
     QueryError::new(column, format!("there is no field `{name}`, only {fields}{hint}"))
 }

@@ -7,6 +7,7 @@ mod language;
 mod pages;
 mod partitions;
 mod reach;
+mod runs;
 
 use super::{History, HistoryOptions, Page, Query};
 use crate::model::{Event, Id, Kind, Micros, NewEvent, Subject, Value, event::Cause, id::default_tenant};

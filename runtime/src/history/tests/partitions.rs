@@ -2,7 +2,11 @@
 
 use super::{find, history_of, micros, reading, seqs, sorted};
 use crate::{
-    history::{History, HistoryOptions, Query, month::Month},
+    history::{
+        History, HistoryOptions, Query,
+        month::Month,
+        part::{Class, Part},
+    },
     model::{Event, Micros, id::default_tenant},
 };
 use std::{path::Path, sync::Arc};
@@ -48,7 +52,7 @@ fn many_small_commits_stay_few_segments() {
     }
     // Closing waits for merges.
     place.history.rest().unwrap();
-    let partition = place.history.partitions.get(Month::of(start)).unwrap().unwrap();
+    let partition = place.history.partitions.get(Part { class: Class::Events, month: Month::of(start) }).unwrap().unwrap();
     assert!(partition.segments() < 16, "{} segments", partition.segments());
     assert_eq!(find(&place.history, "").total, 100);
 }

@@ -2,10 +2,11 @@
 
 use super::{
     Settings,
-    door::{Door, Known, may_view},
+    door::{Door, Known},
     packet::Wish,
     session::{Key, Kick, Message, Parcel, Session, Subscription},
-    store::{Kept, Store},
+    shares::Shares,
+    store::{Found, Kept, Store, StoreError, whose},
     topic::{self, Filter},
     tree::Tree,
 };
@@ -15,19 +16,16 @@ use crate::{
     ingest::Ingest,
     ledger::{Ledger, LedgerError},
     model::{
-        Event, Kind, Seq, Value,
-        limit::{MQTT_PUBLISHES_BYTES_MAX, MQTT_PUBLISHES_MAX, MQTT_SESSIONS_MAX},
+        Event, Id, Kind, Micros, Seq, Tenant, Value,
+        limit::{MQTT_PUBLISHES_BYTES_MAX, MQTT_PUBLISHES_MAX},
     },
     telemetry::Metrics,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeSet, HashMap, hash_map},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{BTreeSet, HashMap, HashSet, hash_map},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 use tokio::sync::Semaphore;
@@ -49,7 +47,7 @@ pub struct Broker {
     /// Bytes of packets that have not come whole.
     pub buffered: Arc<AtomicUsize>,
     /// Sessions that are kept, as far as is known.
-    pub kept: AtomicUsize,
+    pub kept: Mutex<Shares>,
     inner: Mutex<Inner>,
 }
 
@@ -74,7 +72,57 @@ struct Entry {
 pub enum NotNow {
     /// Its old connection does not end, or too many are kept.
     Busy,
-    Ledger(LedgerError),
+    /// Who it came as may not stay.
+    Revoked,
+    Stored(StoreError),
+}
+
+impl From<StoreError> for NotNow {
+    fn from(error: StoreError) -> NotNow {
+        NotNow::Stored(error)
+    }
+}
+
+impl From<LedgerError> for NotNow {
+    fn from(error: LedgerError) -> NotNow {
+        NotNow::Stored(error.into())
+    }
+}
+
+/// A client's place among those who are connected. It is given back whatever becomes of the connection: else nobody could come under its id again.
+pub struct Place {
+    broker: Arc<Broker>,
+    pub session: Arc<Session>,
+    /// It was said that the client is there.
+    is_told: bool,
+}
+
+impl Place {
+    pub fn client_came(&mut self) {
+        self.is_told = true;
+        (self.broker.door.connected)(&self.session.principal, &self.session.key.client, true);
+    }
+
+    /// Another connection of the client is there in its place.
+    pub fn client_stays(&mut self) {
+        self.is_told = false;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Place { broker, session, is_told } = self;
+        {
+            let mut inner = broker.inner.lock();
+            broker.leave(&mut inner, session);
+            inner.sessions.remove(&session.key);
+        }
+        broker.metrics.mqtt_clients.dec();
+        session.gone.cancel();
+        if *is_told {
+            (broker.door.connected)(&session.principal, &session.key.client, false);
+        }
+    }
 }
 
 impl Broker {
@@ -92,13 +140,13 @@ impl Broker {
             publishes: Semaphore::new(MQTT_PUBLISHES_MAX),
             publish_bytes: Semaphore::new(MQTT_PUBLISHES_BYTES_MAX),
             buffered: Arc::default(),
-            kept: AtomicUsize::new(0),
+            kept: Mutex::default(),
             inner: Mutex::new(inner),
         }
     }
 
     /// The session of a client that has shown who it is, and whether something was kept of it.
-    pub async fn admit(&self, key: Key, known: Known, clean: bool, expiry: u32) -> Result<(Arc<Session>, bool), NotNow> {
+    pub async fn admit(self: &Arc<Broker>, key: Key, known: Known, clean: bool, expiry: u32) -> Result<(Place, bool), NotNow> {
         let session = Arc::new(Session::new(key.clone(), known, expiry));
         loop {
             let before = match self.inner.lock().sessions.entry(key.clone()) {
@@ -112,51 +160,61 @@ impl Broker {
             tokio::time::timeout(TAKEOVER_WAIT, before.gone.cancelled()).await.map_err(|_| NotNow::Busy)?;
         }
         self.metrics.mqtt_clients.inc();
-        match self.restore(&session, clean).await {
-            Ok(present) => Ok((session, present)),
-            Err(error) => {
-                self.remove(&session);
-                Err(error)
-            }
+        let place = Place { broker: self.clone(), session: session.clone(), is_told: false };
+        // Who was shut out before it was among those who are here was not found there.
+        if !(session.stays)() {
+            return Err(NotNow::Revoked);
         }
+        let present = self.restore(&session, clean).await?;
+        Ok((place, present))
     }
 
     async fn restore(&self, session: &Arc<Session>, clean: bool) -> Result<bool, NotNow> {
-        let (store, key) = (self.store.clone(), session.key.clone());
-        let (kept, received) = blocking(move || Ok((store.session(&key)?, store.received(&key)?))).await.map_err(NotNow::Ledger)?;
-        let exists = kept.is_some() || !received.is_empty();
-        if let Some(kept) = kept.filter(|kept| !clean && !kept.is_over(clock::now())) {
-            self.resume(session, kept).await.map_err(NotNow::Ledger)?;
-            return Ok(true);
+        let before = self.find(session).await?;
+        let is_new = before.kept.is_none();
+        if is_new && before.received.is_empty() && !session.keeps() {
+            return Ok(false);
         }
-        if exists {
-            self.store.forget(&session.key, &received).await.map_err(NotNow::Ledger)?;
+        if is_new && session.keeps() && !self.kept.lock().take(&session.key.who) {
+            return Err(NotNow::Busy);
         }
-        if session.keeps() {
-            if self.kept.load(Ordering::Relaxed) >= MQTT_SESSIONS_MAX {
-                return Err(NotNow::Busy);
+        session.is_going_to_be_stored();
+        self.store.take(session.holder()).await?;
+        // Whatever another connection had under way has come to an end in the log before this has, or counts no more.
+        let found = self.find(session).await?;
+        session.state.lock().marked.clone_from(&found.received);
+        let goes_on = found.kept.as_ref().is_some_and(|kept| !clean && !kept.is_over(clock::now()));
+        match found.kept.filter(|_| goes_on) {
+            Some(kept) => self.resume(session, kept, found.received).await?,
+            None if session.keeps() => {
+                let next = self.next();
+                self.store.begin(session.holder(), &found.received, &session.kept(next, clock::now())).await?;
+                session.state.lock().marked.clear();
             }
-            self.kept.fetch_add(1, Ordering::Relaxed);
-            self.keep(session).await.map_err(NotNow::Ledger)?;
+            None => self.forget(session).await?,
         }
-        Ok(false)
+        Ok(goes_on)
     }
 
-    async fn resume(&self, session: &Arc<Session>, kept: Kept) -> Result<(), LedgerError> {
-        // Whatever the connection before had under way has come to an end in the log before this has.
-        self.store.keep(&session.key, &kept.seen_at(clock::now())).await?;
-        let (store, ledger, key, seqs) = (self.store.clone(), self.ledger.clone(), session.key.clone(), kept.inflight.clone());
-        let (received, events) = blocking(move || {
+    async fn find(&self, session: &Session) -> Result<Found, LedgerError> {
+        let (store, key) = (self.store.clone(), session.key.clone());
+        blocking(move || store.find(&key)).await
+    }
+
+    async fn resume(&self, session: &Arc<Session>, kept: Kept, received: BTreeSet<u16>) -> Result<(), NotNow> {
+        self.store.keep(session.holder(), &kept.seen_at(clock::now(), session.expiry())).await?;
+        let (ledger, seqs) = (self.ledger.clone(), kept.inflight.clone());
+        let events = blocking(move || {
             let events = seqs.iter().map(|(pid, seq)| Ok((*pid, ledger.event(*seq)?)));
-            Ok((store.received(&key)?, events.collect::<Result<Vec<_>, LedgerError>>()?))
-        })
-        .await?;
+            events.collect::<Result<Vec<_>, LedgerError>>()
+        });
         let parcel = |(pid, event): (u16, Option<Arc<Event>>)| {
             let message = Arc::new(Message::of(&*event?)?);
             Some((pid, Parcel { message, qos: 1, retain: false, share: None, again: true }))
         };
+        let inflight = events.await?.into_iter().filter_map(parcel).collect();
         let mut state = session.state.lock();
-        state.resume(events.into_iter().filter_map(parcel).collect());
+        state.resume(inflight);
         state.received = received;
         state.subscriptions = kept.subscriptions();
         for subscription in kept.subscriptions() {
@@ -169,8 +227,9 @@ impl Broker {
         Ok(())
     }
 
-    /// Takes a connection's session away when all of it has ended, and keeps what is to be kept.
-    pub async fn release(&self, session: &Arc<Session>) {
+    /// Gives up a connection's place when all of it has ended, and keeps what is to be kept.
+    pub async fn release(&self, place: Place) {
+        let session = &place.session;
         let next = {
             let mut inner = self.inner.lock();
             self.leave(&mut inner, session);
@@ -180,26 +239,46 @@ impl Broker {
         for parcel in session.unshared() {
             self.share(&mut self.inner.lock(), parcel);
         }
-        let stored = match session.keeps() {
-            true => self.store.keep(&session.key, &kept).await,
-            false => Ok(()),
+        let stored = match (session.keeps(), session.may_be_stored()) {
+            (true, _) => self.store.keep(session.holder(), &kept).await,
+            (false, true) => self.forget(session).await,
+            (false, false) => Ok(()),
         };
-        if let Err(error) = stored {
-            tracing::warn!(%error, client = %session.key.client, "how far a client has read could not be stored; it will get some of it again");
+        match stored {
+            // What the other one has stored is what counts.
+            Ok(()) | Err(StoreError::TakenOver) => {}
+            Err(StoreError::Ledger(error)) => {
+                tracing::warn!(%error, client = %session.key.client, "how far a client has read could not be stored; it will get some of it again");
+            }
         }
-        self.remove(session);
     }
 
-    fn remove(&self, session: &Arc<Session>) {
-        self.inner.lock().sessions.remove(&session.key);
-        self.metrics.mqtt_clients.dec();
-        session.gone.cancel();
+    /// Of a session that ends now nothing is left: its packets' ids are free.
+    async fn forget(&self, session: &Session) -> Result<(), StoreError> {
+        let marked = std::mem::take(&mut session.state.lock().marked);
+        self.store.forget(session.holder(), &marked).await?;
+        session.is_forgotten();
+        self.kept.lock().give_back(&session.key.who);
+        Ok(())
     }
 
     /// Makes durable what is kept of a client that is connected.
-    pub async fn keep(&self, session: &Session) -> Result<(), LedgerError> {
+    pub async fn keep(&self, session: &Session) -> Result<(), StoreError> {
         let next = self.inner.lock().next;
-        self.store.keep(&session.key, &session.kept(next, clock::now())).await
+        self.store.keep(session.holder(), &session.kept(next, clock::now())).await
+    }
+
+    /// Forgets sessions that are over; those of who is here are not, whatever the clock says.
+    pub async fn sweep(&self, tenant: &Tenant, now: Micros) -> Result<(), LedgerError> {
+        let here: HashSet<String> = self.inner.lock().sessions.keys().filter(|key| key.tenant == *tenant).map(whose).collect();
+        let kept = self.store.sweep(tenant, now, |whose| here.contains(whose)).await?;
+        *self.kept.lock() = Shares::of(kept);
+        Ok(())
+    }
+
+    /// Whether a command for this device is for this client.
+    pub fn stands_for(&self, session: &Session, device: &Id) -> bool {
+        self.door.stands_for(&session.principal, &session.key.client, session.calls_by_name(device), device)
     }
 
     /// What each filter was granted; none for what is no filter, or one too many.
@@ -219,11 +298,25 @@ impl Broker {
                 }
                 insert(&mut inner.tree, session, &subscription);
             }
+            self.wait_for_scans(&mut inner, session);
             Some(qos)
         });
         let granted = granted.collect();
         session.wake.notify_one();
         granted
+    }
+
+    /// What was is given before what is: until current values are, what comes waits in the log.
+    fn wait_for_scans(&self, inner: &mut Inner, session: &Arc<Session>) {
+        let next = inner.next;
+        {
+            let mut state = session.state.lock();
+            if state.scans.is_empty() || state.behind.is_some() {
+                return;
+            }
+            state.behind = Some(next);
+        }
+        self.leave_own(inner, session);
     }
 
     pub fn unsubscribe(&self, session: &Arc<Session>, filters: &[Arc<str>]) -> Vec<bool> {
@@ -234,6 +327,7 @@ impl Broker {
             let subscription = state.subscriptions.remove(place);
             state.scans.retain(|scan| scan.filter.text != *text);
             inner.tree.remove(subscription.filter.levels(), |e| is_of(e, session, &subscription.filter));
+            session.group(&subscription.filter).map(|group| inner.turns.remove(&group));
             true
         });
         gone.collect()
@@ -258,13 +352,14 @@ impl Broker {
 
     fn give(&self, inner: &mut Inner, event: &Event, hits: Vec<Entry>) {
         let Some(message) = Message::of(event) else { return };
-        let owned = self.door.owned(&event.tenant, &message.device);
+        let about = self.door.about(&event.tenant, &message.device);
         let message = Arc::new(message);
         let (shared, mut own): (Vec<Entry>, Vec<Entry>) = hits.into_iter().partition(|entry| entry.share.is_some());
         // One copy for a client, however many of its filters match: with the best of what they were granted.
         own.sort_by_key(|entry| (Arc::as_ptr(&entry.session) as usize, std::cmp::Reverse(entry.qos)));
         own.dedup_by_key(|entry| Arc::as_ptr(&entry.session) as usize);
-        for entry in own.into_iter().filter(|entry| may_view(&entry.session.principal, &event.tenant, &message.device, &owned)) {
+        let is_shown = |entry: &Entry| about.is_shown_to(&entry.session.principal, &event.tenant, &message.device, message.received);
+        for entry in own.into_iter().filter(is_shown) {
             let parcel = Parcel { message: message.clone(), qos: entry.qos, retain: false, share: None, again: false };
             let taken = entry.session.state.lock().offer(parcel);
             if !taken {
@@ -289,10 +384,11 @@ impl Broker {
                 members.push(entry.clone());
             }
         });
-        let owned = members.first().map(|entry| self.door.owned(&entry.session.key.tenant, &parcel.message.device));
+        let message = &parcel.message;
+        let about = members.first().map(|entry| self.door.about(&entry.session.key.tenant, &message.device));
         members.retain(|entry| {
             let (who, tenant) = (&entry.session.principal, &entry.session.key.tenant);
-            owned.as_ref().is_some_and(|owned| may_view(who, tenant, &parcel.message.device, owned))
+            about.as_ref().is_some_and(|about| about.is_shown_to(who, tenant, &message.device, message.received))
         });
         if members.is_empty() {
             return;
@@ -312,9 +408,12 @@ impl Broker {
     /// True when the session has read as far as everybody: from here on it is given what comes.
     pub fn catch_up(&self, session: &Arc<Session>, next: Seq) -> bool {
         let mut inner = self.inner.lock();
-        if next < inner.next {
-            session.state.lock().behind = Some(next);
-            return false;
+        {
+            let mut state = session.state.lock();
+            if next < inner.next || !state.scans.is_empty() {
+                state.behind = Some(next);
+                return false;
+            }
         }
         session.state.lock().behind = None;
         self.enter(&mut inner, session, false);
@@ -330,6 +429,8 @@ impl Broker {
         let subscriptions = session.state.lock().subscriptions.clone();
         for s in &subscriptions {
             inner.tree.remove(s.filter.levels(), |entry| Arc::ptr_eq(&entry.session, session));
+            // Of a group that goes on, turns begin anew.
+            session.group(&s.filter).map(|group| inner.turns.remove(&group));
         }
     }
 
@@ -352,11 +453,11 @@ impl Broker {
 }
 
 fn is_of(entry: &Entry, session: &Arc<Session>, filter: &Filter) -> bool {
-    Arc::ptr_eq(&entry.session, session) && entry.share.as_deref() == filter.is_shared().then_some(&*filter.text)
+    Arc::ptr_eq(&entry.session, session) && entry.share == session.group(filter)
 }
 
 fn insert(tree: &mut Tree<Entry>, session: &Arc<Session>, s: &Subscription) {
-    let share = s.filter.is_shared().then(|| s.filter.text.clone());
+    let share = session.group(&s.filter);
     tree.insert(s.filter.levels(), Entry { session: session.clone(), qos: s.qos, share });
 }
 
@@ -368,7 +469,7 @@ impl Message {
             Kind::Command => commanded(&event.value),
             _ => (body(&event.value, event), None),
         };
-        Some(Message { topic, payload, seq: event.seq, device, command })
+        Some(Message { topic, payload, seq: event.seq, device, received: event.received, command })
     }
 }
 

@@ -1,13 +1,14 @@
 //! One connection from its first byte to its last: what comes in is answered in its order, what goes out waits in the session.
 
 use super::{
-    broker::{Broker, NotNow},
+    broker::{Broker, NotNow, Place},
     door::Refused,
     io::{Io, Step, Stream},
-    packet::{self, Connect, Delivery, Malformed, Packet, Publish, Version, Welcome, Will, Writer},
-    publish::{self, Answer, Turn},
+    packet::{self, Connect, Delivery, Malformed, Packet, Publish, Reason, Version, Welcome, Will, Writer},
+    publish::{self, Answer, Turn, Turns},
     refill,
     session::{Key, Kick, Parcel, Session},
+    store::StoreError,
 };
 use crate::{
     clock,
@@ -23,14 +24,9 @@ use crate::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use mqtt_proto::{v3::ConnectReturnCode as V3Code, v5::ConnectReasonCode as V5Code, v5::DisconnectReasonCode as Code};
 use std::{pin::pin, sync::Arc, time::Duration};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
-/// How often what is kept of a client that goes on reading is stored: after a crash it gets again what came since.
-const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// In which packets are counted against their rate.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -55,6 +51,8 @@ enum End {
     Unfinished,
     #[error("what it sent can't be stored now: {0}")]
     Away(String),
+    #[error("what it sent can't be stored, and it can't be told so otherwise: {0}")]
+    TooLarge(String),
     #[error("the node stops")]
     Stopping,
 }
@@ -69,14 +67,14 @@ pub async fn serve(stream: Box<dyn Stream>, broker: Arc<Broker>, stop: Cancellat
     };
     let Ok(Some(connect)) = first else { return };
     let (version, will) = (connect.version, connect.will.clone());
-    let Some((session, welcome)) = enter(&mut io, &broker, &connect).await else {
+    let Some((mut place, welcome)) = enter(&mut io, &broker, &connect).await else {
         let _ = tokio::time::timeout(wait, io.flush()).await;
         return;
     };
     let receive_max = usize::from(connect.receive_max).clamp(1, MQTT_INFLIGHT_MAX);
     Writer { version, to: &mut io.output }.welcome(&welcome);
-    let (who, client) = (session.principal.clone(), session.key.client.clone());
-    (broker.door.connected)(&who, &client, true);
+    place.client_came();
+    let session = place.session.clone();
     let keep_alive = welcome.keep_alive.unwrap_or(connect.keep_alive);
     let mut connection = Connection::new(io, broker.clone(), session.clone(), &connect, receive_max, keep_alive);
     let end = connection.run(&stop).await;
@@ -84,25 +82,26 @@ pub async fn serve(stream: Box<dyn Stream>, broker: Arc<Broker>, stop: Cancellat
     while connection.answers.next().await.is_some() {}
     connection.say(&end).await;
     drop(connection);
-    tracing::debug!(client = %client, %end, "a client has gone");
-    broker.release(&session).await;
-    if !matches!(end, End::TakenOver) {
-        (broker.door.connected)(&who, &client, false);
+    tracing::debug!(client = %session.key.client, %end, "a client has gone");
+    if matches!(end, End::TakenOver) {
+        place.client_stays();
     }
-    if let Some(will) = will.filter(|_| end.calls_for_the_will()) {
+    broker.release(place).await;
+    // Who may not stay has no will either, however the connection came to its end.
+    if let Some(will) = will.filter(|_| end.calls_for_the_will() && (session.stays)()) {
         bequeath(&broker, &session, will).await;
     }
 }
 
 impl End {
     fn calls_for_the_will(&self) -> bool {
-        !matches!(self, End::Goodbye { with_will: false } | End::Stopping)
+        !matches!(self, End::Goodbye { with_will: false } | End::Stopping | End::Revoked)
     }
 
     fn code(&self) -> Option<Code> {
         Some(match self {
             End::Goodbye { .. } | End::Broken(_) => return None,
-            End::Malformed(Malformed::TooLarge { .. }) => Code::PacketTooLarge,
+            End::Malformed(Malformed::TooLarge { .. }) | End::TooLarge(_) => Code::PacketTooLarge,
             End::Malformed(Malformed::OutOfPlace) => Code::ProtocolError,
             End::Malformed(_) | End::Unfinished => Code::MalformedPacket,
             End::TakenOver => Code::SessionTakenOver,
@@ -150,7 +149,7 @@ async fn first(io: &mut Io) -> Option<Connect> {
 }
 
 /// Who it is, and its session; none for who is not let in, and has been told.
-async fn enter(io: &mut Io, broker: &Arc<Broker>, connect: &Connect) -> Option<(Arc<Session>, Welcome)> {
+async fn enter(io: &mut Io, broker: &Arc<Broker>, connect: &Connect) -> Option<(Place, Welcome)> {
     let mut writer = Writer { version: connect.version, to: &mut io.output };
     let is_id = connect.client_id.len() <= MQTT_CLIENT_ID_BYTES_MAX && !connect.client_id.chars().any(char::is_control);
     let is_named = !connect.client_id.is_empty();
@@ -176,7 +175,7 @@ async fn enter(io: &mut Io, broker: &Arc<Broker>, connect: &Connect) -> Option<(
     let key = Key { tenant: known.who.tenant().clone(), who: who(&known.who), client: client.clone() };
     let expiry = connect.expiry.min(MQTT_SESSION_SECONDS_MAX);
     match broker.admit(key, known, connect.clean, expiry).await {
-        Ok((session, session_present)) => {
+        Ok((place, session_present)) => {
             let limited = connect.keep_alive == 0 || connect.keep_alive > MQTT_KEEP_ALIVE_SECONDS_MAX;
             let welcome = Welcome {
                 session_present,
@@ -186,10 +185,14 @@ async fn enter(io: &mut Io, broker: &Arc<Broker>, connect: &Connect) -> Option<(
                 receive_max: u16::try_from(MQTT_INFLIGHT_MAX).unwrap_or(u16::MAX),
                 packet_max: u32::try_from(MQTT_PACKET_BYTES_MAX).unwrap_or(u32::MAX),
             };
-            Some((session, welcome))
+            Some((place, welcome))
+        }
+        Err(NotNow::Revoked) => {
+            writer.refuse(V3Code::BadUserNameOrPassword, V5Code::BadUserNameOrPassword);
+            None
         }
         Err(why) => {
-            if let NotNow::Ledger(error) = why {
+            if let NotNow::Stored(error) = why {
                 tracing::warn!(%error, "a client's session can't be read or stored");
             }
             writer.refuse(V3Code::ServerUnavailable, V5Code::ServerUnavailable);
@@ -241,8 +244,7 @@ struct Connection {
     silence: Option<Duration>,
     /// What is answered when it is durable, in the order in which it came.
     answers: FuturesOrdered<Answering>,
-    /// Ends when the last publish is in the ledger's queue.
-    last: oneshot::Receiver<()>,
+    turns: Turns,
     refill: Option<BoxFuture<'static, Result<(), LedgerError>>>,
     /// Since when a packet is on its way.
     begun: Option<Instant>,
@@ -264,7 +266,7 @@ impl Connection {
             packet_max: usize::try_from(connect.packet_max).unwrap_or(usize::MAX),
             silence: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1_500)),
             answers: FuturesOrdered::new(),
-            last: oneshot::channel().1,
+            turns: Turns::default(),
             refill: None,
             begun: None,
             rate: Rate { second: now, packets: 0 },
@@ -346,7 +348,7 @@ impl Connection {
         let (broker, session) = (self.broker.clone(), self.session.clone());
         match packet {
             Packet::Publish(publish) => {
-                let turn = Turn::behind(&mut self.last);
+                let turn = self.turns.next(publish.is_marked(&session));
                 self.answers.push_back(publish::store(broker, session, publish, turn).boxed());
             }
             Packet::Pubrel(pid) => self.answers.push_back(publish::release(broker, session, pid).boxed()),
@@ -377,6 +379,7 @@ impl Connection {
     }
 
     fn answer(&mut self, answer: Answer) -> Result<(), End> {
+        let version = self.version;
         let mut writer = self.writer();
         match answer {
             Answer::Nothing => {}
@@ -386,6 +389,11 @@ impl Connection {
             Answer::Suback(pid, granted) => writer.suback(pid, &granted),
             Answer::Unsuback(pid, existed) => writer.unsuback(pid, &existed),
             Answer::Away(why) => return Err(End::Away(why)),
+            Answer::TakenOver => return Err(End::TakenOver),
+            // Version 3 has no word for it but the end: what is acknowledged is stored.
+            Answer::TooLarge(why, ..) if version == Version::V3 => return Err(End::TooLarge(why)),
+            Answer::TooLarge(_, pid, true) => writer.pubrec(pid, Reason::Quota),
+            Answer::TooLarge(_, pid, false) => writer.puback(pid, Reason::Quota),
         }
         Ok(())
     }
@@ -408,7 +416,9 @@ impl Connection {
 
     /// A command has come to who stands for its device: that is noted beside what else is under way.
     fn ended(&mut self, parcel: &Parcel, state: CommandState) {
-        let Some(id) = parcel.message.command.clone().filter(|_| self.session.stands_for(&parcel.message.device)) else { return };
+        let Some(id) = parcel.message.command.clone().filter(|_| self.broker.stands_for(&self.session, &parcel.message.device)) else {
+            return;
+        };
         let (devices, tenant) = (self.broker.devices.clone(), self.session.key.tenant.clone());
         let noted = tokio::task::spawn_blocking(move || devices.end_command(&tenant, &id, state, clock::now()));
         let noted = noted.map(|noted| {
@@ -444,8 +454,15 @@ impl Connection {
         let stalled = (!self.io.output.is_empty()).then(|| self.io.taken + settings.stall);
         let unfinished = self.begun.map(|begun| begun + settings.packet);
         let over_rate = self.rate.is_over(Instant::now()).then(|| self.rate.second + SECOND);
-        let keep = (self.changed && self.session.keeps()).then(|| self.kept + KEEP_EVERY);
+        let keep = self.keep_after().map(|keep| self.kept + keep);
         [silent, stalled, unfinished, over_rate, keep].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    /// How long after it was stored what is kept is stored again: because it has changed, or so that it is known that the client is there.
+    fn keep_after(&self) -> Option<Duration> {
+        let settings = &self.broker.settings;
+        let seen = settings.seen.min(Duration::from_secs(u64::from(self.session.expiry())) / 2);
+        self.session.keeps().then(|| if self.changed { settings.keep } else { seen.max(settings.keep) })
     }
 
     /// An earlier deadline is set at once, a later one when the timer comes to its end.
@@ -467,7 +484,7 @@ impl Connection {
         if self.begun.is_some_and(|begun| begun.elapsed() >= settings.packet) {
             return Err(End::Unfinished);
         }
-        if self.changed && self.session.keeps() && self.kept.elapsed() >= KEEP_EVERY {
+        if self.keep_after().is_some_and(|keep| self.kept.elapsed() >= keep) {
             (self.changed, self.kept) = (false, Instant::now());
             let (broker, session) = (self.broker.clone(), self.session.clone());
             self.answers.push_back(async move { kept(&broker, &session, Answer::Nothing).await }.boxed());
@@ -487,8 +504,17 @@ impl Connection {
 /// The answer, once what changed of a session is durable, if it is kept at all.
 async fn kept(broker: &Broker, session: &Session, answer: Answer) -> Answer {
     match session.keeps() {
-        true => broker.keep(session).await.map_or_else(|error| Answer::Away(error.to_string()), |()| answer),
+        true => broker.keep(session).await.map_or_else(Answer::from, |()| answer),
         false => answer,
+    }
+}
+
+impl From<StoreError> for Answer {
+    fn from(error: StoreError) -> Answer {
+        match error {
+            StoreError::TakenOver => Answer::TakenOver,
+            StoreError::Ledger(error) => Answer::Away(error.to_string()),
+        }
     }
 }
 

@@ -2,10 +2,7 @@
 
 use super::broker::Broker;
 use crate::{clock, ledger::LedgerError, model::Tenant, telemetry::chain};
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -55,9 +52,8 @@ impl Broker {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             tokio::select! {
-                _ = sweep.tick() => match self.store.sweep(&tenant, clock::now()).await {
-                    Ok(kept) => self.kept.store(kept, Ordering::Relaxed),
-                    Err(error) => tracing::warn!(error = chain(&error), "sessions of MQTT that are over stay for now"),
+                _ = sweep.tick() => if let Err(error) = self.sweep(&tenant, clock::now()).await {
+                    tracing::warn!(error = chain(&error), "sessions of MQTT that are over stay for now");
                 },
                 changed = revoked.changed() => match changed {
                     Ok(()) => self.look_again(),

@@ -14,6 +14,7 @@ pub mod packet;
 mod publish;
 mod refill;
 mod session;
+mod shares;
 mod store;
 pub mod topic;
 mod tree;
@@ -48,6 +49,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Lines about what clients do wrong come this often at most, so that a client can't fill a disk with them.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
+/// After a crash a client that goes on reading gets again what came since.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// Some commits a second for as many clients as there may be.
+const SEEN_EVERY: Duration = Duration::from_secs(60 * 60);
+
 /// What a listener allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -58,6 +64,10 @@ pub struct Settings {
     pub stall: Duration,
     /// From the first byte of a packet to its last.
     pub packet: Duration,
+    /// How often what is kept of a client that goes on reading is stored.
+    pub keep: Duration,
+    /// How often it is stored that a client is there whose session would be over else, at least.
+    pub seen: Duration,
 }
 
 impl Default for Settings {
@@ -67,6 +77,8 @@ impl Default for Settings {
             connect: Duration::from_secs(MQTT_CONNECT_SECONDS_MAX),
             stall: Duration::from_secs(MQTT_STALL_SECONDS_MAX),
             packet: Duration::from_secs(MQTT_PACKET_SECONDS_MAX),
+            keep: KEEP_EVERY,
+            seen: SEEN_EVERY,
         }
     }
 }
@@ -138,7 +150,7 @@ impl Broker {
         if last.is_none_or(|last| last.elapsed() >= SAY_EVERY) {
             *last = Some(Instant::now());
             let topic: String = topic.chars().take(128).collect();
-            tracing::debug!(client = %session.key.client, topic, why, "a publish is acknowledged and dropped");
+            tracing::debug!(client = %session.key.client, topic, why, "a publish is not stored");
         }
     }
 }

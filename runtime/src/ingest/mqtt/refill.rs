@@ -2,7 +2,6 @@
 
 use super::{
     broker::{Broker, blocking},
-    door::may_view,
     session::{Message, Parcel, Scan, Session},
     topic,
 };
@@ -69,8 +68,8 @@ fn missed(broker: &Broker, session: &Session, event: &Event) -> bool {
     let wants = state.subscriptions.iter().filter(|s| !s.filter.is_shared() && event.seq > s.since && s.filter.matches(&topic));
     let Some(qos) = wants.map(|s| s.qos).max() else { return true };
     let Some(message) = Message::of(event) else { return true };
-    let owned = broker.door.owned(&event.tenant, &message.device);
-    if !may_view(&session.principal, &event.tenant, &message.device, &owned) {
+    let about = broker.door.about(&event.tenant, &message.device);
+    if !about.is_shown_to(&session.principal, &event.tenant, &message.device, message.received) {
         return true;
     }
     let parcel = Parcel { message: Arc::new(message), qos, retain: false, share: None, again: false };
@@ -81,16 +80,28 @@ fn missed(broker: &Broker, session: &Session, event: &Event) -> bool {
 }
 
 async fn current_values(broker: Arc<Broker>, session: Arc<Session>, scan: Scan) -> Result<(), LedgerError> {
-    let (devices, tenant, at) = (broker.devices.clone(), session.key.tenant.clone(), scan.clone());
-    let read = tokio::task::spawn_blocking(move || match at.filter.device() {
-        Some(device) => {
-            let known = if at.values { devices.get(&tenant, &device)? } else { None };
-            Ok::<_, DevicesError>((known.into_iter().collect(), devices.waiting(&tenant, &device, clock::now())?))
+    let (devices, ledger, tenant, at) = (broker.devices.clone(), broker.ledger.clone(), session.key.tenant.clone(), scan.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        // What comes after it, the client gets as it comes; all that came before it has to be there.
+        if !devices.reach(&ledger, at.through)? {
+            return Ok(None);
         }
-        None => Ok((devices.after(&tenant, at.after.as_ref(), DEVICES)?, Vec::new())),
+        let found = match at.filter.device() {
+            Some(device) => {
+                let known = if at.values { devices.get(&tenant, &device)? } else { None };
+                (known.into_iter().collect(), devices.waiting(&tenant, &device, clock::now())?)
+            }
+            None => (devices.after(&tenant, at.after.as_ref(), DEVICES)?, Vec::new()),
+        };
+        Ok::<_, DevicesError>(Some(found))
     });
     let (page, waiting) = match read.await {
-        Ok(Ok(found)) => found,
+        Ok(Ok(Some(found))) => found,
+        Ok(Ok(None)) => {
+            session.state.lock().scans.push_front(scan);
+            session.wake.notify_one();
+            return Ok(());
+        }
         Ok(Err(error)) => {
             tracing::warn!(error = chain(&error), "current values can't be read; a client does without");
             return Ok(());
@@ -121,14 +132,15 @@ async fn current_values(broker: Arc<Broker>, session: Arc<Session>, scan: Scan) 
 fn commands_of(broker: &Broker, session: &Session, scan: &Scan, waiting: Vec<Command>) {
     for command in waiting.into_iter().filter(|command| command.seq <= scan.through) {
         let (tenant, topic) = (&session.key.tenant, topic::of_value(&command.device, "actuators", &command.actuator));
+        let about = broker.door.about(tenant, &command.device);
         if !scan.filter.matches(&topic)
-            || !session.stands_for(&command.device)
-            || !may_view(&session.principal, tenant, &command.device, &broker.door.owned(tenant, &command.device))
+            || !broker.stands_for(session, &command.device)
+            || !about.is_shown_to(&session.principal, tenant, &command.device, command.given)
         {
             continue;
         }
-        let payload = command.value.to_string().into();
-        let message = Message { topic, payload, seq: 0, device: command.device, command: Some(command.id.into()) };
+        let (payload, received) = (command.value.to_string().into(), command.given);
+        let message = Message { topic, payload, seq: 0, device: command.device, received, command: Some(command.id.into()) };
         let parcel = Parcel { message: Arc::new(message), qos: scan.qos, retain: false, share: None, again: false };
         if !session.state.lock().offer(parcel) {
             return;
@@ -139,20 +151,21 @@ fn commands_of(broker: &Broker, session: &Session, scan: &Scan, waiting: Vec<Com
 /// The sensor for which there was no room; none when all were given.
 fn values_of(broker: &Broker, session: &Session, scan: &Scan, device: &Device, sent: usize) -> Option<usize> {
     let tenant = &session.key.tenant;
-    if !may_view(&session.principal, tenant, &device.id, &broker.door.owned(tenant, &device.id)) {
-        return None;
-    }
+    let about = broker.door.about(tenant, &device.id);
     let sensors = device.sensors.iter().map(|sensor| ("sensors", &sensor.id, &sensor.current));
     // As commands go down: the value alone.
     let actuators = device.actuators.iter().map(|actuator| ("actuators", &actuator.id, &actuator.current));
     sensors.chain(actuators).enumerate().skip(sent).find_map(|(number, (kind, id, current))| {
         let topic = topic::of_value(&device.id, kind, id);
-        if !scan.filter.matches(&topic) {
+        let received = current.received;
+        // A newer one comes as it came.
+        let is_old = current.seq <= scan.through;
+        if !is_old || !scan.filter.matches(&topic) || !about.is_shown_to(&session.principal, tenant, &device.id, received) {
             return None;
         }
         let payload = if kind == "sensors" { current.to_json() } else { current.value.to_json() };
         let payload = payload.to_string().into();
-        let message = Arc::new(Message { topic, payload, seq: 0, device: device.id.clone(), command: None });
+        let message = Arc::new(Message { topic, payload, seq: 0, device: device.id.clone(), received, command: None });
         let parcel = Parcel { message, qos: scan.qos, retain: true, share: None, again: false };
         let taken = session.state.lock().offer(parcel);
         (!taken).then_some(number)

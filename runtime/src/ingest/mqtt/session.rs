@@ -3,7 +3,12 @@
 //! Little waits in memory. A client that takes slower than things happen, or was away, is *behind*: it reads the log from where
 //! it stopped, as fast as it takes, and is *live* again when it has come as far as everybody.
 
-use super::{door::Known, packet::Retained, store::Kept, topic::Filter};
+use super::{
+    door::Known,
+    packet::Retained,
+    store::{Holder, Kept},
+    topic::Filter,
+};
 use crate::{
     identity::Principal,
     model::{
@@ -17,7 +22,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 use tokio::sync::Notify;
@@ -39,6 +44,7 @@ pub struct Message {
     /// Where it stands in the log; 0 for a current value, which nobody has to get.
     pub seq: Seq,
     pub device: Id,
+    pub received: Micros,
     /// The id of a command.
     pub command: Option<Arc<str>>,
 }
@@ -71,7 +77,7 @@ pub struct Scan {
     pub after: Option<Id>,
     /// Whether current values are wanted, or only the commands that wait.
     pub values: bool,
-    /// Commands up to here; the others come out of the log.
+    /// Values and commands up to here; the others come out of the log.
     pub through: Seq,
     /// Sensors of the next device that were looked at.
     pub sent: usize,
@@ -84,8 +90,15 @@ pub enum Kick {
     Revoked,
 }
 
+/// Whose group of a shared subscription it is: guests have groups of their own, so that nobody without a name takes what others share.
+const GUESTS: &str = "guest";
+
 pub struct Session {
     pub key: Key,
+    /// As what it holds what is stored of its client: no other connection is called so.
+    holder: String,
+    /// Something may be stored of it.
+    is_stored: AtomicBool,
     pub principal: Principal,
     pub stays: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Something waits for the client.
@@ -111,12 +124,16 @@ pub struct State {
     pub scans: VecDeque<Scan>,
     /// Packet ids of publishes that are stored and not released.
     pub received: BTreeSet<u16>,
+    /// Those for which there may be an entry in the ledger.
+    pub marked: BTreeSet<u16>,
 }
 
 impl Session {
     pub fn new(key: Key, known: Known, expiry: u32) -> Session {
         Session {
             key,
+            holder: super::unique(),
+            is_stored: AtomicBool::new(false),
             principal: known.who,
             stays: known.stays,
             wake: Notify::new(),
@@ -140,12 +157,33 @@ impl Session {
         self.expiry() > 0
     }
 
-    /// Whether commands for a device are for this client: it is the device, or it asked for the device's by name. Who looks at the
-    /// commands of all devices is no device.
-    pub fn stands_for(&self, device: &Id) -> bool {
-        matches!(&self.principal, Principal::Device { id, .. } if id == device)
-            || *self.key.client == *device.as_str()
-            || self.state.lock().subscriptions.iter().any(|s| s.filter.device().as_ref() == Some(device))
+    pub fn holder(&self) -> Holder<'_> {
+        Holder { key: &self.key, name: &self.holder }
+    }
+
+    /// From here on something may be stored of it.
+    pub fn is_going_to_be_stored(&self) {
+        self.is_stored.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_forgotten(&self) {
+        self.is_stored.store(false, Ordering::Relaxed);
+    }
+
+    pub fn may_be_stored(&self) -> bool {
+        self.is_stored.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is called as a device, or asked for the device's topics by name. Who looks at the commands of all devices is no device.
+    pub fn calls_by_name(&self, device: &Id) -> bool {
+        *self.key.client == *device.as_str() || self.state.lock().subscriptions.iter().any(|s| s.filter.device().as_ref() == Some(device))
+    }
+
+    /// The group that a shared subscription is of.
+    pub fn group(&self, filter: &Filter) -> Option<Arc<str>> {
+        let who = if matches!(self.principal, Principal::Guest { .. }) { GUESTS } else { "" };
+        // Neither a tenant nor these have a slash.
+        filter.is_shared().then(|| format!("{}/{who}/{}", self.key.tenant, filter.text).into())
     }
 
     pub fn kick(&self, why: Kick) {

@@ -1,7 +1,11 @@
 //! What clients live through, over a stream in memory.
 
+mod commands;
 mod gates;
 mod limits;
+mod nodes;
+mod sessions;
+mod values;
 
 use super::*;
 use crate::{
@@ -9,13 +13,14 @@ use crate::{
     identity::{Identity, Principal, Role},
     ingest::Ingest,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
-    model::{Id, Kind, Micros, Owned, Tenant, Visibility, id::default_tenant},
+    model::{Device, Id, Kind, Micros, id::default_tenant},
     preprocess::{Envelope, Sample},
     telemetry::Metrics,
 };
 use bytes::Bytes;
 use futures::FutureExt;
 use mqtt_proto::{Pid, QoS, QosPid, TopicFilter, TopicName, v3, v5};
+use std::sync::atomic::AtomicBool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 struct House {
@@ -23,23 +28,39 @@ struct House {
     ledger: Ledger,
     ingest: Ingest,
     broker: Arc<Broker>,
+    registry: Registry,
+    /// Whether those who have come may stay.
+    stays: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-/// What belongs to whom: `pump` and `field` are Ada's, and `pump` is private.
-fn owned(_: &Tenant, device: &Id) -> Option<Owned> {
-    let of = |visibility| Some(Owned { owner: Some(Id::new("ada").unwrap()), visibility });
-    match device.as_str() {
-        "pump" => of(Visibility::Private),
-        "field" => of(Visibility::Public),
-        _ => None,
-    }
+/// What is at work in a house beside the clients.
+#[derive(Clone, Copy)]
+struct AtWork {
+    follower: bool,
+    projection: bool,
 }
 
-fn door() -> Door {
+const ALL_AT_WORK: AtWork = AtWork { follower: true, projection: true };
+
+/// What belongs to whom: `pump` and `field` are Ada's, and `pump` is private.
+fn hers(device: &Id) -> Option<Arc<Device>> {
+    let visibility = match device.as_str() {
+        "pump" => "private",
+        "field" => "public",
+        _ => return None,
+    };
+    let document = serde_json::json!({
+        "id": device, "owner": "ada", "visibility": visibility, "gateway_id": "gw", "date_created": 0, "date_modified": 0,
+    });
+    Some(Arc::new(serde_json::from_value(document).unwrap()))
+}
+
+fn door(registry: &Registry, stays: &Arc<AtomicBool>) -> Door {
+    let (devices, gateways, stays) = (registry.clone(), registry.clone(), stays.clone());
     Door {
-        identify: Arc::new(|username, password| {
+        identify: Arc::new(move |username, password| {
             let tenant = default_tenant();
             let who = match (username.as_deref(), password.as_deref()) {
                 (None, _) => Ok(Principal::Guest { tenant }),
@@ -49,10 +70,13 @@ fn door() -> Door {
                 (Some(name), Some(b"secret")) => Ok(Principal::User { tenant, id: Id::new(name).unwrap(), admin: false }),
                 _ => Err(Refused::Unknown),
             };
-            std::future::ready(who.map(|who| Known { who, stays: Arc::new(|| true) })).boxed()
+            let stays = stays.clone();
+            let stays = Arc::new(move || stays.load(Ordering::Relaxed));
+            std::future::ready(who.map(|who| Known { who, stays })).boxed()
         }),
-        owned: Arc::new(owned),
-        connected: Arc::new(|_, _, _| {}),
+        device: Arc::new(move |_, device| hers(device).or_else(|| devices.device(device))),
+        gateway: Arc::new(move |_, gateway| gateways.gateway(gateway)),
+        connected: Arc::new(|_, client, is_there| assert!(client != "bomb" || !is_there, "a test asked for it")),
     }
 }
 
@@ -63,16 +87,45 @@ impl House {
 
     async fn with(dir: tempfile::TempDir, settings: Settings) -> House {
         let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
-        let (ledger, devices) = (Ledger::open(&config).await.unwrap(), Devices::open(&dir.path().join("devices")).unwrap());
-        let metrics = Metrics::new();
+        House::on(Ledger::open(&config).await.unwrap(), dir, settings, ALL_AT_WORK)
+    }
+
+    async fn with_work(at_work: AtWork) -> House {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LedgerConfig::Embedded { dir: dir.path().join("ledger"), options: LedgerOptions::default() };
+        House::on(Ledger::open(&config).await.unwrap(), dir, Settings::default(), at_work)
+    }
+
+    fn on(ledger: Ledger, dir: tempfile::TempDir, settings: Settings, at_work: AtWork) -> House {
+        let devices = Devices::open(&dir.path().join("devices")).unwrap();
+        let (metrics, stays) = (Metrics::new(), Arc::new(AtomicBool::new(true)));
         let registry = Registry::open(ledger.clone(), devices.clone(), &default_tenant()).unwrap();
-        let ingest = Ingest::new(ledger.clone(), registry, metrics.clone(), true);
-        let broker = Arc::new(Broker::new(door(), ingest.clone(), ledger.clone(), devices.clone(), metrics, settings));
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        tasks.spawn(broker.clone().follow(stop.clone()));
-        let (log, end) = (ledger.clone(), stop.clone());
-        tasks.spawn(async move { devices.run(log, end).await.unwrap() });
-        House { dir, ledger, ingest, broker, stop, tasks }
+        let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), true);
+        let door = door(&registry, &stays);
+        let broker = Arc::new(Broker::new(door, ingest.clone(), ledger.clone(), devices.clone(), metrics, settings));
+        let mut house = House { dir, ledger, ingest, broker, registry, stays, stop: CancellationToken::new(), tasks: JoinSet::new() };
+        if at_work.follower {
+            house.follow();
+        }
+        if at_work.projection {
+            let (log, end) = (house.ledger.clone(), house.stop.clone());
+            house.tasks.spawn(async move { devices.run(log, end).await.unwrap() });
+        }
+        house
+    }
+
+    fn follow(&mut self) {
+        self.tasks.spawn(self.broker.clone().follow(self.stop.clone()));
+    }
+
+    /// One of version 5, and what it is told first.
+    async fn five(&mut self, connect: v5::Connect) -> (Client, v5::Packet) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        self.tasks.spawn(connection::serve(Box::new(theirs), self.broker.clone(), self.stop.clone()));
+        let mut client = Client { stream: ours };
+        client.say(v5::Packet::Connect(connect)).await;
+        let welcome = client.listen().await;
+        (client, welcome)
     }
 
     /// The node stops, and another one starts on what it left.
@@ -80,7 +133,7 @@ impl House {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.ledger.close().await;
-        drop((self.ingest, self.broker, self.ledger));
+        drop((self.ingest, self.broker, self.registry, self.ledger));
         House::with(self.dir, Settings::default()).await
     }
 
@@ -122,6 +175,15 @@ struct Client {
 }
 
 impl Client {
+    /// In version 5.
+    async fn say(&mut self, packet: v5::Packet) {
+        self.stream.write_all(packet.encode().unwrap().as_ref()).await.unwrap();
+    }
+
+    async fn listen(&mut self) -> v5::Packet {
+        v5::Packet::decode(&self.frame().await.unwrap()).unwrap().unwrap()
+    }
+
     async fn send(&mut self, packet: v3::Packet) {
         self.stream.write_all(packet.encode().unwrap().as_ref()).await.unwrap();
     }
@@ -133,7 +195,6 @@ impl Client {
     }
 
     async fn frame(&mut self) -> Option<Vec<u8>> {
-        let wait = Duration::from_secs(20);
         let read = async {
             let mut all = vec![self.stream.read_u8().await.ok()?, self.stream.read_u8().await.ok()?];
             let mut length = usize::from(all[1] & 0x7f);
@@ -146,7 +207,7 @@ impl Client {
             all.extend(body);
             Some(all)
         };
-        tokio::time::timeout(wait, read).await.expect("the node says nothing")
+        tokio::time::timeout(WAIT, read).await.expect("the node says nothing")
     }
 
     async fn publish(&mut self, topic: &str, payload: &str, qos_pid: QosPid) {
@@ -195,11 +256,20 @@ fn user(name: &str, id: &str) -> v3::Connect {
     connect
 }
 
+fn five(name: &str, id: &str, expiry: u32) -> v5::Connect {
+    let mut connect = v5::Connect::new(id.into(), 60);
+    (connect.username, connect.password) = (Some(name.into()), Some(Bytes::from_static(b"secret")));
+    connect.clean_start = false;
+    connect.properties.session_expiry_interval = Some(expiry);
+    connect
+}
+
 fn lasting(mut connect: v3::Connect) -> v3::Connect {
     connect.clean_session = false;
     connect
 }
 
+const WAIT: Duration = Duration::from_secs(20);
 const PUMP: &str = "devices/pump/sensors/s/value";
 const FIELD: &str = "devices/field/sensors/s/value";
 
@@ -421,93 +491,12 @@ async fn a_second_connection_of_a_client_ends_its_first() {
 #[tokio::test]
 async fn one_of_version_5_is_told_why_and_what_is_allowed() {
     let mut house = House::open().await;
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    house.tasks.spawn(connection::serve(Box::new(theirs), house.broker.clone(), house.stop.clone()));
-    let mut client = Client { stream: ours };
-    let connect = v5::Packet::Connect(v5::Connect::new("".into(), 0)).encode().unwrap();
-    client.stream.write_all(connect.as_ref()).await.unwrap();
-    let v5::Packet::Connack(welcome) = v5::Packet::decode(&client.frame().await.unwrap()).unwrap().unwrap() else { panic!() };
+    let (mut client, v5::Packet::Connack(welcome)) = house.five(v5::Connect::new("".into(), 0)).await else { panic!() };
     let allowed = welcome.properties;
     assert!(allowed.assigned_client_id.is_some_and(|id| id.starts_with("mqtt-")));
     assert_eq!((allowed.receive_max, allowed.server_keep_alive), (Some(64), Some(3_600)));
     let publish = v5::Publish::new(QosPid::Level1(pid(1)), TopicName::try_from(PUMP).unwrap(), Bytes::from_static(b"1"));
-    client.stream.write_all(v5::Packet::Publish(publish).encode().unwrap().as_ref()).await.unwrap();
-    let answer = v5::Packet::decode(&client.frame().await.unwrap()).unwrap().unwrap();
+    client.say(v5::Packet::Publish(publish)).await;
+    let answer = client.listen().await;
     assert_eq!(answer, v5::Puback::new(pid(1), v5::PubackReasonCode::NotAuthorized).into());
-}
-
-/// What is known of a device's commands, the newest first.
-async fn states(house: &House) -> Vec<CommandState> {
-    let devices = &house.broker.devices;
-    while devices.position() < *house.ledger.head().borrow() {
-        tokio::task::yield_now().await;
-    }
-    let commands = devices.commands(&default_tenant(), Some(&Id::new("pump").unwrap()), 100, crate::clock::now()).unwrap();
-    commands.iter().map(|command| command.state).collect()
-}
-
-async fn until_states(house: &House, wanted: &[CommandState]) {
-    let wait = async {
-        while states(house).await != wanted {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the commands do not come so far");
-}
-
-#[tokio::test]
-async fn a_command_waits_for_its_device_and_is_known_to_be_delivered_or_refused() {
-    use CommandState::{Delivered, Refused, Waiting};
-    let mut house = House::open().await;
-    let (mut app, _) = house.admitted(user("ada", "app")).await;
-    // Who watches the commands of everybody is no device.
-    app.subscribe("devices/+/actuators/+/value").await;
-    for (n, value) in [(1, "true"), (2, "false")] {
-        app.publish("devices/pump/actuators/motor/value", value, QosPid::Level1(pid(n))).await;
-        while !matches!(app.hear().await, Some(v3::Packet::Puback(_))) {}
-    }
-    assert_eq!(states(&house).await, [Waiting, Waiting]);
-    let (mut device, _) = house.admitted(user("ada", "motor-board")).await;
-    device.subscribe("devices/pump/actuators/+/value").await;
-    let mut got = Vec::new();
-    while got.len() < 2 {
-        let (value, publish) = device.delivery().await;
-        if !publish.retain {
-            got.push(value);
-        }
-    }
-    assert_eq!(got, [true, false]);
-    until_states(&house, &[Delivered, Delivered]).await;
-    drop(device);
-    // One of version 5 says no.
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    house.tasks.spawn(connection::serve(Box::new(theirs), house.broker.clone(), house.stop.clone()));
-    let mut five = Client { stream: ours };
-    let mut connect = v5::Connect::new("pump".into(), 60);
-    (connect.username, connect.password) = (Some("ada".into()), Some(Bytes::from_static(b"secret")));
-    let filter = (TopicFilter::try_from("devices/pump/actuators/other/value").unwrap(), v5::SubscriptionOptions::new(QoS::Level1));
-    for packet in [v5::Packet::Connect(connect), v5::Subscribe::new(pid(1), vec![filter]).into()] {
-        five.stream.write_all(packet.encode().unwrap().as_ref()).await.unwrap();
-        five.frame().await.unwrap();
-    }
-    app.publish("devices/pump/actuators/other/value", "9", QosPid::Level1(pid(3))).await;
-    let v5::Packet::Publish(command) = v5::Packet::decode(&five.frame().await.unwrap()).unwrap().unwrap() else { panic!() };
-    assert!(command.properties.user_properties.iter().any(|own| &*own.name == "id" && own.value.starts_with("mqtt-")));
-    let no = v5::Puback::new(command.qos_pid.pid().unwrap(), v5::PubackReasonCode::ImplementationSpecificError);
-    five.stream.write_all(v5::Packet::Puback(no).encode().unwrap().as_ref()).await.unwrap();
-    until_states(&house, &[Refused, Delivered, Delivered]).await;
-}
-
-#[tokio::test]
-async fn a_command_that_nobody_came_for_expires_and_is_not_delivered_any_more() {
-    let mut house = House::open().await;
-    let (mut app, _) = house.admitted(user("ada", "app")).await;
-    app.publish("devices/pump/actuators/motor/value", "true", QosPid::Level1(pid(1))).await;
-    app.hear().await;
-    assert_eq!(states(&house).await, [CommandState::Waiting]);
-    let (devices, pump) = (&house.broker.devices, Id::new("pump").unwrap());
-    let later = crate::clock::now().plus_millis(crate::model::limit::COMMAND_SECONDS_MAX * 1_000 + 1_000);
-    assert_eq!(devices.commands(&default_tenant(), Some(&pump), 1, later).unwrap()[0].state, CommandState::Expired);
-    assert_eq!(devices.waiting(&default_tenant(), &pump, later).unwrap(), []);
-    assert_eq!(devices.waiting(&default_tenant(), &pump, crate::clock::now()).unwrap().len(), 1);
 }

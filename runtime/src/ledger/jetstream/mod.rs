@@ -20,7 +20,7 @@ pub(super) use batch::Stamp;
 
 use super::{
     JetstreamOptions, LedgerError, LedgerOptions,
-    queue::{Message, Queue},
+    queue::{Message, OP_BYTES_MAX, Queue},
     view::View,
 };
 use crate::model::Seq;
@@ -53,6 +53,8 @@ const FEED_MESSAGES_MAX: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two tries to connect again: what a restarted server needs, not more.
 const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// What a message has to hold: the largest operation, its headers, and what the estimate of its size leaves out.
+const PAYLOAD_BYTES_MIN: usize = OP_BYTES_MAX + 512 * 1024;
 /// A connection that answers no ping for twice as long is dead.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -105,6 +107,16 @@ async fn connect(url: &str) -> Result<(Context, watch::Receiver<bool>), LedgerEr
     let mut context = jetstream::new(client);
     context.set_timeout(CONNECT_TIMEOUT);
     Ok((context, receiver))
+}
+
+/// Said at the start, because else the first large operation, which may come after months, would be refused.
+fn check_payload(url: &str, max: usize) -> Result<(), LedgerError> {
+    if max >= PAYLOAD_BYTES_MIN {
+        return Ok(());
+    }
+    Err(LedgerError::Unavailable(format!(
+        "nats-server at `{url}` takes messages of at most {max} bytes, and an operation of the ledger is up to {PAYLOAD_BYTES_MIN}: set `max_payload: 8MB` in its configuration and reload it"
+    )))
 }
 
 /// Makes a stream, or finds it as it is; its limits may be changed by hand, its subjects not.
@@ -201,6 +213,7 @@ pub(super) async fn open(
 ) -> Result<Opened, LedgerError> {
     let node = node_name(dir)?;
     let (context, connected) = connect(url).await?;
+    check_payload(url, context.client().max_payload())?;
     let info = stream(&context, operations_config(jetstream)).await?;
     let view = Arc::new(view);
     let applied = check(&view, &info)?;

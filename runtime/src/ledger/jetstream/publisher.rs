@@ -6,7 +6,7 @@
 
 use super::{
     super::{
-        LedgerError, Op, Outcome,
+        Guarded, LedgerError, Op, Outcome,
         queue::{Job, Message},
         tables::Rules,
         view::View,
@@ -188,6 +188,9 @@ impl Publisher {
         let entries = next_batch(&mut waiting.queue, BATCH_BYTES_MAX.min(payload_max / 2));
         let (subject, fence) = match &lane {
             Lane::Append => (names::append_subject(&self.tenant), None),
+            // What rests on no version has its place wherever it comes to stand, so no other node's commit can be in its way: nodes that write for
+            // one app all the time would else keep each other waiting.
+            Lane::App(app) if entries.iter().all(|entry| entry.op.rests_on_no_version()) => (names::app_subject(&self.tenant, app), None),
             Lane::App(app) => {
                 let subject = names::app_subject(&self.tenant, app);
                 match self.view.fence(&subject) {
@@ -375,7 +378,8 @@ impl Publisher {
             Err(error) => return self.fail_with_followers(flight, &error),
         };
         if fence != flight.fence {
-            let (commits, others): (Vec<_>, Vec<_>) = flight.entries.into_iter().partition(|entry| matches!(entry.op, Op::Commit(_)));
+            let is_outdated = |entry: &Entry| matches!(entry.op, Op::Commit(_) | Op::Guarded(_)) && !entry.op.rests_on_no_version();
+            let (commits, others): (Vec<_>, Vec<_>) = flight.entries.into_iter().partition(is_outdated);
             for entry in commits {
                 entry.waiter.answer(Ok(Outcome::Conflict { version }));
             }
@@ -455,7 +459,7 @@ impl Flight {
 fn lane_of(op: &Op) -> Lane {
     match op {
         Op::Append(_) | Op::Undecoded(_) | Op::Decoded { .. } | Op::Trim { .. } => Lane::Append,
-        Op::Commit(commit) => Lane::App(commit.app.clone()),
+        Op::Commit(commit) | Op::Guarded(Guarded { commit, .. }) => Lane::App(commit.app.clone()),
         Op::DeleteApp { app } => Lane::App(app.clone()),
         Op::Register { function, .. }
         | Op::Unregister { function }

@@ -29,6 +29,7 @@ macro_rules! all_stories {
             an_intake_position_moves_once
             a_commit_moves_everything_together
             a_commit_on_a_stale_base_changes_nothing
+            who_has_lost_its_place_to_another_writes_nothing
             a_repeated_commit_is_done_once
             commits_of_an_app_are_applied_as_submitted
             a_watermark_never_goes_back
@@ -155,6 +156,29 @@ pub async fn a_commit_on_a_stale_base_changes_nothing(place: &impl Place) {
     let other = Commit { writes: vec![put("k", "b")], ..commit("b", Some(0)) };
     assert_eq!(ledger.apply(Op::Commit(other)).await.unwrap(), Outcome::Applied { seqs: vec![], version: 1 });
     assert_eq!(ledger.apply(write(Some(1), "two")).await.unwrap(), Outcome::Applied { seqs: vec![3], version: 2 });
+}
+
+pub async fn who_has_lost_its_place_to_another_writes_nothing(place: &impl Place) {
+    let ledger = place.open().await;
+    let take = |who: &str| Op::Commit(Commit::resting_on_nothing(app("a"), Vec::new(), vec![put("holder", who)]));
+    let write = |who: &'static str, n: u64| {
+        let commit = Commit::resting_on_nothing(app("a"), vec![reading(n)], vec![put("k", who)]);
+        Op::Guarded(Guarded { commit, key: "holder".to_owned(), holds: Bytes::from_static(who.as_bytes()) })
+    };
+    assert_eq!(ledger.apply(write("one", 1)).await.unwrap(), Outcome::Conflict { version: 0 }, "nobody holds it");
+    ledger.apply(take("one")).await.unwrap();
+    assert_eq!(seqs(ledger.apply(write("one", 2)).await.unwrap()), [1]);
+    // All at once, in this order.
+    let ends =
+        [ledger.submit(write("one", 3)), ledger.submit(take("other")), ledger.submit(write("one", 4)), ledger.submit(write("other", 5))];
+    let mut applied = Vec::new();
+    for end in ends {
+        applied.push(matches!(end.await.unwrap(), Outcome::Applied { .. }));
+    }
+    assert_eq!(applied, [true, true, false, true]);
+    let values: Vec<u64> = ledger.events(0, usize::MAX, usize::MAX).unwrap().iter().map(|event| number(event)).collect();
+    assert_eq!(values, [2, 3, 5]);
+    assert_eq!(ledger.state(&app("a"), "k").unwrap().unwrap(), "other");
 }
 
 pub async fn a_repeated_commit_is_done_once(place: &impl Place) {

@@ -81,14 +81,14 @@ async fn a_second_node_is_refused_until_it_has_caught_up() {
     let first = open(&first_dir, &server.url()).await;
     let second = open(&second_dir, &proxy.url()).await;
     let write = |value: &str, base| Op::Commit(Commit { writes: vec![put("k", value)], events: vec![reading(1)], ..commit("a", base) });
-    // The second hears nothing of the first's commit, and commits blindly: nothing but the fence can know.
+    // The second hears nothing of the first's commit: nothing but the fence can know.
     proxy.hold_down(true);
     assert_eq!(first.apply(write("first", Some(0))).await.unwrap(), Outcome::Applied { seqs: vec![1], version: 1 });
-    let blind = second.submit(write("second", None));
+    let late = second.submit(write("second", Some(0)));
     let other = second.submit(Op::Commit(Commit { writes: vec![put("k", "b")], ..commit("b", Some(0)) }));
     let registered = second.submit(Op::Register { function: function("a", "on"), start: 0 });
     proxy.hold_down(false);
-    assert_eq!(blind.await.unwrap(), Outcome::Conflict { version: 1 });
+    assert_eq!(late.await.unwrap(), Outcome::Conflict { version: 1 });
     assert!(matches!(other.await.unwrap(), Outcome::Applied { version: 1, .. }), "another app is none of the fence's business");
     assert!(matches!(registered.await.unwrap(), Outcome::Applied { .. }), "it conflicts with nothing and is done in the end");
     assert_eq!(second.state(&app("a"), "k").unwrap().unwrap(), "first", "it has caught up");
@@ -99,6 +99,48 @@ async fn a_second_node_is_refused_until_it_has_caught_up() {
         tokio::task::yield_now().await;
     }
     assert_eq!(picture(&first), picture(&second));
+}
+
+/// As sessions of MQTT do: many clients on each node, none of which has to do with any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_rests_on_nothing_is_applied_however_much_other_nodes_write_for_the_same_app() {
+    const EACH: u64 = 300;
+    let server = Server::start();
+    let (first_dir, second_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let nodes = [open(&first_dir, &server.url()).await, open(&second_dir, &server.url()).await];
+    let writers = nodes.iter().zip(["a", "b"]).map(|(node, name)| {
+        let node = node.clone();
+        tokio::spawn(async move {
+            for n in 0..EACH {
+                let (writes, events) = (vec![put(&format!("{name}{n}"), "x")], vec![reading(n)]);
+                let written = node.apply(Op::Commit(Commit::resting_on_nothing(app("sessions"), events, writes))).await;
+                assert!(matches!(written, Ok(Outcome::Applied { .. })), "{name}{n}: {written:?}");
+                if n % 50 == 0 {
+                    // Among them one that rests on what was read: it may conflict, and then nothing of it is there.
+                    let base = node.version(&app("sessions")).unwrap();
+                    let checked =
+                        Commit { writes: vec![put(&format!("checked {name}"), &n.to_string())], ..commit("sessions", Some(base)) };
+                    node.apply(Op::Commit(checked)).await.unwrap();
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    for node in &nodes {
+        node.head().wait_for(|head| *head == 2 * EACH).await.unwrap();
+        let stored = node.state_entries(&app("sessions"), "", None, usize::MAX).unwrap();
+        assert_eq!(stored.iter().filter(|(_, value)| value == "x").count() as u64, 2 * EACH);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_only_small_messages_is_refused_with_what_to_do() {
+    let server = Server::start_with("1MB");
+    let dir = tempfile::tempdir().unwrap();
+    let refused = open_at(dir.path(), &server.url(), LedgerOptions::default(), bare()).await.err().unwrap().to_string();
+    assert!(refused.contains("max_payload: 8MB") && refused.contains("1048576 bytes"), "{refused}");
 }
 
 /// Submits each number until it is answered with Ok; gives up never.

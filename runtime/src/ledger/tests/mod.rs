@@ -6,7 +6,7 @@ mod embedded;
 pub(crate) mod floor;
 mod jetstream;
 mod lag;
-mod nats;
+pub(crate) mod nats;
 pub(crate) mod sim;
 
 use super::*;

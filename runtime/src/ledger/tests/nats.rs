@@ -12,10 +12,11 @@ use tokio::{
     sync::watch,
 };
 
-pub(super) struct Server {
+pub(crate) struct Server {
     dir: tempfile::TempDir,
     child: Option<Child>,
     port: u16,
+    max_payload: &'static str,
 }
 
 /// `TAWI_NATS_SERVER`, what `tools/setup-nats` has put in place, or what the PATH has.
@@ -40,8 +41,12 @@ pub(super) fn wait_until<T>(what: &str, mut found: impl FnMut() -> Option<T>) ->
 }
 
 impl Server {
-    pub(super) fn start() -> Server {
-        let mut server = Server { dir: tempfile::tempdir().unwrap(), child: None, port: 0 };
+    pub(crate) fn start() -> Server {
+        Server::start_with("8MB")
+    }
+
+    pub(crate) fn start_with(max_payload: &'static str) -> Server {
+        let mut server = Server { dir: tempfile::tempdir().unwrap(), child: None, port: 0, max_payload };
         server.spawn(-1);
         server.port = wait_until("nats-server's ports", || server.read_port());
         server.wait_for_jetstream();
@@ -53,7 +58,7 @@ impl Server {
         let config = dir.join("nats.conf");
         let store = dir.join("store");
         // Synced like a node's: an acknowledgement means that it survives the power.
-        let text = format!("jetstream {{ store_dir: {store:?}, sync_interval: always }}\nmax_payload: 8MB\n");
+        let text = format!("jetstream {{ store_dir: {store:?}, sync_interval: always }}\nmax_payload: {}\n", self.max_payload);
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(binary());
         command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--ports_file_dir"]).arg(dir).arg("-c").arg(config);
@@ -82,7 +87,7 @@ impl Server {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address())
     }
 
@@ -148,7 +153,7 @@ impl Proxy {
         Proxy { address, control, connections }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 

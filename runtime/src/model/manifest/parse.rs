@@ -4,7 +4,7 @@ use super::{
     Auth, Build, CODEC_TIMEOUT_DEFAULT, CODEC_TIMEOUT_MAX, CONFIG_ENTRIES_MAX, Codec, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant,
     MANIFEST_BYTES_MAX, Manifest, ManifestError, Order, REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
     section::{At, Problems, Section},
-    source,
+    source, timed,
 };
 use crate::model::{
     id::{AppId, Id},
@@ -18,7 +18,29 @@ use toml::de::{DeTable, DeValue};
 const TOP: &[&str] = &["app", "on", "codec", "source", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
 /// `retry` is there to be told what it is called now.
-const ON: &[&str] = &["name", "subject", "select", "http", "order", "auth", "timeout", "delivery", "reuse", "retry"];
+const ON: &[&str] = &[
+    "name",
+    "subject",
+    "select",
+    "http",
+    "schedule",
+    "zone",
+    "jitter",
+    "missed",
+    "batch",
+    "window",
+    "silence",
+    "change",
+    "threshold",
+    "every",
+    "order",
+    "auth",
+    "timeout",
+    "delivery",
+    "reuse",
+    "publish",
+    "retry",
+];
 const CODEC_KEYS: &[&str] = &["name", "timeout", "reuse"];
 const GRANT: &[&str] = &["publish", "command", "state", "history", "config", "secrets", "http", "http-private"];
 const BUILD: &[&str] = &["component", "package"];
@@ -101,7 +123,8 @@ fn read_function(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Functio
     let timeout = entry.duration("timeout", TIMEOUT_MAX).unwrap_or(TIMEOUT_DEFAULT);
     let delivery = delivery::read(problems, entry);
     let reuse = entry.integer("reuse", 1..=REUSE_MAX).unwrap_or(1);
-    Some(Function { name: name?, trigger: trigger?, timeout, delivery, reuse })
+    let publish = entry.has("publish").then(|| entry.checked("publish", GRANTS_MAX, publish_pattern));
+    Some(Function { name: name?, trigger: trigger?, timeout, delivery, reuse, publish })
 }
 
 fn read_codec(problems: &Problems<'_>, codec: &Section<'_>) -> Option<Codec> {
@@ -117,15 +140,18 @@ fn read_codec(problems: &Problems<'_>, codec: &Section<'_>) -> Option<Codec> {
 fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger> {
     let order = entry.word("order", &[("device", Order::Device), ("none", Order::None)]).unwrap_or(Order::Device);
     let auth = entry.word("auth", &[("token", Auth::Token), ("public", Auth::Public)]).unwrap_or(Auth::Token);
-    let said: Vec<&str> = ["subject", "select", "http"].into_iter().filter(|key| entry.has(key)).collect();
+    if !entry.has("schedule") {
+        refuse(problems, entry, timed::OF_A_SCHEDULE, "only a `schedule` has it");
+    }
+    let said: Vec<&str> = ["subject", "select", "http", "schedule"].into_iter().filter(|key| entry.has(key)).collect();
     match said.as_slice() {
         [] => {
-            let hint = "add `subject = \"reading.>\"`, `select = { kind = \"Thermometer\" }` or `http = \"/\"`";
+            let hint = "add `subject = \"reading.>\"`, `select = { kind = \"Thermometer\" }`, `schedule = \"0 6 * * *\"` or `http = \"/\"`";
             problems.add_with_hint(entry.span(), "this `[[on]]` entry says not what it is called for", hint);
             None
         }
         [_, second, ..] => {
-            let message = "an `[[on]]` entry has one of `subject`, `select` and `http`";
+            let message = "an `[[on]]` entry has one of `subject`, `select`, `schedule` and `http`";
             problems.add_with_hint(entry.span_of(second), message, "make it two entries");
             None
         }
@@ -133,14 +159,22 @@ fn read_trigger(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Trigger>
             refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
             let subject = entry.string("subject")?;
             let subject = Pattern::new(subject.value).map_err(|e| problems.add(subject.span, e.to_string())).ok()?;
-            Some(Trigger::Event { subject, order, select: None, rule: None })
+            Some(Trigger::Event { subject, order, select: None, rule: timed::read_rule(problems, entry).ok()? })
         }
         ["select"] => {
             refuse(problems, entry, &["auth"], "only requests (`http`) are authenticated");
             let subject = Pattern::new("reading.>").map_err(|e| problems.add(entry.span(), e.to_string())).ok()?;
-            Some(Trigger::Event { subject, order, select: Some(read_selector(problems, entry)?), rule: None })
+            let select = Some(read_selector(problems, entry)?);
+            Some(Trigger::Event { subject, order, select, rule: timed::read_rule(problems, entry).ok()? })
+        }
+        ["schedule"] => {
+            refuse(problems, entry, &["auth", "order"], "a moment of a schedule is one call, of the node's own");
+            refuse(problems, entry, timed::RULES, "a schedule has no readings");
+            Some(Trigger::Schedule(timed::read_schedule(problems, entry)?))
         }
         _ => {
+            refuse(problems, entry, timed::RULES, "a request is no reading");
+            refuse(problems, entry, &["publish"], "nobody publishes a request, so that no circle leads through it");
             refuse(problems, entry, &["order", "delivery"], "a request is run once, at once; only events (`subject`, `select`) have");
             let path = entry.string("http")?;
             let path = http_path(path.value).map_err(|message| problems.add(path.span, message)).ok()?;

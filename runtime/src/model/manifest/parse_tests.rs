@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::model::manifest::{Delivery, Limits};
+use crate::model::manifest::{Delivery, Difference, Limits, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
 use std::time::Duration;
 
 const WHOLE: &str = r#"
@@ -142,7 +142,7 @@ fn an_empty_manifest_is_told_what_to_add() {
 #[test]
 fn what_makes_no_sense_together_is_refused() {
     for (lines, message) in [
-        ("http = \"/\"", "has one of `subject`, `select` and `http`"),
+        ("http = \"/\"", "has one of `subject`, `select`, `schedule` and `http`"),
         ("auth = \"public\"", "`auth` has no meaning here"),
         ("[[on]]\nname='g'\nhttp='/'\ndelivery={retry=2}", "`delivery` has no meaning here"),
         ("[[on]]\nname='f'\nsubject='a'", "two `[[on]]` entries are called `f`"),
@@ -249,4 +249,94 @@ fn the_marks_stand_under_the_mistake_whatever_the_letters() {
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[1], "  6 | \t timeout = \"é\" # ü");
     assert_eq!(lines[2], "    | \t           ^^^");
+}
+
+/// The one trigger of a manifest that is fine, with `lines` as its entry.
+fn trigger_with(lines: &str) -> Trigger {
+    let text = format!("[app]\nname = \"a\"\n[[on]]\nname = \"f\"\n{lines}");
+    let mut manifest = Manifest::parse(&text).unwrap();
+    let function = manifest.functions.remove(0);
+    // What is stored with a release reads back.
+    let stored = serde_json::to_string(&function.trigger).unwrap();
+    assert_eq!(serde_json::from_str::<Trigger>(&stored).unwrap(), function.trigger);
+    function.trigger
+}
+
+fn rule_with(line: &str) -> Rule {
+    match trigger_with(&format!("subject = \"reading.>\"\n{line}")) {
+        Trigger::Event { rule: Some(rule), .. } => rule,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_trigger_of_time_is_read() {
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+    assert_eq!(rule_with("batch = { max = 100, within = \"10s\" }"), Rule::Batch { max: 100, within: Duration::from_secs(10) });
+    assert_eq!(rule_with("silence = \"10m\""), Rule::Silence { after: 10 * minute });
+    assert_eq!(rule_with("change = true"), Rule::Change(Difference::Any));
+    assert_eq!(rule_with("change = { by = 0.5 }"), Rule::Change(Difference::Absolute(0.5)));
+    assert_eq!(rule_with("change = { percent = 10 }"), Rule::Change(Difference::Relative(0.1)));
+    assert_eq!(rule_with("every = 10"), Rule::Every { n: 10 });
+    assert_eq!(
+        rule_with("threshold = { below = -2, hysteresis = 0.5, hold = \"5m\" }"),
+        Rule::Threshold(Threshold { above: false, limit: -2.0, hysteresis: 0.5, hold: 5 * minute })
+    );
+    let window =
+        |shape, idle| Window { shape, per: Per::Sensor, lateness: hour, ahead: 5 * minute, idle, readings: false, percentiles: Vec::new() };
+    assert_eq!(rule_with("window = { tumbling = \"1h\" }"), Rule::Window(window(Shape::Tumbling { length: hour }, hour)));
+    assert_eq!(rule_with("window = { session = \"10s\" }"), Rule::Window(window(Shape::Session { gap: Duration::from_secs(10) }, minute)));
+    let all = "window = { sliding = \"1h\", every = \"5m\", per = \"device\", lateness = \"7d\", ahead = \"1m\", idle = \"2h\", readings = true, percentiles = [50, 99.9] }";
+    let sliding = Window {
+        per: Per::Device,
+        lateness: 168 * hour,
+        ahead: minute,
+        readings: true,
+        percentiles: vec![50.0, 99.9],
+        ..window(Shape::Sliding { length: hour, every: 5 * minute }, 2 * hour)
+    };
+    assert_eq!(rule_with(all), Rule::Window(sliding));
+    let schedule = trigger_with("schedule = \"0 6 * * MON-FRI\"\nzone = \"Africa/Lagos\"\njitter = \"30s\"\nmissed = \"once\"");
+    let (cron, zone) = ("0 6 * * MON-FRI".to_owned(), "Africa/Lagos".to_owned());
+    assert_eq!(schedule, Trigger::Schedule(Schedule { cron, zone, jitter: Duration::from_secs(30), missed: Missed::Once }));
+}
+
+#[test]
+fn what_time_can_t_make_is_refused_with_its_line_and_a_reason() {
+    for (lines, said) in [
+        ("window = { tumbling = \"0s\" }", "6:23: `tumbling` must be more than nothing"),
+        ("window = { tumbling = \"10ms\" }", "`tumbling` is 1s at least"),
+        ("window = { tumbling = \"1h\", sliding = \"1h\" }", "a window has one shape"),
+        ("window = { sliding = \"1h\" }", "sliding windows begin `every` so often"),
+        ("window = { sliding = \"1h\", every = \"1s\" }", "a reading is in 64 windows at most"),
+        ("window = { tumbling = \"1h\", every = \"1s\" }", "only sliding windows begin every so often"),
+        ("window = { tumbling = \"1h\", percentiles = [101] }", "a percentile is from 0 to 100, not 101"),
+        ("batch = { max = 100 }", "`batch` has no `within`"),
+        ("change = false", "`change = false` says nothing"),
+        ("change = { by = 0 }", "a change is by more than nothing"),
+        ("threshold = { hold = \"1m\" }", "a threshold is `above` or `below` one number"),
+        ("threshold = { above = 1, hysteresis = -1 }", "`hysteresis` is a distance"),
+        ("every = 1", "`every` must be from 2 to 1000000"),
+        ("every = 2\nsilence = \"1m\"", "an `[[on]]` entry has one of `batch`, `window`"),
+        ("zone = \"UTC\"", "only a `schedule` has it: `zone` has no meaning here"),
+        ("schedule = \"@daily\"", "an `[[on]]` entry has one of `subject`, `select`, `schedule` and `http`"),
+    ] {
+        let found = problem_with(lines);
+        assert!(found.contains(said), "{lines}: {found}");
+    }
+    for (lines, said) in [
+        ("schedule = \"0 0 30 2 *\"", "`0 0 30 2 *` never comes"),
+        ("schedule = \"61 * * * *\"", "`61 * * * *` is not a cron expression"),
+        ("schedule = \"soon\"", "`soon` is not a cron expression"),
+        ("schedule = \"@daily\"\nzone = \"Africa/Lagoss\"", "there is no time zone `Africa/Lagoss`"),
+        ("schedule = \"@daily\"\nsilence = \"1m\"", "a schedule has no readings: `silence` has no meaning here"),
+        ("http = \"/\"\nbatch = { max = 1, within = \"1s\" }", "a request is no reading: `batch` has no meaning here"),
+    ] {
+        let found = problems(&format!("[app]\nname = \"a\"\n[[on]]\nname = \"f\"\n{lines}\n"));
+        assert!(found.len() == 1 && found[0].contains(said), "{lines}: {found:?}");
+    }
+    assert!(
+        problems("[app]\nname = \"a\"\n[[on]]\nname = \"f\"\nschedule = \"@daily\"\nzone = \"Africa/Lagoss\"\n")[0]
+            .contains("`Africa/Lagos`")
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `500ms`, `10s`, `5m`, `1h`, `7d`.
-pub(in crate::model) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{}` is not a duration: a whole number and `ms`, `s`, `m`, `h` or `d`, as in `10s`", shown(text));
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let millis: u64 = match unit {
@@ -65,6 +65,7 @@ pub fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0 => "0s".to_owned(),
+        n if n % 86_400_000 == 0 && n > 86_400_000 => format!("{}d", n / 86_400_000),
         n if n % 3_600_000 == 0 => format!("{}h", n / 3_600_000),
         n if n % 60_000 == 0 => format!("{}m", n / 60_000),
         n if n % 1_000 == 0 => format!("{}s", n / 1_000),

@@ -2,7 +2,7 @@
 
 use super::quantity;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// `schedule = "0 6 * * *"`: called at moments of the clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,3 +127,27 @@ pub struct Threshold {
 
 /// Calls for missed moments: a schedule of each minute, and a night.
 pub const MISSED_ALL_MAX: u64 = 1_000;
+
+/// What a function is called for, as in "windows of 1h of reading.>".
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = quantity::duration_text;
+        match self {
+            Rule::Batch { max, within } => write!(f, "batches of {max} or {}", text(*within)),
+            Rule::Window(Window { shape, per, .. }) => {
+                match shape {
+                    Shape::Tumbling { length } => write!(f, "windows of {}", text(*length))?,
+                    Shape::Sliding { length, every } => write!(f, "windows of {} each {}", text(*length), text(*every))?,
+                    Shape::Session { gap } => write!(f, "sessions with gaps of {}", text(*gap))?,
+                }
+                if *per == Per::Device { f.write_str(" per device") } else { Ok(()) }
+            }
+            Rule::Silence { after } => write!(f, "silences of {}", text(*after)),
+            Rule::Change(Difference::Any) => f.write_str("changes"),
+            Rule::Change(Difference::Absolute(by)) => write!(f, "changes by {by}"),
+            Rule::Change(Difference::Relative(part)) => write!(f, "changes by {}%", part * 100.0),
+            Rule::Threshold(Threshold { above, limit, .. }) => write!(f, "crossings of {} {limit}", if *above { "above" } else { "below" }),
+            Rule::Every { n } => write!(f, "one in {n}"),
+        }
+    }
+}

@@ -137,6 +137,40 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A number that is one: not infinite.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        let value = self.entries.get(key)?;
+        let number = number(value.get_ref());
+        if number.is_none() {
+            self.wrong_type(key, value, "a number");
+        }
+        number
+    }
+
+    /// The numbers of a list that has at most `max`.
+    pub fn numbers(&self, key: &str, max: usize) -> Vec<f64> {
+        let Some(value) = self.entries.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong_type(key, value, "a list of numbers");
+            return Vec::new();
+        };
+        if items.len() > max {
+            self.problems.add(value.span(), format!("`{key}` has {} entries, {max} are allowed", items.len()));
+        }
+        let read = |item: &Spanned<DeValue<'_>>| {
+            let number = number(item.get_ref());
+            if number.is_none() {
+                self.wrong_type(key, item, "a list of numbers");
+            }
+            number
+        };
+        items.iter().filter_map(read).collect()
+    }
+
+    pub fn is_boolean(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Boolean(_)))
+    }
+
     pub fn duration(&self, key: &str, max: Duration) -> Option<Duration> {
         let text = self.string(key)?;
         match quantity::duration(text.value) {
@@ -250,6 +284,15 @@ impl<'a> Section<'a> {
         }
         Some(sections)
     }
+}
+
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    let text = match value {
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+        DeValue::Float(number) => number.as_str(),
+        _ => return None,
+    };
+    text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 fn article(noun: &str) -> &'static str {

@@ -7,7 +7,10 @@ use mail::Mail;
 use webhook::Webhook;
 
 use super::{Lookup, Social};
-use crate::{config::Smtp, model::limit::DELIVERY_SECONDS_MAX};
+use crate::{
+    config::Smtp,
+    model::limit::{DELIVERY_SECONDS_MAX, REFUSAL_BYTES_MAX},
+};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -40,6 +43,12 @@ impl Refusal {
     pub fn for_now(why: impl Into<String>) -> Refusal {
         Refusal { why: why.into(), code: None, is_final: false }
     }
+
+    /// Another server's words may have no end.
+    fn short(mut self) -> Refusal {
+        self.why.truncate(self.why.floor_char_boundary(REFUSAL_BYTES_MAX));
+        self
+    }
 }
 
 /// Every channel that is set up, by name.
@@ -66,7 +75,7 @@ impl Channels {
         match self.0.get(social.channel.as_str()) {
             // Less than a claim: another node would begin with it.
             Some(channel) => match timeout(Duration::from_secs(DELIVERY_SECONDS_MAX), channel.send(social)).await {
-                Ok(sent) => sent,
+                Ok(sent) => sent.map_err(Refusal::short),
                 Err(_) => Err(Refusal::for_now(format!("it was not taken within {DELIVERY_SECONDS_MAX} s"))),
             },
             None => {

@@ -7,7 +7,7 @@ use crate::{
     telemetry::chain,
 };
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Method, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
 use serde_json::json;
 
 /// Nothing of an answer is kept but its status.
@@ -41,17 +41,18 @@ impl Channel for Webhook {
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
         match egress::ask(ask, |authority, tls| self.reach(authority, tls)).await {
-            Ok(answer) if answer.status.is_success() => Ok(Some(answer.status.as_u16())),
-            // Whoever answers with an error has it perhaps mended tomorrow.
-            Ok(answer) => {
-                Err(Refusal { code: Some(answer.status.as_u16()), ..Refusal::for_now(format!("it answered with {}", answer.status)) })
-            }
-            // It has it, and said more than anybody wanted to know.
-            Err(EgressError::TooLarge { .. }) => Ok(None),
+            // However much it says beside.
+            Ok(egress::Answer { status, .. }) | Err(EgressError::TooLarge { status, .. }) => taken(status),
             Err(error @ (EgressError::Url(_) | EgressError::NotGranted(_) | EgressError::Private(_))) => Err(Refusal::last(chain(&error))),
             Err(error) => Err(Refusal::for_now(chain(&error))),
         }
     }
+}
+
+/// Whoever answers with an error has it perhaps mended tomorrow.
+fn taken(status: StatusCode) -> Result<Option<u16>, Refusal> {
+    let code = Some(status.as_u16());
+    if status.is_success() { Ok(code) } else { Err(Refusal { code, ..Refusal::for_now(format!("it answered with {status}")) }) }
 }
 
 fn headers(social: &Social) -> HeaderMap {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     clock,
-    model::limit::{DELIVERIES_MAX, DELIVERY_ATTEMPTS_MAX, SOCIALS_KEPT_PER_OWNER_MAX},
+    model::limit::{DELIVERIES_MAX, DELIVERIES_PER_OWNER_MAX, DELIVERY_ATTEMPTS_MAX, SOCIALS_KEPT_PER_OWNER_MAX},
     notify::{Channel, Refusal, Sending},
 };
 
@@ -159,14 +159,27 @@ impl Channel for Slow {
     }
 }
 
+impl Slow {
+    fn new() -> Arc<Slow> {
+        Arc::new(Slow { under_way: Mutex::default(), gate: tokio::sync::Semaphore::new(0) })
+    }
+}
+
+async fn send(node: &Notify, who: &str, to: &[&str], channel: &str) {
+    let letter = json!({ "usernames": to, "channels": [channel], "message": "hello" });
+    node.send(&user(who), serde_json::from_value(letter).unwrap(), clock::now()).await.unwrap();
+}
+
 #[tokio::test]
 async fn only_so_many_messages_are_sent_at_a_time() {
     let farm = Farm::new().await;
-    let slow = Arc::new(Slow { under_way: Mutex::default(), gate: tokio::sync::Semaphore::new(0) });
+    let slow = Slow::new();
     let node = farm.node_with(Channels::default().with("slow", slow.clone()));
+    // Of several owners: one alone has a share.
     let names: Vec<String> = (0..3 * DELIVERIES_MAX).map(|n| format!("u{n}")).collect();
-    let letter = json!({ "usernames": names, "channels": ["slow"], "message": "hello" });
-    node.send(&user("ada"), serde_json::from_value(letter).unwrap(), clock::now()).await.unwrap();
+    for name in &names {
+        send(&node, name, &["ada"], "slow").await;
+    }
     let sent = || socials(&node).iter().filter(|social| social.status == Sending::Sent).count();
     run_until(&[&node], "all are sent", || {
         if slow.under_way.lock().0 == DELIVERIES_MAX {
@@ -176,4 +189,89 @@ async fn only_so_many_messages_are_sent_at_a_time() {
     })
     .await;
     assert_eq!(slow.under_way.lock().1, DELIVERIES_MAX);
+}
+
+#[tokio::test]
+async fn addresses_that_do_not_answer_hold_up_nobody_elses_messages() {
+    let farm = Farm::new().await;
+    let slow = Slow::new();
+    let channels = Channels::new(None, Vec::new(), &farm.lookup()).unwrap();
+    let node = farm.node_with(channels.with("slow", slow.clone()));
+    let names: Vec<String> = (0..2 * DELIVERIES_MAX).map(|n| format!("u{n}")).collect();
+    send(&node, "ada", &names.iter().map(String::as_str).collect::<Vec<_>>(), "slow").await;
+    send(&node, "bob", &["bob"], "log").await;
+    let sent = |channel: &str| socials(&node).iter().filter(|social| social.status == Sending::Sent && social.channel == channel).count();
+    run_until(&[&node], "the other message is sent", || {
+        let is_sent = sent("log") == 1;
+        if is_sent {
+            slow.gate.add_permits(names.len());
+        }
+        is_sent
+    })
+    .await;
+    assert!(slow.under_way.lock().1 <= DELIVERIES_PER_OWNER_MAX && sent("slow") < names.len());
+}
+
+#[tokio::test]
+async fn what_is_being_sent_at_the_shutdown_is_noted_before_the_end() {
+    let farm = Farm::new().await;
+    let slow = Slow::new();
+    let node = farm.node_with(Channels::default().with("slow", slow.clone()));
+    send(&node, "ada", &["bob"], "slow").await;
+    let end = CancellationToken::new();
+    let stopping = async {
+        while slow.under_way.lock().0 == 0 {
+            tokio::task::yield_now().await;
+        }
+        end.cancel();
+        // The rest of the shutdown goes on meanwhile.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        slow.gate.add_permits(1);
+    };
+    tokio::join!(node.run(end.clone()), stopping);
+    assert_eq!(socials(&node)[0].status, Sending::Sent);
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_find_a_claim_over_one_takes_it() {
+    let farm = Farm::new().await;
+    let [dead, one, other] = [farm.node(&[]), farm.node(&[]), farm.node(&[])];
+    for _ in 0..10 {
+        send(&dead, "ada", &["bob"], "log").await;
+    }
+    let ids: Vec<Id> = socials(&dead).into_iter().map(|social| social.id).collect();
+    clock::set(Some(clock::now().plus_millis(31_000)));
+    for id in ids {
+        let (first, second) = tokio::join!(one.0.claim(&id), other.0.claim(&id));
+        let takers = [first.unwrap(), second.unwrap()].into_iter().flatten().count();
+        assert_eq!(takers, 1, "{id}");
+    }
+}
+
+/// Answers with a long page, whatever its status.
+async fn talker(status: u16) -> (String, String) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let page = move || async move { (http::StatusCode::from_u16(status).unwrap(), "x".repeat(1 << 20)) };
+    let router = Router::new().route("/hook", post(page));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (format!("http://{host}/hook"), host)
+}
+
+#[tokio::test]
+async fn a_long_answer_is_no_success_by_itself() {
+    for (status, sent, codes) in [(200, Sending::Sent, (Some(200), None)), (502, Sending::Failed, (None, Some(502)))] {
+        let farm = Farm::new().await;
+        let (url, host) = talker(status).await;
+        let node = farm.node(&[host]);
+        let watched = watch(&node, webhook(&url, "hello")).await;
+        farm.reads("pond", "TC1", "41", 1).await;
+        run_until(&[&node], "a message is sent or given up", || socials(&node).iter().any(|social| social.status != Sending::Pending))
+            .await;
+        let social = socials(&node).remove(0);
+        assert_eq!((social.status, social.code), (sent, codes.0.or(codes.1)));
+        assert_eq!(state(&node, &watched).state.last_success_code, codes.0);
+    }
 }

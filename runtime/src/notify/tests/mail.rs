@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{
+    clock,
     config::{Smtp, SmtpTls},
+    model::limit::REFUSAL_BYTES_MAX,
     notify::Sending,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -10,13 +12,13 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 /// Whom a mail was for, and its text.
 type Mails = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Refuses whom it does not know for good, and the first mail for now.
+/// Refuses whom it does not know for good, the first mail for now, and the second because its operator has yet to set it up.
 async fn server() -> (u16, Mails) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, mails) = (listener.local_addr().unwrap().port(), Mails::default());
     let taken = mails.clone();
     tokio::spawn(async move {
-        let mut busy = true;
+        let (mut mails, long) = (0, format!("550 no such mailbox{}", ", never".repeat(100)));
         while let Ok((stream, _)) = listener.accept().await {
             let (read, mut write) = stream.into_split();
             let mut lines = BufReader::new(read).lines();
@@ -34,8 +36,11 @@ async fn server() -> (u16, Mails) {
                         body.push('\n');
                         continue;
                     }
-                    (None, line) if line.starts_with("MAIL") && std::mem::take(&mut busy) => "451 come back later",
-                    (None, line) if line.starts_with("RCPT") && line.contains("gone@") => "550 no such mailbox",
+                    (None, line) if line.starts_with("MAIL") && mails < 2 => {
+                        mails += 1;
+                        if mails == 1 { "451 come back later" } else { "530 say who you are first" }
+                    }
+                    (None, line) if line.starts_with("RCPT") && line.contains("gone@") => long.as_str(),
                     (None, line) if line.starts_with("RCPT") => {
                         to = line.to_owned();
                         "250 fine"
@@ -81,4 +86,28 @@ async fn a_mail_reaches_its_user_when_the_server_takes_it_and_says_who_can_not_b
     assert!(of("bob").error.as_ref().unwrap().contains("no mail address"));
     assert!(of("dora").error.as_ref().unwrap().contains("no user"));
     assert_eq!((of("carl").status, of("carl").code, of("carl").attempts > 0), (Sending::Failed, Some(550), true));
+    let kept = of("carl").error.as_ref().unwrap();
+    assert!(kept.contains("never") && kept.len() <= REFUSAL_BYTES_MAX, "{kept}");
+    // What was refused for now, or by a server that wants to be set up, is tried again.
+    assert_eq!(socials(&node).iter().map(|social| social.attempts).sum::<u32>(), 4 + 2);
+}
+
+#[tokio::test]
+async fn a_mail_goes_to_an_address_that_an_administrator_set_and_to_no_other() {
+    let farm = Farm::new().await;
+    let (port, mails) = server().await;
+    let from = "Tawi <tawi@farm.example>".to_owned();
+    let smtp = Smtp { host: "127.0.0.1".into(), port: Some(port), tls: SmtpTls::Off, username: None, password_file: None, from };
+    let node = farm.node_with(Channels::new(Some((&smtp, None)), Vec::new(), &farm.lookup()).unwrap());
+    // Who registers herself may name anybody's address.
+    farm.person("eve", Some("victim@example.org"));
+    farm.world.people.lock().get_mut(&id("eve")).unwrap().is_confirmed = false;
+    let letter = |to: &str| {
+        let letter = json!({ "username": to, "channel": "email", "message": "buy" });
+        serde_json::from_value(letter).unwrap()
+    };
+    node.send(&user("eve"), letter("eve"), clock::now()).await.unwrap();
+    run_until(&[&node], "a message is given up", || socials(&node).iter().all(|social| social.status == Sending::Failed)).await;
+    assert!(socials(&node)[0].error.as_ref().unwrap().contains("no administrator has set the mail address of `eve`"));
+    assert!(mails.lock().is_empty());
 }

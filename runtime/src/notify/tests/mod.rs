@@ -4,7 +4,10 @@ mod delivery;
 mod firing;
 mod mail;
 
-use super::{Channels, Lookup, Notification, Notify, Pace, Person, Social, Wish, look::Recent};
+use super::{
+    Channels, Lookup, Notification, Notify, Pace, Person, Registered, Social, Wish,
+    recent::{Known, Recent},
+};
 use crate::{
     identity::Principal,
     ledger::{Append, Ledger, LedgerConfig, LedgerOptions, Op},
@@ -29,14 +32,16 @@ fn user(name: &str) -> Principal {
 /// The rooms around, as a test says they are.
 #[derive(Default)]
 struct World {
-    devices: Mutex<HashMap<Id, Owned>>,
+    devices: Mutex<HashMap<Id, Registered>>,
     people: Mutex<HashMap<Id, Person>>,
-    values: Mutex<HashMap<(Id, Id), Value>>,
+    values: Mutex<HashMap<(Id, Id), Known>>,
+    /// Every question for a value.
+    asked: Mutex<Vec<String>>,
 }
 
 /// A log, and nodes on it.
 struct Farm {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     ledger: Ledger,
     world: Arc<World>,
 }
@@ -45,7 +50,12 @@ impl Farm {
     async fn new() -> Farm {
         let dir = tempfile::tempdir().unwrap();
         let config = LedgerConfig::Embedded { dir: dir.path().to_owned(), options: LedgerOptions::default() };
-        let farm = Farm { ledger: Ledger::open(&config).await.unwrap(), _dir: dir, world: Arc::default() };
+        Farm::on(dir, &config).await
+    }
+
+    async fn on(dir: tempfile::TempDir, config: &LedgerConfig) -> Farm {
+        let farm = Farm { ledger: Ledger::open(config).await.unwrap(), dir, world: Arc::default() };
+        assert!(farm.dir.path().exists());
         farm.owns("pond", "ada", Visibility::Private);
         farm.person("ada", Some("ada@example.org"));
         farm.person("bob", None);
@@ -53,19 +63,33 @@ impl Farm {
     }
 
     fn owns(&self, device: &str, owner: &str, visibility: Visibility) {
-        self.world.devices.lock().insert(id(device), Owned { owner: Some(id(owner)), visibility });
+        self.owns_since(device, owner, visibility, Micros(0));
+    }
+
+    fn owns_since(&self, device: &str, owner: &str, visibility: Visibility, since: Micros) {
+        let registered = Registered { owned: Owned { owner: Some(id(owner)), visibility }, since };
+        self.world.devices.lock().insert(id(device), registered);
+    }
+
+    /// What a sensor said before everything that is in the log.
+    fn said(&self, device: &str, sensor: &str, value: &str, received: Micros) {
+        let known = Known { value: Value::json(value).unwrap(), received };
+        self.world.values.lock().insert((id(device), id(sensor)), known);
     }
 
     fn person(&self, name: &str, email: Option<&str>) {
-        self.world.people.lock().insert(id(name), Person { admin: false, email: email.map(str::to_owned) });
+        self.world.people.lock().insert(id(name), Person { admin: false, email: email.map(str::to_owned), is_confirmed: true });
     }
 
     fn lookup(&self) -> Lookup {
         let (devices, people, values) = (self.world.clone(), self.world.clone(), self.world.clone());
         Lookup {
-            owned: Arc::new(move |device| devices.devices.lock().get(device).cloned()),
+            registered: Arc::new(move |device| devices.devices.lock().get(device).cloned()),
             person: Arc::new(move |name| people.people.lock().get(name).cloned()),
-            current: Arc::new(move |device, sensor, _| values.values.lock().get(&(device.clone(), sensor.clone())).cloned()),
+            current: Arc::new(move |device, sensor, _| {
+                values.asked.lock().push(format!("{device}.{sensor}"));
+                values.values.lock().get(&(device.clone(), sensor.clone())).cloned()
+            }),
         }
     }
 
@@ -116,7 +140,7 @@ async fn create(node: &Notify, who: &Principal, wish: Json) -> Id {
 
 /// Looks at everything that is in the log now, and sends nothing.
 async fn looks(node: &Notify) {
-    let mut recent = Recent::new();
+    let mut recent = Recent::default();
     while node.step(&mut recent).await.unwrap() {}
 }
 

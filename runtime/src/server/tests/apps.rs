@@ -3,6 +3,7 @@
 use super::Node;
 use crate::{
     deploy::Draft,
+    identity::Role,
     ledger::{Commit, DeadLetter, Op},
     model::{AppId, Digest, FunctionId, Id, Manifest, Micros, NewEvent, Seq, Value, Write, id::default_tenant},
 };
@@ -220,4 +221,26 @@ async fn a_redeploy_says_what_it_does_and_how_it_ends() {
     release(&node, "v1");
     let answer = node.ask("POST", "/api/v1/apps/fridge/redeploy", "").await.is(200);
     assert_eq!(String::from_utf8(answer.body).unwrap(), "{\"line\":\"building\"}\n{\"error\":\"no source\"}\n");
+}
+
+#[tokio::test]
+async fn an_administrator_gives_an_app_to_a_user_and_takes_it_back() {
+    let node = Node::start().await;
+    let ada = node.user("ada", false).await;
+    let (path, owner) = ("/api/v1/apps/pumps/owner", || node.rooms.registry.app_owner(&Id::new("pumps").unwrap()).map(|id| id.to_string()));
+    // Before there is an app of this name: the first release is hers already.
+    node.ask("PUT", path, r#"{"owner":"ada"}"#).await.is(204);
+    assert_eq!(owner().as_deref(), Some("ada"));
+    assert_eq!(node.ask("PUT", path, r#"{"owner":"eve"}"#).await.problem(400).1, "owner");
+    node.ask("PUT", path, r#"{"owned":"ada"}"#).await.problem(400);
+    node.ask_as(&ada, "PUT", path, &[], r#"{"owner":null}"#).await.problem(403);
+    let deploys = node.token(Role::Deploy { app: Id::new("pumps").unwrap() });
+    node.ask_as(&deploys, "PUT", path, &[], r#"{"owner":null}"#).await.problem(403);
+    node.ask("PUT", "/api/v1/apps/pumps/config/k", r#"{"value":"v"}"#).await.is(204);
+    assert_eq!(node.ask("GET", "/api/v1/apps/pumps", "").await.is(200).json()["owner"], "ada");
+    node.ask("PUT", path, r#"{"owner":null}"#).await.is(204);
+    assert_eq!((owner(), node.ask("GET", "/api/v1/apps/pumps", "").await.is(200).json()["owner"].is_null()), (None, true));
+    node.ask("PUT", path, r#"{"owner":"ada"}"#).await.is(204);
+    node.ask("DELETE", "/api/v1/apps/pumps", "").await.is(204);
+    assert_eq!(owner(), None);
 }

@@ -46,7 +46,7 @@ pub const STUCK: &str = "stuck";
 
 /// Notifications that know no device and no user.
 fn notify_alone(ledger: &Ledger) -> Notify {
-    let lookup = Lookup { owned: Arc::new(|_| None), person: Arc::new(|_| None), current: Arc::new(|_, _, _| None) };
+    let lookup = Lookup { registered: Arc::new(|_| None), person: Arc::new(|_| None), current: Arc::new(|_, _, _| None) };
     Notify::open(ledger.clone(), &default_tenant(), lookup, Channels::default(), Pace::default()).unwrap()
 }
 

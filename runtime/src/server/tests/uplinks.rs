@@ -3,7 +3,7 @@
 use super::Node;
 use crate::{
     deploy::Draft,
-    identity::Principal,
+    identity::{Principal, Role},
     model::{Digest, Id, Manifest, Micros, id::default_tenant},
 };
 
@@ -133,4 +133,29 @@ async fn a_codec_is_among_the_functions_of_its_app_with_what_it_could_not_decode
     let functions = node.ask("GET", "/api/v1/apps/weather/functions", "").await.is(200).json();
     assert_eq!((&functions[0]["function"], &functions[0]["dead"]), (&"codec".into(), &1.into()));
     assert_eq!(functions[0]["trigger"], "uplinks of devices whose codec is `weather` or `weather/station`");
+}
+
+#[tokio::test]
+async fn a_device_with_a_secret_sends_its_own_uplinks_and_nobody_elses() {
+    let node = Node::start().await;
+    let ada = node.user("ada", false).await;
+    node.v2(&ada, "POST", "/devices", r#"{"id":"d1"}"#).await.is(204);
+    let secret = node.secret_of(&ada, "d1").await;
+    let body = "[{\"n\":\"temp\",\"v\":3}]";
+    let post = |path: &'static str| node.as_device("d1", &secret, "POST", path, body);
+    post("/api/v1/devices/d1/uplink").await.is(202);
+    post("/api/v1/devices/d2/uplink").await.problem(403);
+    post("/api/v1/uplinks/ttn").await.problem(403);
+    node.ask_as(&ada, "POST", "/api/v1/devices/d1/uplink", &[], body).await.problem(403);
+    node.ask_as_guest("POST", "/api/v1/devices/d1/uplink", body).await.problem(401);
+    node.ask_as(&node.token(Role::Read), "POST", "/api/v1/devices/d1/uplink", &[], body).await.problem(403);
+    node.ask_as(&node.token(Role::Send), "POST", "/api/v1/devices/d1/uplink", &[], body).await.is(202);
+}
+
+#[tokio::test]
+async fn a_body_for_a_webhook_that_is_not_there_is_not_read() {
+    let node = Node::start().await;
+    let never = axum::body::Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let request = http::Request::builder().method("POST").uri("/api/v1/sources/weather/hook").body(never).unwrap();
+    assert_eq!(node.send(request).await.status(), 404);
 }

@@ -19,6 +19,13 @@ impl Node {
         Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes().to_vec() }
     }
 
+    /// A request of a device with a secret of its own.
+    pub async fn as_device(&self, device: &str, secret: &str, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("authorization", basic(device, secret));
+        let (head, body) = self.send(request.body(Body::from(body.to_owned())).unwrap()).await.into_parts();
+        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes().to_vec() }
+    }
+
     async fn log_in(&self, name: &str, password: &str) -> Answer {
         let body = json!({ "username": name, "password": password }).to_string();
         self.ask_as_guest("POST", "/api/v2/auth/token", &body).await
@@ -41,6 +48,21 @@ impl Node {
         assert_eq!(made, name);
         text(self.log_in(name, "correct horse").await.is(200))
     }
+}
+
+/// `Basic` with a name and a password.
+fn basic(name: &str, password: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let pair = format!("{name}:{password}");
+    let text: String = pair
+        .as_bytes()
+        .chunks(3)
+        .flat_map(|three| {
+            let bits = three.iter().chain([&0, &0]).take(3).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+            (0..=three.len()).map(move |nth| char::from(ALPHABET[(bits >> (18 - 6 * nth)) as usize & 63]))
+        })
+        .collect();
+    format!("Basic {text}")
 }
 
 fn text(answer: Answer) -> String {

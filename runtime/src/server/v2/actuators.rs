@@ -6,16 +6,16 @@ use super::{
         auth::Asker,
         request::{Params, Path},
     },
-    answer::{Answer, json, read},
+    answer::{Answer, end, json, read, read_large, window},
     command,
-    devices::{seen_by, update},
+    devices::{current, seen_by, since, update},
     input::{self, NewActuator, Scalar},
     shape::{ActuatorShape, last},
     table::{LIMIT, Looks, Routes, Says},
 };
 use crate::{
     clock,
-    devices::{Command, CommandState, RegistryError},
+    devices::{Command, CommandState, Currents, RegistryError},
     identity::Deed,
     model::{Actuator, Id},
 };
@@ -65,15 +65,12 @@ struct CommandShape {
     date_changed: String,
 }
 
-/// Commands of one answer.
-const COMMANDS_MAX: usize = 1_000;
-
 async fn commands(State(state): State<AppState>, Asker(who): Asker, path: Path, mut params: Params) -> Answer {
-    let (id, limit) = (path.id("device")?, params.limit(20, COMMANDS_MAX)?);
-    params.done()?;
-    read(&state, move |state| {
+    let (id, (limit, _)) = (path.id("device")?, window(&mut params)?);
+    end(params)?;
+    read_large(&state, move |state| {
         let device = state.registry.device_for(&who, Deed::ViewData, &id)?;
-        let given = state.devices.commands(who.tenant(), Some(&device.id), limit, clock::now())?;
+        let given = state.devices.commands_since(who.tenant(), &device.id, since(&who, &device), limit, clock::now())?;
         let shape = |command: Command| CommandShape {
             id: command.id,
             actuator_id: command.actuator,
@@ -89,9 +86,9 @@ async fn commands(State(state): State<AppState>, Asker(who): Asker, path: Path, 
 
 async fn list(State(state): State<AppState>, Asker(who): Asker, path: Path) -> Answer {
     let id = path.id("device")?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let device = state.registry.device_for(&who, Deed::View, &id)?;
-        let currents = seen_by(&who, &device, state.devices.currents(who.tenant(), [&id])?.pop().unwrap_or_default());
+        let currents = current(state, &who, &device)?;
         json(&device.actuators.iter().map(|actuator| ActuatorShape::of(actuator, last(actuator, &currents.actuators))).collect::<Vec<_>>())
     })
     .await
@@ -102,7 +99,8 @@ async fn show(State(state): State<AppState>, Asker(who): Asker, path: Path) -> A
     read(&state, move |state| {
         let device = state.registry.device_for(&who, Deed::View, &id)?;
         let found = device.actuators.iter().find(|known| known.id == actuator).ok_or_else(|| unknown(&id, &actuator))?;
-        let currents = seen_by(&who, &device, state.devices.currents(who.tenant(), [&id])?.pop().unwrap_or_default());
+        let told = state.devices.actuator(who.tenant(), &id, &actuator)?;
+        let currents = seen_by(&who, &device, Currents { actuators: told.into_iter().collect(), ..Currents::default() });
         json(&ActuatorShape::of(found, last(found, &currents.actuators)))
     })
     .await

@@ -4,6 +4,7 @@ use super::super::{
     AppState, Problem,
     request::{Params, blocking},
 };
+use crate::model::limit::{ANSWER_BYTES_MAX, PERMISSIONS_MAX};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -30,24 +31,42 @@ pub fn json<T: Serialize + ?Sized>(shape: &T) -> Answer {
     Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
 }
 
-/// A page of a longer list.
-pub fn page<T: Serialize>(shapes: &[T], total: usize) -> Answer {
-    let mut response = json(shapes)?;
+/// A page of a longer list. It ends early where the next one would make it too long; each is made when it is its turn.
+pub fn page<T: Serialize>(shapes: impl IntoIterator<Item = Result<T, Problem>>, total: usize) -> Answer {
+    let mut bytes = vec![b'['];
+    for shape in shapes {
+        let (before, shape) = (bytes.len(), shape?);
+        if before > 1 {
+            bytes.push(b',');
+        }
+        serde_json::to_writer(&mut bytes, &shape).map_err(|error| Problem::internal(&error))?;
+        if before > 1 && bytes.len() > ANSWER_BYTES_MAX {
+            bytes.truncate(before);
+            break;
+        }
+    }
+    bytes.push(b']');
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], bytes).into_response();
     response.headers_mut().insert(TOTAL, HeaderValue::from(total));
     Ok(response)
 }
 
 /// `limit` and `offset`; an empty one is none.
 pub fn window(params: &mut Params) -> Result<(usize, usize), Problem> {
-    window_of(params, LIMIT_DEFAULT)
+    window_of(params, LIMIT_DEFAULT, LIMIT_MAX)
 }
 
 /// The same where the cloud has no limit: who does not know of one should get all, as far as that goes.
 pub fn window_of_all(params: &mut Params) -> Result<(usize, usize), Problem> {
-    window_of(params, LIMIT_MAX)
+    window_of(params, LIMIT_MAX, LIMIT_MAX)
 }
 
-fn window_of(params: &mut Params, default: usize) -> Result<(usize, usize), Problem> {
+/// The same for what is small and clients need whole.
+pub fn window_of_permissions(params: &mut Params) -> Result<(usize, usize), Problem> {
+    window_of(params, PERMISSIONS_MAX, PERMISSIONS_MAX)
+}
+
+fn window_of(params: &mut Params, default: usize, most: usize) -> Result<(usize, usize), Problem> {
     let number = |params: &mut Params, name: &'static str| match params.text(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => text
@@ -55,7 +74,7 @@ fn window_of(params: &mut Params, default: usize) -> Result<(usize, usize), Prob
             .map(Some)
             .map_err(|_| Problem::bad_request(format!("`{}` can't be the parameter `{name}`", short(&text))).field(name)),
     };
-    Ok((number(params, "limit")?.unwrap_or(default).min(LIMIT_MAX), number(params, "offset")?.unwrap_or(0)))
+    Ok((number(params, "limit")?.unwrap_or(default).min(most), number(params, "offset")?.unwrap_or(0)))
 }
 
 /// A switch such as `full`: said without a value it is on.
@@ -108,6 +127,12 @@ pub async fn read<T: Send + 'static>(
     answer.await
 }
 
+/// The same for an answer that may be large.
+pub async fn read_large(state: &AppState, question: impl FnOnce(&AppState) -> Answer + Send + 'static) -> Answer {
+    let share = state.answers.share().await?;
+    Ok(share.keep(read(state, question).await?))
+}
+
 /// The same before a change, which costs nothing where there is nothing to take.
 pub async fn fresh(state: &AppState) -> Result<(), Problem> {
     let head = *state.ledger.head().borrow();
@@ -118,6 +143,24 @@ pub async fn fresh(state: &AppState) -> Result<(), Problem> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_page_of_large_things_is_short_and_never_empty() {
+        let made = std::cell::Cell::new(0);
+        let large = |bytes: usize| std::iter::repeat_with(move || "x".repeat(bytes));
+        let count = async |bytes: usize| -> usize {
+            let shapes = large(bytes).take(1_000).inspect(|_| made.set(made.get() + 1)).map(Ok);
+            let answer = page(shapes, 1_000).unwrap();
+            assert_eq!(answer.headers()[TOTAL], "1000");
+            let bytes = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            serde_json::from_slice::<Vec<String>>(&bytes).unwrap().len()
+        };
+        assert_eq!(count(1_000).await, 1_000);
+        made.set(0);
+        assert_eq!((count(ANSWER_BYTES_MAX / 8).await, made.get()), (7, 8), "what comes behind is not made");
+        assert_eq!(count(2 * ANSWER_BYTES_MAX).await, 1);
+        assert!(page([Ok(1), Err(Problem::bad_request("no"))], 2).is_err());
+    }
 
     #[test]
     fn a_table_is_for_who_names_it_first() {

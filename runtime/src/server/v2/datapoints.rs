@@ -17,7 +17,7 @@ use crate::{
     model::{
         Device, Id, Kind, Micros,
         calibration::Linear,
-        limit::{DATA_DEVICES_MAX, DATA_SENSORS_MAX, HISTORY_OFFSET_MAX},
+        limit::{ANSWER_BYTES_MAX, DATA_DEVICES_MAX, DATA_SENSORS_MAX, HISTORY_OFFSET_MAX},
     },
 };
 use axum::extract::State;
@@ -82,6 +82,7 @@ impl Wanted {
             kinds: Some(vec![Kind::Reading]),
             sources,
             sensors,
+            bytes_max: ANSWER_BYTES_MAX,
             ..Query::new(who.tenant().clone(), "")
         }
     }
@@ -98,12 +99,14 @@ fn date(params: &mut Params, name: &'static str) -> Result<Option<Micros>, Probl
 pub async fn of_sensor(state: &AppState, who: &Principal, device: Arc<Device>, sensor: Id, wanted: Wanted, headers: &HeaderMap) -> Answer {
     let sources = vec![Source { device: device.id.clone(), since: since(who, &device) }];
     let query = wanted.query(who, Some(sources), Some(vec![sensor]));
+    let share = state.answers.share().await?;
     let hits = ask(state, query).await?;
     let mut lines = Lines::new(vec![device], wanted.calibrated);
-    if wants_csv(headers) {
-        return csv::answer(&lines.all(&hits), wanted.calibrated);
-    }
-    json(&lines.all(&hits).into_iter().map(|point| point.value).collect::<Vec<_>>())
+    let answer = match wants_csv(headers) {
+        true => csv::answer(&lines.all(&hits), wanted.calibrated),
+        false => json(&lines.all(&hits).into_iter().map(|point| point.value).collect::<Vec<_>>()),
+    };
+    Ok(share.keep(answer?))
 }
 
 /// `GET /sensors_data?device_id&sensor_id&limit&offset&sort&date_from&date_to&calibrated`
@@ -118,16 +121,18 @@ async fn several(State(state): State<AppState>, Asker(who): Asker, mut params: P
     let sources = devices
         .as_ref()
         .map(|devices| devices.iter().map(|device| Source { device: device.id.clone(), since: since(&who, device) }).collect::<Vec<_>>());
+    let share = state.answers.share().await?;
     let hits = ask(&state, wanted.query(&who, sources, sensors)).await?;
     let devices = match devices {
         Some(devices) => devices,
         None => hits.iter().filter_map(|hit| state.registry.device(hit.device.as_ref()?)).collect(),
     };
     let mut lines = Lines::new(devices, wanted.calibrated);
-    match wants_csv(&headers) {
+    let answer = match wants_csv(&headers) {
         true => csv::answer(&lines.all(&hits), wanted.calibrated),
         false => json(&lines.all(&hits)),
-    }
+    };
+    Ok(share.keep(answer?))
 }
 
 /// The devices whose values somebody may know, of those that are named; none: of all of them.
@@ -138,7 +143,7 @@ fn visible(state: &AppState, who: &Principal, named: Option<Vec<Id>>) -> Result<
     if since_ever(who) {
         return Ok(None);
     }
-    let (devices, total) = state.registry.list(who, &devices::Query::all(), DATA_DEVICES_MAX, 0);
+    let (devices, total) = state.registry.list(who, &devices::Query::all(), DATA_DEVICES_MAX, 0)?;
     if total > DATA_DEVICES_MAX {
         let why = format!("you may see {total} devices, more than the {DATA_DEVICES_MAX} of one question: name those that you mean");
         return Err(Problem::bad_request(why).field("device_id"));

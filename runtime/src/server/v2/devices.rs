@@ -6,7 +6,7 @@ use super::{
         auth::Asker,
         request::{Params, Path},
     },
-    answer::{Answer, done, end, fresh, json, page, read, window},
+    answer::{Answer, done, end, fresh, json, page, read_large, window},
     input::{self, NewDevice, Scalar},
     shape::{DeviceShape, LocationShape},
     table::{LIMIT, Looks, OFFSET, Param, Routes, Says},
@@ -14,8 +14,8 @@ use super::{
 use crate::{
     clock,
     devices::{Currents, Query, RegistryError},
-    identity::{Deed, Principal},
-    model::{Device, Id, Location, Micros},
+    identity::{AccountError, Deed, Principal},
+    model::{Device, Id, Location, Micros, limit::ANSWER_BYTES_MAX},
 };
 use axum::{body::Body, extract::State};
 use http::HeaderMap;
@@ -45,9 +45,16 @@ async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Para
     let query = query(&mut params)?;
     let (limit, offset) = window(&mut params)?;
     end(params)?;
-    read(&state, move |state| {
-        let (devices, total) = state.registry.list(&who, &query, limit, offset);
-        page(&shapes(&devices, &currents(state, &who, &devices)?), total)
+    read_large(&state, move |state| {
+        let (devices, total) = state.registry.list(&who, &query, limit, offset)?;
+        // Of fewer devices where they said much: the page ends there.
+        let currents = state.devices.currents(who.tenant(), devices.iter().map(|device| &device.id), ANSWER_BYTES_MAX)?;
+        let seen = devices.iter().zip(currents).map(|(device, currents)| {
+            let currents = seen_by(&who, device, currents);
+            serde_json::value::to_raw_value(&DeviceShape::of(device, &currents.sensors, &currents.actuators))
+                .map_err(|error| Problem::internal(&error))
+        });
+        page(seen, total)
     })
     .await
 }
@@ -75,10 +82,9 @@ async fn create(State(state): State<AppState>, Asker(who): Asker, headers: Heade
 /// `GET /devices/{device}`
 async fn show(State(state): State<AppState>, Asker(who): Asker, path: Path) -> Answer {
     let id = path.id("device")?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let device = state.registry.device_for(&who, Deed::View, &id)?;
-        let currents = state.devices.currents(who.tenant(), [&id])?.pop().unwrap_or_default();
-        let currents = seen_by(&who, &device, currents);
+        let currents = current(state, &who, &device)?;
         json(&DeviceShape::of(&device, &currents.sensors, &currents.actuators))
     })
     .await
@@ -88,8 +94,20 @@ async fn show(State(state): State<AppState>, Asker(who): Asker, path: Path) -> A
 async fn delete(State(state): State<AppState>, Asker(who): Asker, path: Path) -> Answer {
     let id = path.id("device")?;
     fresh(&state).await?;
+    state.registry.device_for(&who, Deed::Delete, &id)?;
+    // First, so that nothing of it is left when somebody is told that the device is gone, whatever ends this in between.
+    forget_secrets(&state, &id).await?;
     state.registry.delete_device(&who, &id, clock::now()).await?;
+    // What was made meanwhile is good no more, and would only lie about.
+    if let Err(error) = forget_secrets(&state, &id).await {
+        tracing::warn!(device = %id, %error, "can't tidy up behind a device that was deleted");
+    }
     done()
+}
+
+async fn forget_secrets(state: &AppState, device: &Id) -> Result<(), AccountError> {
+    state.identify.secrets.forget(device, clock::now()).await?;
+    state.identify.claims.forget(device, clock::now()).await
 }
 
 async fn set_name(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
@@ -163,9 +181,23 @@ pub async fn update(
     done()
 }
 
-/// What the devices say, in their order, as far as who asks may know.
+/// What a device says, as far as who asks may know.
+pub fn current(state: &AppState, who: &Principal, device: &Device) -> Result<Currents, Problem> {
+    let said = state.devices.currents(who.tenant(), [&device.id], ANSWER_BYTES_MAX)?.pop().unwrap_or_default();
+    if said.is_left_out {
+        let why = format!("the values of the device `{}` are more than {ANSWER_BYTES_MAX} bytes", device.id);
+        return Err(Problem::too_much(why).field("device").hint("ask for its sensors one by one"));
+    }
+    Ok(seen_by(who, device, said))
+}
+
+/// What the devices say, in their order, as far as who asks may know; all of them or none.
 pub fn currents(state: &AppState, who: &Principal, devices: &[Arc<Device>]) -> Result<Vec<Currents>, Problem> {
-    let all = state.devices.currents(who.tenant(), devices.iter().map(|device| &device.id))?;
+    let all = state.devices.currents(who.tenant(), devices.iter().map(|device| &device.id), ANSWER_BYTES_MAX)?;
+    if all.len() < devices.len() {
+        let why = format!("what these {} devices say is more than {ANSWER_BYTES_MAX} bytes", devices.len());
+        return Err(Problem::too_much(why).field("full").hint("ask for fewer with `limit`, or without `full`"));
+    }
     Ok(devices.iter().zip(all).map(|(device, currents)| seen_by(who, device, currents)).collect())
 }
 
@@ -173,15 +205,7 @@ pub fn shapes<'a>(devices: &'a [Arc<Device>], currents: &'a [Currents]) -> Vec<D
     devices.iter().zip(currents).map(|(device, currents)| DeviceShape::of(device, &currents.sensors, &currents.actuators)).collect()
 }
 
-/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
-/// right to what it said to others. None: from the beginning.
-pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
-    match who {
-        Principal::Token(_) | Principal::Device { .. } => None,
-        _ if who.is_admin() => None,
-        Principal::User { .. } | Principal::Guest { .. } => Some(device.date_created),
-    }
-}
+pub use crate::devices::registry::since;
 
 pub fn seen_by(who: &Principal, device: &Device, mut currents: Currents) -> Currents {
     if let Some(since) = since(who, device) {

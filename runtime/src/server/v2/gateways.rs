@@ -6,7 +6,7 @@ use super::{
         auth::Asker,
         request::{Params, Path},
     },
-    answer::{Answer, done, end, fresh, json, page, read, switch, window_of_all},
+    answer::{Answer, done, end, fresh, json, page, read_large, switch, window_of_all},
     devices::{currents, new_owner, shapes},
     input::{self, NewGateway, Scalar},
     shape::{GatewayShape, LocationShape},
@@ -47,11 +47,11 @@ pub fn routes() -> Routes {
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
     let (full, (limit, offset)) = (switch(&mut params, "full")?, window_of_all(&mut params)?);
     end(params)?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let gateways = state.registry.gateways(&who);
         let total = gateways.len();
         let shown: Vec<_> = gateways.into_iter().skip(offset).take(limit).collect();
-        with_devices(state, &who, &shown, full, |shapes| page(&shapes, total))
+        with_devices(state, &who, &shown, full, |shapes| page(shapes.iter().map(Ok), total))
     })
     .await
 }
@@ -65,7 +65,7 @@ async fn create(State(state): State<AppState>, Asker(who): Asker, headers: Heade
 async fn show(State(state): State<AppState>, Asker(who): Asker, path: Path, mut params: Params) -> Answer {
     let (id, full) = (path.id("gateway")?, switch(&mut params, "full")?);
     end(params)?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let gateway = [known(state, &who, &id)?];
         with_devices(state, &who, &gateway, full, |shapes| json(&shapes[0]))
     })

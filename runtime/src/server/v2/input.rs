@@ -148,6 +148,8 @@ pub struct User {
     phone: Option<String>,
     facebook: Option<String>,
     twitter: Option<String>,
+    /// Whether an administrator set the mail address: only then mail goes there.
+    email_confirmed: Option<bool>,
     sms_credit: Option<u32>,
     admin: Option<bool>,
 }
@@ -188,17 +190,46 @@ pub struct Notification {
     /// Seconds between two firings at least.
     throttling: Option<u64>,
     expires: Option<String>,
+    /// `active` or `inactive`; shown as `expired` when its time is over.
     status: Option<String>,
+    /// What follows is shown, and let pass where it is sent.
+    owner: Option<String>,
+    times_sent: Option<u64>,
+    last_notif: Option<String>,
+    last_success: Option<String>,
+    last_success_code: Option<u16>,
+    last_failure: Option<String>,
+    last_failure_reason: Option<String>,
+    date_created: Option<String>,
+    date_modified: Option<String>,
 }
 
-/// A message to somebody.
+/// A message to somebody, or to several.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub struct Social {
-    id: Option<String>,
     username: Option<String>,
     channel: Option<String>,
+    /// For `/socials/batch`.
+    usernames: Option<Vec<String>>,
+    /// For `/socials/batch`.
+    channels: Option<Vec<String>>,
     message: String,
+    /// Where the channel `webhook` posts to.
+    url: Option<String>,
+    /// What follows is shown, and let pass where it is sent.
+    id: Option<String>,
+    owner: Option<String>,
+    notification: Option<String>,
+    /// `pending`, `sent` or `failed`.
+    status: Option<String>,
+    attempts: Option<u32>,
+    error: Option<String>,
+    code: Option<u16>,
+    next_attempt: Option<String>,
+    ts: Option<String>,
+    date_created: Option<String>,
+    date_ended: Option<String>,
 }
 
 impl NewDevice {

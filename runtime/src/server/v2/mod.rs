@@ -26,6 +26,8 @@ mod table;
 mod users;
 mod values;
 
+pub use values::sender_name;
+
 use super::AppState;
 use axum::Router;
 use table::{LIMIT, Looks, OFFSET, Param, Routes, Says};
@@ -82,6 +84,11 @@ fn accounts() -> Routes {
             "/users/{user}/sms_credit",
             users::set_sms_credit,
             Says::new("How many short messages she may send").takes_scalar(Looks::Number).done(),
+        )
+        .put(
+            "/users/{user}/email",
+            users::set_email,
+            Says::new("The mail address that she gets messages at; for administrators").takes_scalar(Looks::Text).done(),
         )
         .put(
             "/users/{user}/password",

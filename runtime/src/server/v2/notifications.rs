@@ -7,6 +7,7 @@ use super::{
         body,
         request::{Params, Path, blocking, json},
     },
+    answer::{end, window},
     input::Notification,
     table::{LIMIT, Looks, OFFSET, Routes, Says},
 };
@@ -18,9 +19,6 @@ use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-/// As in the WAZIUP API.
-const LIMIT_DEFAULT: usize = 20;
-const LIMIT_MAX: usize = 1_000;
 /// `active` or `inactive`, quoted or not.
 const STATUS_BYTES_MAX: usize = 64;
 
@@ -40,8 +38,8 @@ pub fn routes() -> Routes {
 
 /// `GET /api/v2/notifications?limit&offset`: one's own, and an administrator's are all.
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Result<Json<Value>, Problem> {
-    let (limit, offset) = (params.limit(LIMIT_DEFAULT, LIMIT_MAX)?, params.parse("offset")?.unwrap_or(0));
-    params.done()?;
+    let (limit, offset) = window(&mut params)?;
+    end(params)?;
     let now = clock::now();
     Ok(Json(state.notify.list(&who).iter().skip(offset).take(limit).map(|one| one.to_json(now)).collect()))
 }

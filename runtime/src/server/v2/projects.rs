@@ -6,7 +6,7 @@ use super::{
         auth::Asker,
         request::{Params, Path},
     },
-    answer::{Answer, done, end, fresh, json, page, read, switch, window_of_all},
+    answer::{Answer, done, end, fresh, json, page, read_large, switch, window_of_all},
     devices::{currents, new_owner, shapes},
     gateways::{FULL, with_devices},
     input::{self, NewProject, Scalar},
@@ -40,20 +40,15 @@ pub fn routes() -> Routes {
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Answer {
     let (full, (limit, offset)) = (switch(&mut params, "full")?, window_of_all(&mut params)?);
     end(params)?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let projects = state.registry.projects(&who);
         let total = projects.len();
-        let shown: Vec<_> = projects.into_iter().skip(offset).take(limit).collect();
+        let shown = projects.iter().skip(offset).take(limit);
         if !full {
-            return page(&shown.iter().map(|project| ProjectShape::of(project)).collect::<Vec<_>>(), total);
+            return page(shown.map(|project| Ok(ProjectShape::of(project))), total);
         }
-        let mut all = Vec::with_capacity(shown.len());
         let mut room = FULL_DEVICES_MAX;
-        for project in &shown {
-            let contents = Contents::of(state, &who, project, &mut room)?;
-            all.push(contents.json(state, &who, project)?);
-        }
-        page(&all, total)
+        page(shown.map(|project| Contents::of(state, &who, project, &mut room)?.json(state, &who, project)), total)
     })
     .await
 }
@@ -61,7 +56,7 @@ async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Para
 async fn show(State(state): State<AppState>, Asker(who): Asker, path: Path, mut params: Params) -> Answer {
     let (id, full) = (path.id("project")?, switch(&mut params, "full")?);
     end(params)?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let project = known(state, &who, &id)?;
         if !full {
             return json(&ProjectShape::of(&project));

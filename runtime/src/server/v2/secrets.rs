@@ -72,10 +72,11 @@ pub async fn offer(State(state): State<AppState>, Asker(who): Asker, path: Path)
 pub async fn claim(State(state): State<AppState>, Asker(who): Asker, headers: HeaderMap, from: Body) -> Result<Json<Value>, Problem> {
     let wanted: Code = json(&headers, from).await?;
     let user = who.user().ok_or_else(|| Problem::forbidden("only a user claims a device; log in as one"))?;
-    let Redeemed { device, owner } = state.identify.claims.redeem(&wanted.code, user, clock::now()).await?;
+    let Redeemed { device, owner, registered } = state.identify.claims.redeem(&wanted.code, user, clock::now()).await?;
     let maker = Principal::User { tenant: who.tenant().clone(), id: user.clone(), admin: true };
     let hers = |device: &mut Device| {
-        if device.owned.owner != owner && device.owned.owner.as_ref() != Some(user) {
+        let is_another = registered.is_some_and(|registered| registered != device.date_created);
+        if is_another || (device.owned.owner != owner && device.owned.owner.as_ref() != Some(user)) {
             return Err(RegistryError::Invalid { field: "code", why: "the device has changed hands since the code was made".to_owned() });
         }
         device.owned.owner = Some(user.clone());

@@ -2,15 +2,15 @@
 
 use super::{
     super::{AppState, Problem, auth::Asker, request::Path},
-    answer::{Answer, json, read},
-    devices::{seen_by, update},
+    answer::{Answer, json, read, read_large},
+    devices::{self, seen_by, update},
     input::{self, NewSensor, Scalar},
     shape::{SensorShape, current},
     table::{Looks, Routes, Says},
 };
 use crate::{
     clock,
-    devices::RegistryError,
+    devices::{Currents, RegistryError},
     identity::Deed,
     model::{Id, Sensor},
 };
@@ -39,9 +39,9 @@ pub fn routes() -> Routes {
 
 async fn list(State(state): State<AppState>, Asker(who): Asker, path: Path) -> Answer {
     let id = path.id("device")?;
-    read(&state, move |state| {
+    read_large(&state, move |state| {
         let device = state.registry.device_for(&who, Deed::View, &id)?;
-        let currents = seen_by(&who, &device, state.devices.currents(who.tenant(), [&id])?.pop().unwrap_or_default());
+        let currents = devices::current(state, &who, &device)?;
         json(&device.sensors.iter().map(|sensor| SensorShape::of(sensor, current(sensor, &currents.sensors))).collect::<Vec<_>>())
     })
     .await
@@ -52,7 +52,8 @@ async fn show(State(state): State<AppState>, Asker(who): Asker, path: Path) -> A
     read(&state, move |state| {
         let device = state.registry.device_for(&who, Deed::View, &id)?;
         let found = device.sensors.iter().find(|known| known.id == sensor).ok_or_else(|| unknown(&id, &sensor))?;
-        let currents = seen_by(&who, &device, state.devices.currents(who.tenant(), [&id])?.pop().unwrap_or_default());
+        let said = state.devices.sensor(who.tenant(), &id, &sensor)?;
+        let currents = seen_by(&who, &device, Currents { sensors: said.into_iter().collect(), ..Currents::default() });
         json(&SensorShape::of(found, current(found, &currents.sensors)))
     })
     .await

@@ -6,6 +6,7 @@ use super::{
         auth::Asker,
         request::{Params, Path, blocking, json},
     },
+    answer::{end, window},
     input::Social as Message,
     table::{LIMIT, OFFSET, Routes, Says},
 };
@@ -17,27 +18,19 @@ use axum::{Json, body::Body, extract::State, response::IntoResponse};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-/// As in the WAZIUP API.
-const LIMIT_DEFAULT: usize = 20;
-const LIMIT_MAX: usize = 1_000;
-
 pub fn routes() -> Routes {
     Routes::of("Socials")
         .get("/socials", list, Says::new("One's own messages, newest first").query(&[LIMIT, OFFSET]).list::<Message>())
         .post("/socials", send, Says::new("Sends a message").takes::<Message>().text("its id"))
-        .post(
-            "/socials/batch",
-            send_batch,
-            Says::new("Sends a message to several, on several channels").takes::<Message>().list::<String>(),
-        )
+        .post("/socials/batch", send_batch, Says::new("Sends a message to several, on several channels").takes::<Message>().done())
         .get("/socials/{social}", show, Says::new("A message, and what became of it").one::<Message>())
         .delete("/socials/{social}", delete, Says::new("Deletes a message").done())
 }
 
 /// `GET /api/v2/socials?limit&offset`: one's own, newest first.
 async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Result<Json<Value>, Problem> {
-    let (limit, offset) = (params.limit(LIMIT_DEFAULT, LIMIT_MAX)?, params.parse("offset")?.unwrap_or(0));
-    params.done()?;
+    let (limit, offset) = window(&mut params)?;
+    end(params)?;
     let found = blocking(&state, move |state| Ok(state.notify.socials(&who, limit, offset)?)).await?;
     Ok(Json(found.iter().map(Social::to_json).collect()))
 }

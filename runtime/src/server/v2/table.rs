@@ -58,6 +58,7 @@ pub enum Looks {
 
 pub const LIMIT: Param = Param("limit", "how many at most: 20, and never more than 1,000", Looks::Number);
 pub const LIMIT_ALL: Param = Param("limit", "how many at most: 1,000 unless said, and never more", Looks::Number);
+pub const LIMIT_PERMISSIONS: Param = Param("limit", "how many at most: 10,000 unless said, and never more", Looks::Number);
 pub const OFFSET: Param = Param("offset", "how many to pass over", Looks::Number);
 
 impl Routes {

@@ -2,10 +2,14 @@
 //!
 //! There, whoever asks sees everybody's mail and telephone. Here a user sees herself, an administrator everybody, and the others see names.
 
-use super::super::{
-    AppState, Problem,
-    auth::Asker,
-    request::{Params, Path, blocking, json},
+use super::input::Scalar;
+use super::{
+    super::{
+        AppState, Problem,
+        auth::Asker,
+        request::{Params, Path, blocking, json},
+    },
+    answer::{end, window},
 };
 use crate::{
     clock,
@@ -16,9 +20,6 @@ use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
-
-const LIMIT_DEFAULT: usize = 20;
-const LIMIT_MAX: usize = 1_000;
 
 /// What is sent to make a user: a user as it is shown, with a password.
 #[derive(Deserialize)]
@@ -62,6 +63,7 @@ fn show(user: &User, who: &Principal, sight: Sight) -> Value {
     }
     let mut shown = object!({
         "id": user.id, "username": user.id, "admin": user.admin, "sms_credit": user.sms_credit,
+        "email_confirmed": user.email_confirmed,
         "date_created": user.date_created.to_string(), "date_modified": user.date_modified.to_string(),
     });
     if let (Some(shown), Ok(Value::Object(profile))) = (shown.as_object_mut(), serde_json::to_value(&user.profile)) {
@@ -73,9 +75,9 @@ fn show(user: &User, who: &Principal, sight: Sight) -> Value {
 /// `GET /api/v2/users?limit&offset&username`: those whose name contains `username`.
 pub async fn list(State(state): State<AppState>, Asker(who): Asker, mut params: Params) -> Result<Json<Value>, Problem> {
     let sight = sight(&who)?;
-    let (limit, offset) = (params.limit(LIMIT_DEFAULT, LIMIT_MAX)?, params.parse("offset")?.unwrap_or(0));
+    let (limit, offset) = window(&mut params)?;
     let containing = params.text("username").unwrap_or_default();
-    params.done()?;
+    end(params)?;
     let found = blocking(&state, move |state| Ok(state.identify.users.list(&containing, limit, offset)?.0)).await?;
     Ok(Json(found.iter().map(|user| show(user, &who, sight)).collect()))
 }
@@ -135,6 +137,22 @@ pub async fn set_sms_credit(
     }
     let credit: u32 = json(&headers, from).await?;
     state.identify.users.set_sms_credit(&path.id("user")?, credit, clock::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT /api/v2/users/{user}/email`, a JSON text, or `null` for none: from then on mail goes there.
+pub async fn set_email(
+    State(state): State<AppState>,
+    Asker(who): Asker,
+    path: Path,
+    headers: HeaderMap,
+    from: Body,
+) -> Result<StatusCode, Problem> {
+    if !who.is_admin() {
+        return Err(Problem::forbidden("only an administrator says where a user gets mail"));
+    }
+    let email = Scalar::read(&headers, from).await?.text("email")?;
+    state.identify.users.set_email(&path.id("user")?, email, clock::now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

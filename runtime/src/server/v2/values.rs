@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    devices::RegistryError,
+    devices::{RegistryError, registry::Known},
     identity::{Deed, Principal},
     ingest::{Format, IngestError, parse},
     model::{Device, Id, Micros, Owned, Visibility, limit::INGEST_BODY_BYTES_MAX},
@@ -76,7 +76,20 @@ async fn target(state: &AppState, who: &Principal, path: &Path) -> Result<(Id, I
     let (device, sensor) = refused(state, path.id("device").and_then(|device| Ok((device, path.id("sensor")?))))?;
     let allowed = may_send(state, who, &device).await;
     refused(state, allowed)?;
+    let allowed = may_add(state, who, &device, &sensor).await;
+    refused(state, allowed)?;
     Ok((device, sensor))
+}
+
+/// A guest sends to the sensors that somebody's device has, and adds none to it.
+async fn may_add(state: &AppState, who: &Principal, device: &Id, sensor: &Id) -> Result<(), Problem> {
+    let is_there = || state.registry.knows(device, sensor) == Known::Sensor;
+    if !matches!(who, Principal::Guest { .. }) || is_there() || state.registry.owned(device).is_none_or(|owned| owned.owner.is_none()) {
+        return Ok(());
+    }
+    // It may have been heard a moment ago.
+    fresh(state).await?;
+    if is_there() { Ok(()) } else { Err(unknown(device, sensor)) }
 }
 
 async fn may_send(state: &AppState, who: &Principal, device: &Id) -> Result<(), Problem> {

@@ -186,11 +186,11 @@ async fn a_node_has_so_many_gateways_and_projects() {
     };
     fill(1, GATEWAYS_MAX, &|index, n| index.set_gateway(&id(&n.to_string()), Some(gateway(n).into())));
     fill(1, PROJECTS_MAX, &|index, n| index.set_project(&id(&n.to_string()), Some(project(n).into())));
-    node.registry.create_gateway(&guest(), gateway(0), NOW).await.unwrap();
-    node.registry.create_project(&guest(), project(0), NOW).await.unwrap();
+    node.registry.create_gateway(&admin(), gateway(0), NOW).await.unwrap();
+    node.registry.create_project(&admin(), project(0), NOW).await.unwrap();
     let (more, too) = (gateway(GATEWAYS_MAX), project(PROJECTS_MAX));
-    assert!(matches!(node.registry.create_gateway(&guest(), more, NOW).await, Err(RegistryError::Full { max: GATEWAYS_MAX, .. })));
-    assert!(matches!(node.registry.create_project(&guest(), too, NOW).await, Err(RegistryError::Full { max: PROJECTS_MAX, .. })));
+    assert!(matches!(node.registry.create_gateway(&admin(), more, NOW).await, Err(RegistryError::Full { max: GATEWAYS_MAX, .. })));
+    assert!(matches!(node.registry.create_project(&admin(), too, NOW).await, Err(RegistryError::Full { max: PROJECTS_MAX, .. })));
 }
 
 #[tokio::test]
@@ -206,12 +206,107 @@ async fn many_devices_at_once_are_registered_all_or_none() {
 }
 
 #[tokio::test]
+async fn a_dev_eui_is_of_one_device_on_every_node() {
+    let (here, dir) = Node::alone().await;
+    let there = Node::on(&here.ledger);
+    let _dir = dir;
+    let eui = "a84041ffff123456";
+    let create = async |node: &Node, who: &str, text: serde_json::Value| node.registry.create_device(&user(who), device(text), NOW).await;
+    let refused = |result: Result<_, RegistryError>, field: &str| match result {
+        Err(RegistryError::Invalid { field: wrong, .. }) => assert_eq!(wrong, field),
+        other => panic!("{other:?}"),
+    };
+    create(&here, "ada", json!({ "id": "weather" })).await.unwrap();
+    create(&here, "eve", json!({ "id": "old" })).await.unwrap();
+    here.registry.update_device(&user("ada"), &id("weather"), NOW, |device| claims(device, eui)).await.unwrap();
+    // An older one, a new one, one called so, two at once; and by a node that has not read of it.
+    for node in [&here, &there] {
+        refused(node.registry.update_device(&user("eve"), &id("old"), NOW, |device| claims(device, &eui.to_uppercase())).await, "meta");
+        refused(create(node, "eve", json!({ "id": "new", "meta": { "dev_eui": eui } })).await, "meta");
+        refused(create(node, "eve", json!({ "id": eui })).await, "id");
+        let twins = ["a", "b"].map(|name| device(json!({ "id": name, "meta": { "dev_eui": "b84041ffff123456" } })));
+        refused(node.registry.create_devices(&user("eve"), twins.into(), NOW).await.map(|()| unreachable!()), "meta");
+        there.follow();
+    }
+    // One that is called so has it without saying so.
+    create(&here, "ada", json!({ "id": "c84041ffff123456" })).await.unwrap();
+    refused(create(&here, "eve", json!({ "id": "new", "meta": { "dev_eui": "c84041ffff123456" } })).await, "meta");
+    assert_eq!(here.registry.device_of_eui("c84041ffff123456"), Some(id("c84041ffff123456")));
+    // Other changes of its device go on; and when it is given up it is free.
+    here.registry
+        .update_device(&user("ada"), &id("weather"), NOW, |device| {
+            device.name = Some("w".to_owned());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(here.registry.device_of_eui(eui), Some(id("weather")));
+    here.registry
+        .update_device(&user("ada"), &id("weather"), NOW, |device| {
+            device.meta.clear();
+            Ok(())
+        })
+        .await
+        .unwrap();
+    create(&there, "eve", json!({ "id": "new", "meta": { "dev_eui": eui } })).await.unwrap();
+    assert_eq!(there.registry.device_of_eui(eui), Some(id("new")));
+}
+
+fn claims(device: &mut Device, eui: &str) -> Result<(), RegistryError> {
+    device.meta.insert("dev_eui".to_owned(), eui.into());
+    Ok(())
+}
+
+#[tokio::test]
 async fn another_tenant_sees_and_does_nothing_here() {
     let (node, _dir) = Node::alone().await;
     node.registry.create_device(&user("ada"), device(json!({ "id": "pond" })), NOW).await.unwrap();
     let stranger = Principal::User { tenant: id("mainz"), id: id("ada"), admin: true };
     assert_eq!(node.registry.allows(&stranger, Deed::View, &id("pond")), Some(false));
-    assert_eq!(node.registry.list(&stranger, &crate::devices::Query::all(), 10, 0), (vec![], 0));
+    assert_eq!(node.registry.list(&stranger, &crate::devices::Query::all(), 10, 0).unwrap(), (vec![], 0));
     assert!(node.registry.create_device(&stranger, device(json!({ "id": "x" })), NOW).await.is_err());
     assert!(node.registry.delete_device(&stranger, &id("pond"), NOW).await.is_err());
+}
+
+#[tokio::test]
+async fn a_share_is_counted_as_documents_come_change_and_go() {
+    let (node, _dir) = Node::alone().await;
+    let (ada, pond) = (user("ada"), id("pond"));
+    let shares = |owner: &str| node.registry.0.index.read().shares.of(Some(&id(owner)));
+    node.registry.create_device(&ada, device(json!({ "id": "pond" })), NOW).await.unwrap();
+    let small = shares("ada");
+    let named = |device: &mut Device| {
+        device.name = Some("a name".to_owned());
+        Ok(())
+    };
+    node.registry.update_device(&ada, &pond, NOW, named).await.unwrap();
+    assert!(shares("ada").1 > small.1 && shares("ada").0 == 1);
+    let given = |device: &mut Device| {
+        device.owned.owner = Some(id("bob"));
+        Ok(())
+    };
+    node.registry.update_device(&ada, &pond, NOW, given).await.unwrap();
+    assert_eq!((shares("ada"), shares("bob").0), ((0, 0), 1));
+    let gateway = serde_json::from_value(json!({ "id": "gw", "date_created": 0, "date_modified": 0 })).unwrap();
+    node.registry.create_gateway(&user("bob"), gateway, NOW).await.unwrap();
+    assert_eq!(shares("bob").0, 2);
+    node.registry.delete_gateway(&user("bob"), &id("gw"), NOW).await.unwrap();
+    node.registry.delete_device(&user("bob"), &pond, NOW).await.unwrap();
+    assert_eq!(shares("bob"), (0, 0));
+}
+
+#[tokio::test]
+async fn whose_an_app_is_is_the_same_on_every_node_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(dir.path()).await;
+    let (one, two) = (Node::on(&ledger), Node::on(&ledger));
+    let (app, other) = (id("pumps"), id("other"));
+    one.registry.set_app_owner(&app, Some(&id("ada")), NOW).await.unwrap();
+    one.registry.set_app_owner(&app, Some(&id("bob")), NOW).await.unwrap();
+    assert_eq!((one.registry.app_owner(&app), one.registry.app_owner(&other)), (Some(id("bob")), None));
+    two.follow();
+    assert_eq!((two.registry.app_owner(&app), Node::on(&ledger).registry.app_owner(&app)), (Some(id("bob")), Some(id("bob"))));
+    two.registry.set_app_owner(&app, None, NOW).await.unwrap();
+    one.follow();
+    assert_eq!(one.registry.app_owner(&app), None);
 }

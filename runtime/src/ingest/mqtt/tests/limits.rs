@@ -1,5 +1,6 @@
 //! Who takes more than there is for one: that one alone is hung up on, or waits.
 
+use super::super::shares::Shares;
 use super::*;
 use crate::model::limit::*;
 
@@ -190,19 +191,59 @@ async fn only_so_many_sessions_are_kept_and_none_for_ever() {
     while house.broker.metrics.mqtt_clients.get() > 0 {
         tokio::task::yield_now().await;
     }
-    house.broker.kept.store(MQTT_SESSIONS_MAX, Ordering::Relaxed);
+    let everybodys = (0..MQTT_SESSIONS_MAX / MQTT_SESSIONS_SHARE_MAX).map(|n| (Arc::from(format!("user:{n}")), MQTT_SESSIONS_SHARE_MAX));
+    *house.broker.kept.lock() = Shares::of(everybodys.collect());
     let mut more = house.client(lasting(user("ada", "more"))).await;
     let refused = v3::Connack::new(false, v3::ConnectReturnCode::ServerUnavailable);
     assert_eq!(more.hear().await, Some(v3::Packet::Connack(refused)));
     let sweep = |seconds: u32| {
-        let (store, then) = (house.broker.store.clone(), crate::clock::now().plus_millis(u64::from(seconds) * 1_000));
-        async move { store.sweep(&default_tenant(), then).await.unwrap() }
+        let (broker, then) = (house.broker.clone(), crate::clock::now().plus_millis(u64::from(seconds) * 1_000));
+        async move {
+            broker.sweep(&default_tenant(), then).await.unwrap();
+            broker.kept.lock().count()
+        }
     };
     assert_eq!(sweep(MQTT_SESSION_SECONDS_MAX - 60).await, 1);
     assert_eq!(sweep(MQTT_SESSION_SECONDS_MAX + 60).await, 0);
-    house.broker.kept.store(0, Ordering::Relaxed);
     let (_, present) = house.admitted(lasting(user("ada", "c"))).await;
     assert!(!present);
+}
+
+#[tokio::test]
+async fn a_client_that_begins_anew_takes_no_more_room_than_one() {
+    let mut house = House::open().await;
+    for n in 0..5 {
+        let mut connect = five("ada", "c", 3_600);
+        connect.clean_start = true;
+        let (mut client, _) = house.five(connect).await;
+        assert_eq!(house.broker.kept.lock().count(), 1, "{n}");
+        client.say(v5::Disconnect::new_normal().into()).await;
+    }
+    // One that says at its end that nothing is to be kept gives its room back.
+    let (mut client, _) = house.five(five("ada", "c", 3_600)).await;
+    let mut last = v5::Disconnect::new_normal();
+    last.properties.session_expiry_interval = Some(0);
+    client.say(last.into()).await;
+    while house.broker.kept.lock().count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_larger_than_the_ledger_takes_is_never_acknowledged_as_stored() {
+    let mut house = House::open().await;
+    // Long names that stand in each of its readings.
+    let (device, sensor) = ("d.".repeat(ID_BYTES_MAX / 2), "s.".repeat(ID_BYTES_MAX / 2));
+    let topic = format!("devices/{device}/sensors/{sensor}/values");
+    let list = format!("[{}]", vec!["{\"value\":1}"; INGEST_READINGS_MAX].join(","));
+    let (mut three, _) = house.admitted(user("machine", "three")).await;
+    three.publish(&topic, &list, QosPid::Level1(pid(1))).await;
+    assert_eq!(three.hear().await, None, "it can't be told otherwise");
+    let (mut five, _) = house.five(five("machine", "five", 0)).await;
+    let publish = v5::Publish::new(QosPid::Level1(pid(1)), TopicName::try_from(&*topic).unwrap(), Bytes::from(list));
+    five.say(v5::Packet::Publish(publish)).await;
+    assert_eq!(five.listen().await, v5::Puback::new(pid(1), v5::PubackReasonCode::QuotaExceeded).into());
+    assert_eq!(house.values(Kind::Reading).len(), 0);
 }
 
 #[tokio::test]

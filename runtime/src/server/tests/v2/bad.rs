@@ -1,7 +1,61 @@
 //! Input that is refused, with the part that is wrong, and of which nothing stays.
 
-use super::{Node, station};
+use super::{Node, ids, station};
+use crate::{
+    identity::Role,
+    model::{
+        Id, Micros,
+        id::default_tenant,
+        limit::{ANSWER_BYTES_MAX, PERMISSIONS_MAX, VALUE_BYTES_MAX},
+    },
+};
 use serde_json::json;
+
+#[tokio::test]
+async fn a_query_has_only_so_many_parameters() {
+    let node = Node::start().await;
+    let path = |pairs: usize| format!("/devices?{}", "q=id&".repeat(pairs));
+    node.guest("GET", &path(64), "").await.is(200);
+    node.guest("GET", &path(65), "").await.problem(400);
+    node.guest("GET", &path(10_000), "").await.problem(400);
+}
+
+#[tokio::test]
+async fn a_parameter_of_another_route_is_passed_over_and_one_of_none_is_refused_by_name() {
+    let node = Node::start().await;
+    let ada = node.user("ada", false).await;
+    node.v2(&ada, "POST", "/devices", &station("pond", "public")).await.is(204);
+    for path in [
+        "/devices",
+        "/users",
+        "/notifications",
+        "/socials",
+        "/devices/pond/commands",
+        "/gateways",
+        "/projects",
+        "/auth/permissions/devices",
+    ] {
+        node.v2(&ada, "GET", &format!("{path}?limit=5&offset=&sort=asc&calibrated=true&date_from="), "").await.is(200);
+        assert_eq!(node.v2(&ada, "GET", &format!("{path}?limt=5"), "").await.problem(400).1, "limt", "{path}");
+        assert_eq!(node.v2(&ada, "GET", &format!("{path}?limit=five"), "").await.problem(400).1, "limit", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_what_she_may_gets_all_of_it_without_pages() {
+    let node = Node::start().await;
+    let ada = crate::identity::Principal::User { tenant: default_tenant(), id: Id::new("ada").unwrap(), admin: false };
+    let device = |n: usize| serde_json::from_value(json!({ "id": format!("d{n}"), "date_created": 0, "date_modified": 0 })).unwrap();
+    for batch in 0..4 {
+        let devices = (0..500).map(|n| device(batch * 500 + n)).collect();
+        node.rooms.registry.create_devices(&ada, devices, Micros(1)).await.unwrap();
+    }
+    let all = node.guest("GET", "/auth/permissions/devices", "").await.is(200).json();
+    assert_eq!(all.as_array().unwrap().len(), 2_000);
+    let most = PERMISSIONS_MAX + 1;
+    let page = node.guest("GET", &format!("/auth/permissions/devices?limit={most}&offset=1990"), "").await.is(200).json();
+    assert_eq!(page.as_array().unwrap().len(), 10);
+}
 
 #[tokio::test]
 async fn ids_that_can_not_be_are_refused_wherever_they_stand() {
@@ -103,4 +157,42 @@ async fn texts_and_lists_of_a_device_have_their_limits() {
     }
     node.ask("POST", "/api/v2/devices", &json!({ "id": "d", "meta": { "x": "x".repeat(300 << 10) } }).to_string()).await.problem(413);
     node.ask("GET", "/api/v2/devices/d", "").await.problem(404);
+}
+
+#[tokio::test]
+async fn an_answer_is_only_so_large_whatever_devices_say() {
+    let node = Node::start().await;
+    let gateway = node.token(Role::Send);
+    let value = format!("{:?}", "x".repeat(VALUE_BYTES_MAX - 2));
+    // Half of an answer each, and one with more than an answer.
+    let sensors = ANSWER_BYTES_MAX / VALUE_BYTES_MAX / 2 + 1;
+    for device in ["a", "b", "c"] {
+        for sensor in 0..sensors {
+            node.v2(&gateway, "POST", &format!("/devices/{device}/sensors/s{sensor}/value"), &value).await.is(204);
+        }
+    }
+    for sensor in 0..2 * sensors {
+        node.v2(&gateway, "POST", &format!("/devices/d/sensors/s{sensor:03}/value"), &value).await.is(204);
+    }
+    let page = |path: &'static str| node.ask("GET", path, "");
+    let first = page("/api/v2/devices").await.is(200);
+    assert_eq!((ids(&first.json()), &first.headers["tawi-total"].to_str().unwrap()), (vec!["a"], &"4"));
+    assert_eq!(ids(&page("/api/v2/devices?offset=1").await.is(200).json()), ["b"]);
+    // What one says alone does not keep the others out of the list.
+    let last = page("/api/v2/devices?offset=2").await.is(200).json();
+    assert_eq!((ids(&last), last[1]["sensors"][0].get("value")), (vec!["c", "d"], None));
+    assert_eq!(page("/api/v2/devices/d").await.problem(422).0, "too-much");
+    assert_eq!(page("/api/v2/devices/d/sensors").await.problem(422).0, "too-much");
+    assert_eq!(page("/api/v2/devices/d/sensors/s000").await.is(200).json()["value"]["value"].as_str().unwrap().len(), VALUE_BYTES_MAX - 2);
+    let project = r#"{"id":"p","name":"p","device_ids":["a","b"]}"#;
+    node.ask("POST", "/api/v2/projects", project).await.is(204);
+    assert_eq!(page("/api/v2/projects/p?full=true").await.problem(422), ("too-much".to_owned(), "full".to_owned()));
+    for _ in 0..2 * sensors {
+        node.v2(&gateway, "POST", "/devices/a/sensors/s0/value", &value).await.is(204);
+    }
+    for path in ["/api/v2/devices/a/sensors/s0/values?limit=1000", "/api/v2/sensors_data?limit=1000"] {
+        let values = page(path).await.is(200);
+        assert!(values.body.len() < ANSWER_BYTES_MAX + ANSWER_BYTES_MAX / 8, "{}", values.body.len());
+        assert!(values.json().as_array().unwrap().len() > sensors);
+    }
 }

@@ -1,0 +1,391 @@
+//! One evaluator: from the log and the time to triggers, commit by commit. Owned by one task.
+
+use super::{MADE_BY, Progress, event, shelf::Shelf, subject, work::Work};
+use crate::{
+    clock,
+    dispatch::{Context, Fits, Sight, outgoing::Origin},
+    ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
+    model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Subject},
+    time::{Firing, Trouble},
+};
+use bytes::Bytes;
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Events looked at in one go, after which others have their turn.
+const SCAN_EVENTS: usize = 512;
+const SCAN_BYTES: usize = 4 << 20;
+/// What one commit holds at most, give or take one trigger: it must fit one message of nats-server as that is configured by default.
+pub(super) const COMMIT_BYTES_MAX: usize = 384 * 1024;
+/// From one commit with triggers to the next: under load they share one.
+const PACE: Duration = Duration::from_millis(4);
+/// How long what is kept may be ahead of what is durable when nothing is told: a crash costs reading so much of the log again.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the position is stored when nothing concerns the rule; the log is kept from there on.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+const FLUSH_EVENTS: Seq = 10_000;
+/// A node that has heard nothing of the one whose evaluator is ahead for so long takes its place. A random part of it comes on top.
+const TAKE_OVER: Duration = Duration::from_secs(15);
+/// Looks of a node that waits for its turn.
+const LOOK: Duration = Duration::from_secs(1);
+/// The system's clock may leap while a timer runs; it is looked at so often at least.
+const CLOCK_LOOK: Duration = Duration::from_secs(5);
+const WAIT_MIN: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Between two times that readings which came too late, and the like, are told in the log, and sensors that are named then.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+const TROUBLES_MAX: usize = 20;
+
+pub(super) struct Evaluator {
+    ledger: Ledger,
+    fits: Fits,
+    sight: Sight,
+    id: FunctionId,
+    target: FunctionId,
+    subject: Subject,
+    rule: Bytes,
+    lent: Lent,
+    progress: Arc<Progress>,
+    base: Version,
+    scanned: Seq,
+    flushed: Seq,
+    flush_at: Instant,
+    keep_at: Option<Instant>,
+    paced: Instant,
+    /// The next begin is one of a node that was away.
+    away: bool,
+    say_at: Instant,
+}
+
+/// What is lent to a thread that may block.
+struct Lent {
+    work: Work,
+    shelf: Shelf,
+    firings: Vec<Firing>,
+    firing_bytes: usize,
+}
+
+enum Begun {
+    Ours,
+    /// The log is not kept for it.
+    Paused,
+    /// The ledger knows it no more, or it is of another rule.
+    Gone,
+}
+
+/// Somebody else has come further.
+struct Lost;
+
+impl Evaluator {
+    pub fn new(context: &Context, target: &FunctionId, rule: Bytes, work: Work, progress: Arc<Progress>) -> Evaluator {
+        let (ledger, id, now) = (context.ledger.clone(), target.evaluator(), Instant::now());
+        let shelf = Shelf::new(ledger.clone(), id.app.clone());
+        Evaluator {
+            fits: context.fits.clone(),
+            sight: context.sight.clone(),
+            subject: subject(target),
+            target: target.clone(),
+            lent: Lent { work, shelf, firings: Vec::new(), firing_bytes: 0 },
+            ledger,
+            id,
+            rule,
+            progress,
+            base: 0,
+            scanned: 0,
+            flushed: 0,
+            flush_at: now,
+            keep_at: None,
+            paced: now,
+            away: true,
+            say_at: now,
+        }
+    }
+
+    /// Until stopped, or until the ledger knows it no more. What was not committed then is made again from the log.
+    pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(async {
+            while let Begun::Ours = self.begin().await {
+                let Lost = self.go_on().await;
+                self.follow().await;
+            }
+        })
+        .await;
+    }
+
+    async fn begin(&mut self) -> Begun {
+        let mut wait = WAIT_MIN;
+        loop {
+            match self.load().await {
+                Ok(Begun::Paused) => {}
+                Ok(begun) => return begun,
+                Err(error) => tracing::warn!(function = %self.target, error, "what its trigger keeps can't be read, trying again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    async fn load(&mut self) -> Result<Begun, String> {
+        let text = |error: LedgerError| crate::telemetry::chain(&error);
+        // The version first: what is read may be of a later one, and then a commit on this one is refused.
+        self.base = self.ledger.version(&self.id.app).map_err(text)?;
+        let Some(position) = self.ledger.position(&self.id).map_err(text)? else { return Ok(Begun::Gone) };
+        if self.ledger.state(&self.id.app, MADE_BY).map_err(text)?.is_some_and(|rule| rule != self.rule) {
+            return Ok(Begun::Gone);
+        }
+        if self.ledger.pause(&self.id).map_err(text)?.is_some() {
+            return Ok(Begun::Paused);
+        }
+        let (ledger, place) = (self.ledger.clone(), self.id.app.clone());
+        let held = &mut self.lent;
+        let lent = Lent {
+            work: mem::replace(&mut held.work, Work::Nothing),
+            shelf: Shelf::new(ledger, place),
+            firings: Vec::new(),
+            firing_bytes: 0,
+        };
+        let away = self.away;
+        // A hundred thousand sensors take some tenths of a second.
+        let restored = tokio::task::spawn_blocking(move || {
+            let mut lent = lent;
+            let restored = lent.work.restore(&mut lent.shelf, clock::now(), away);
+            let restored = lent.shelf.take_failure().map_or(restored, |error| Err(text(error)));
+            (lent, restored)
+        });
+        let (lent, restored) = restored.await.map_err(|error| error.to_string())?;
+        self.lent = lent;
+        restored?;
+        self.away = false;
+        self.scanned = position.through;
+        self.flushed = position.through;
+        self.progress.scanned.store(self.scanned, Ordering::Release);
+        let now = Instant::now();
+        (self.flush_at, self.keep_at, self.paced) = (now + FLUSH_EVERY, None, now);
+        Ok(Begun::Ours)
+    }
+
+    async fn go_on(&mut self) -> Lost {
+        let mut head = self.ledger.head();
+        loop {
+            let more = match self.step(&mut head) {
+                Ok(more) => more,
+                Err(error) => {
+                    tracing::warn!(function = %self.target, error = crate::telemetry::chain(&error), "its trigger begins again from what is durable");
+                    tokio::time::sleep(WAIT_MAX).await;
+                    return Lost;
+                }
+            };
+            if self.wants_commit()
+                && let Err(lost) = self.commit().await
+            {
+                return lost;
+            }
+            self.wait(&mut head, more).await;
+        }
+    }
+
+    /// Looks at some of the log, then at the time. True when there is more to look at.
+    fn step(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
+        let last = *head.borrow_and_update();
+        let now = clock::now();
+        if !self.lent.work.follows_the_log() {
+            self.scanned = self.scanned.max(last);
+        } else if self.scanned < last && !self.scan(last)? {
+            return Ok(true);
+        }
+        let more = self.scanned < last;
+        if !more {
+            self.tick(now);
+        }
+        if self.lent.firings.is_empty() {
+            self.progress.scanned.store(self.scanned, Ordering::Release);
+        }
+        match self.lent.shelf.take_failure() {
+            Some(error) => Err(error),
+            None => Ok(more),
+        }
+    }
+
+    /// False when there was no room for all of it.
+    fn scan(&mut self, last: Seq) -> Result<bool, LedgerError> {
+        let events = self.ledger.events(self.scanned + 1, SCAN_EVENTS, SCAN_BYTES)?;
+        if events.is_empty() {
+            self.scanned = last;
+        }
+        let eyes = (self.sight)(&self.target.app);
+        if let (Some(eyes), Some(last)) = (&eyes, events.last()) {
+            eyes.reach(last.seq).map_err(LedgerError::Unavailable)?;
+        }
+        for event in &events {
+            if event.tenant == self.id.app.tenant && self.lent.work.concerns(event, &self.fits, eyes.as_deref()) {
+                while self.lent.tick_before(event) {
+                    if self.lent.is_full() {
+                        return Ok(false);
+                    }
+                }
+                if self.lent.is_full() {
+                    return Ok(false);
+                }
+                self.lent.take(event);
+            }
+            self.scanned = event.seq;
+        }
+        Ok(true)
+    }
+
+    fn tick(&mut self, now: Micros) {
+        while !self.lent.is_full() && self.lent.tick(now) {}
+    }
+
+    fn wants_commit(&mut self) -> bool {
+        let now = Instant::now();
+        if !self.lent.firings.is_empty() || self.lent.is_full() {
+            return now >= self.paced || self.lent.is_full();
+        }
+        if self.lent.shelf.bytes() > 0 && now >= *self.keep_at.get_or_insert(now + KEEP_EVERY) {
+            return true;
+        }
+        if self.scanned >= self.flushed + FLUSH_EVENTS {
+            return true;
+        }
+        if now >= self.flush_at {
+            self.flush_at = now + FLUSH_EVERY;
+            // On a log that others share it says, too, that this node is there.
+            return self.scanned > self.flushed || self.ledger.is_shared();
+        }
+        false
+    }
+
+    async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
+        let (now, moment) = (clock::now(), Instant::now());
+        let due = self.lent.work.next(now).map_or(CLOCK_LOOK, |due| Duration::from_millis(due.millis_since(now)).min(CLOCK_LOOK));
+        let mut until = (moment + due).min(self.flush_at);
+        if let Some(at) = self.keep_at.filter(|_| self.lent.shelf.bytes() > 0) {
+            until = until.min(at);
+        }
+        if !self.lent.firings.is_empty() {
+            until = until.min(self.paced);
+        }
+        tokio::select! {
+            biased;
+            () = tokio::task::yield_now(), if more => {}
+            // A reading that comes alone is told of at once; of many, each commit has some.
+            _ = head.changed(), if !more && self.lent.work.follows_the_log() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Lost> {
+        let now = clock::now();
+        let firings = self.lent.take_firings();
+        let mut events: Vec<NewEvent> = firings.into_iter().map(|firing| event(&self.target, &self.subject, firing, now)).collect();
+        events.extend(self.say_troubles(now));
+        let through = self.scanned;
+        let op = Op::Commit(Commit {
+            app: self.id.app.clone(),
+            base: Some(self.base),
+            done: vec![Done { function: self.id.clone(), through, above: Vec::new() }],
+            writes: self.lent.shelf.take_writes(),
+            events,
+            park: Vec::new(),
+            unpark: Vec::new(),
+            dead: Vec::new(),
+            dedup: None,
+        });
+        let mut wait = WAIT_MIN;
+        loop {
+            match self.ledger.apply(op.clone()).await {
+                Ok(Outcome::Applied { version, .. }) => {
+                    let moment = Instant::now();
+                    self.base = version;
+                    self.flushed = through;
+                    self.progress.scanned.store(through, Ordering::Release);
+                    (self.keep_at, self.paced, self.flush_at) = (None, moment + PACE, moment + FLUSH_EVERY);
+                    return Ok(());
+                }
+                Ok(_) => return Err(Lost),
+                Err(LedgerError::Closed) => std::future::pending().await,
+                Err(error) => {
+                    tracing::warn!(function = %self.target, error = crate::telemetry::chain(&error), "what its trigger keeps is not durable yet, trying again");
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// Lines in the function's log, now and then: of readings that came too late to count, and the like.
+    fn say_troubles(&mut self, now: Micros) -> Vec<NewEvent> {
+        if Instant::now() < self.say_at {
+            return Vec::new();
+        }
+        let troubles = self.lent.work.trouble();
+        if !troubles.is_empty() {
+            self.say_at = Instant::now() + SAY_EVERY;
+        }
+        let more = troubles.len().saturating_sub(TROUBLES_MAX) as u64;
+        let line = |trouble: Trouble| LogLine { time: now, level: LogLevel::Warn, context: "tawi".into(), message: trouble.to_string() };
+        let lines = troubles.into_iter().take(TROUBLES_MAX).map(line).collect();
+        let origin = Origin { function: &self.target, event: None, call: "trigger", attempt: 0, now };
+        origin.logs(lines, more, None)
+    }
+
+    /// Waits while another node has the lead: it is one that commits, if only its position.
+    async fn follow(&mut self) {
+        if !self.ledger.is_shared() || !self.lent.work.follows_the_log() {
+            return;
+        }
+        self.away = true;
+        let patience = TAKE_OVER.mul_f64(1.0 + crate::dispatch::part());
+        let (mut version, mut since) = (self.base, Instant::now());
+        while since.elapsed() < patience {
+            tokio::time::sleep(LOOK).await;
+            match self.ledger.version(&self.id.app) {
+                Ok(now) if now == version => {}
+                // Not knowing, it is as if there were news.
+                Ok(now) => (version, since) = (now, Instant::now()),
+                Err(_) => since = Instant::now(),
+            }
+        }
+    }
+}
+
+impl Lent {
+    fn is_full(&self) -> bool {
+        self.firing_bytes + self.shelf.bytes() >= COMMIT_BYTES_MAX
+    }
+
+    fn take(&mut self, event: &crate::model::Event) {
+        let before = self.firings.len();
+        self.work.take(event, &mut self.shelf, &mut self.firings);
+        self.weigh(before);
+    }
+
+    fn tick(&mut self, now: Micros) -> bool {
+        let before = self.firings.len();
+        let more = self.work.tick(now, &mut self.shelf, &mut self.firings);
+        self.weigh(before);
+        more
+    }
+
+    fn tick_before(&mut self, event: &crate::model::Event) -> bool {
+        let before = self.firings.len();
+        let more = self.work.tick_before(event, &mut self.shelf, &mut self.firings);
+        self.weigh(before);
+        more
+    }
+
+    fn weigh(&mut self, before: usize) {
+        self.firing_bytes += self.firings[before..].iter().map(|firing| firing.fired.size_bytes()).sum::<usize>();
+    }
+
+    fn take_firings(&mut self) -> Vec<Firing> {
+        self.firing_bytes = 0;
+        mem::take(&mut self.firings)
+    }
+}

@@ -1,0 +1,6 @@
+//! Envelopes, rules as documents, and chains against a slow and obvious reference.
+
+mod chains;
+mod envelopes;
+mod rules;
+mod slow;
