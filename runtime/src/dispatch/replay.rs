@@ -13,11 +13,7 @@ use crate::{
     engine::{Attempt, Loaded},
     host::{HistoryPage, HistoryQuery, Seen, Taken, World},
     ledger::LedgerError,
-    model::{
-        AppId, Event, FunctionId, Id, LogLine, RunOutcome,
-        manifest::Function,
-        run::{Run, RunEffect},
-    },
+    model::{AppId, Event, FunctionId, Id, LogLine, Run, RunOutcome, manifest::Function, run::RunEffect},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -73,6 +69,10 @@ impl World for Now {
         Box::pin(async { Err("a replay reads no history: it would find what has come since".to_owned()) })
     }
 
+    fn may_command(&self, device: &Id) -> bool {
+        self.0.may_command(device)
+    }
+
     fn config(&self) -> Arc<BTreeMap<String, String>> {
         self.0.config()
     }
@@ -83,10 +83,15 @@ impl World for Now {
 }
 
 impl Dispatch {
+    /// Whether an app may be given an event, now. Blocks for as long as it takes to know.
+    pub fn shows(&self, app: &AppId, event: &Event) -> bool {
+        (self.context.sight)(app).is_none_or(|eyes| eyes.reach(event.seq).is_ok() && super::eyes::reaches(&*eyes, event))
+    }
+
     /// Functions of a release that such an event is for, whatever sensors they select.
     pub fn concerned(loaded: &Loaded, event: &Event) -> Vec<Id> {
         let any: super::Fits = Arc::new(|_, _| true);
-        let all = events(loaded).filter(|(_, _, feed): &(_, _, Feed)| feed.concerns(event, &any));
+        let all = events(loaded).filter(|(_, _, feed): &(_, _, Feed)| feed.concerns(event, &any, None));
         all.map(|(id, _, _)| id.function).collect()
     }
 
