@@ -18,7 +18,7 @@ help:
 	@sed -n 's/^#  *make/make/p' Makefile
 
 setup:
-	@tools/setup wasm nats mqtt
+	@tools/setup wasm nats mqtt waziup
 
 # The functions under functions/, as WebAssembly: what the tests push.
 guests: setup

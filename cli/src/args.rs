@@ -110,6 +110,9 @@ pub enum Command {
         #[arg(long, short = 'n', default_value_t = 1_000)]
         limit: u32,
     },
+    /// What is done to readings before anybody sees them: calibration, units, and what can't be right
+    #[command(subcommand)]
+    Clean(Clean),
     /// Tell an actuator something, or see what a device was told and whether it heard
     #[command(name = "command")]
     Actuate {
@@ -348,6 +351,16 @@ pub enum Config {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Clean {
+    /// All rules, or one as it was set
+    List { name: Option<String> },
+    /// Set a rule from a TOML file; it is for the next reading
+    Set { file: PathBuf },
+    /// Remove a rule; readings pass as they are sent
+    Remove { name: String },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Secrets {
     /// Names only
     List { app: String },
@@ -409,6 +422,8 @@ pub enum Users {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Say where a user gets mail: what a user says of herself when she registers is not enough
+    Email { name: String, address: String },
     /// Set a password; the user's sessions end
     Passwd { name: String },
 }

@@ -86,7 +86,10 @@ impl Field {
         self.floor.append(devices.iter().map(|device| reading(device, "t", "9")).collect()).await;
         self.floor.settled(&function("threshold-alert", "alert")).await;
         let alerts = self.floor.all(Kind::Message).split_off(before);
-        alerts.iter().map(|alert| alert.subject.as_str().split('.').nth(1).unwrap().to_owned()).collect()
+        let mut devices: Vec<_> = alerts.iter().map(|alert| alert.subject.as_str().split('.').nth(1).unwrap().to_owned()).collect();
+        // Devices have no order among each other.
+        devices.sort();
+        devices
     }
 }
 
@@ -101,7 +104,7 @@ async fn a_sensor_feeds_a_function_from_when_it_fits_until_it_does_not() {
     assert_eq!(field.alerts_of(&all).await, ["upstream"]);
     // Registered while the function runs: nothing is deployed again.
     field.register(river_device("later", "Thermometer", &["river", "new"])).await;
-    assert_eq!(field.alerts_of(&all).await, ["upstream", "later"]);
+    assert_eq!(field.alerts_of(&all).await, ["later", "upstream"]);
     let barn = Id::new("barn").unwrap();
     let retag = |device: &mut Device| {
         device.meta.insert("tags".to_owned(), json!(["river"]));

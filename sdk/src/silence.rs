@@ -40,9 +40,9 @@ use std::time::Duration;
 pub struct Silence {
     /// Which call this is.
     pub delivery: Delivery,
-    /// The device.
+    /// The device; none for messages that no device caused.
     pub device: Option<String>,
-    /// The sensor; none where the silence is one of the whole device.
+    /// The sensor; none for messages.
     pub sensor: Option<String>,
     /// When the last reading before the silence arrived, by the node's clock.
     pub since: Timestamp,
@@ -56,7 +56,7 @@ impl Silence {
         named(self.device.as_deref(), "device")
     }
 
-    /// The sensor's id. A silence of a whole device is rejected.
+    /// The sensor's id. A silence of messages is rejected.
     pub fn sensor(&self) -> Result<&str> {
         named(self.sensor.as_deref(), "sensor")
     }

@@ -82,9 +82,11 @@ pub fn run(context: &Context, command: Devices) -> Done {
 fn add(context: &Context, add: AddDevice) -> Done {
     let client = context.client()?;
     let place = format!("/api/v2/devices/{}", segment(&add.device));
-    let is_there = add.claim && client.get::<Value>(&place).is_ok();
+    let document = document(&add)?;
+    // Of one that was only found, what is said here is a registration; where one is registered already the node says so.
+    let is_there = add.claim && !says_more(&add) && client.get::<Value>(&place).is_ok();
     if !is_there {
-        client.tell("POST", "/api/v2/devices", Some(&document(&add)?))?;
+        client.tell("POST", "/api/v2/devices", Some(&document))?;
         eprintln!("`{}` is registered", add.device);
     }
     if !add.claim {
@@ -93,6 +95,25 @@ fn add(context: &Context, add: AddDevice) -> Done {
     let claim: Value = client.ask("POST", &format!("{place}/claim"), None)?;
     eprintln!("who shows this code is its owner then: `tawi devices claim CODE`");
     Ok(out::line(claim["code"].as_str().unwrap_or_default())?)
+}
+
+/// Whether there is more to store than an id.
+fn says_more(add: &AddDevice) -> bool {
+    let lists = [&add.sensors, &add.actuators, &add.tags];
+    add.private || add.name.is_some() || add.location.is_some() || lists.iter().any(|list| !list.is_empty())
+}
+
+/// `ID:KIND:QUANTITY:UNIT`, each at its place: what is not known is left empty.
+fn sensor(text: &String) -> Done<Value> {
+    const NAMES: [&str; 4] = ["id", "sensor_kind", "quantity_kind", "unit"];
+    let parts: Vec<&str> = text.split(':').collect();
+    if parts.len() > NAMES.len() || parts.first().is_none_or(|id| id.is_empty()) {
+        let hint =
+            "write it as `ID:KIND:QUANTITY:UNIT`, as in `t:Thermometer:AirTemperature:DegreeCelsius` or `t:Thermometer::DegreeCelsius`";
+        return Err(Failure::new(format!("`{text}` is no sensor")).hint(hint));
+    }
+    let known = NAMES.into_iter().zip(parts).filter(|(_, part)| !part.is_empty());
+    Ok(Value::Object(known.map(|(name, part)| (name.to_owned(), Value::from(part))).collect()))
 }
 
 /// The device of a code is the user's now. A token is nobody, so nothing can be its own.
@@ -107,16 +128,10 @@ fn claim(context: &Context, code: Option<String>) -> Done {
 }
 
 /// A device as the API takes it.
-fn document(add: &AddDevice) -> Result<Value, Failure> {
-    let sensor = |text: &String| {
-        let mut parts = text.split(':').filter(|part| !part.is_empty());
-        let names = ["id", "sensor_kind", "quantity_kind", "unit"];
-        let known = names.into_iter().zip(parts.by_ref()).map(|(name, part)| (name.to_owned(), Value::from(part)));
-        Value::Object(known.collect())
-    };
+fn document(add: &AddDevice) -> Done<Value> {
     let mut device = json!({
         "id": add.device,
-        "sensors": add.sensors.iter().map(sensor).collect::<Vec<_>>(),
+        "sensors": add.sensors.iter().map(sensor).collect::<Done<Vec<_>>>()?,
         "actuators": add.actuators.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>(),
         "visibility": if add.private { "private" } else { "public" },
     });
@@ -162,17 +177,43 @@ struct Told {
     date_changed: String,
 }
 
+/// The id of a command, in the answer to who gives it.
+const COMMAND: &str = "tawi-command";
+
 /// Gives a command, or shows those that were given, the newest first.
 pub fn command(context: &Context, device: &str, give: Option<(String, String)>) -> Done {
-    let client = context.client()?;
     let place = format!("/api/v2/devices/{}", segment(device));
-    let given = give.is_some();
-    if let Some((actuator, value)) = give {
-        let value: Value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(value.as_str()));
-        client.tell("PUT", &format!("{place}/actuators/{}/value", segment(&actuator)), Some(&value))?;
+    match give {
+        Some((actuator, value)) => give_one(context, &place, &actuator, &value),
+        None => show_commands(context, context.client()?.get(&path(&format!("{place}/commands"), &[("limit", Some("20".to_owned()))]))?),
     }
-    let query = [("limit", Some(if given { "1" } else { "20" }.to_owned()))];
-    context.show(client.get(&path(&format!("{place}/commands"), &query))?, |told: Vec<Told>| {
+}
+
+/// It is given, whatever may be known of it afterwards: a failure here would have it given twice.
+fn give_one(context: &Context, place: &str, actuator: &str, value: &str) -> Done {
+    let client = context.client()?;
+    let value: Value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    let to = format!("{place}/actuators/{}/value", segment(actuator));
+    let answer = client.call("PUT", &to, &[("content-type", "application/json")], value.to_string().as_bytes())?;
+    let id = answer.headers().get(COMMAND).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let newest: Done<Vec<Value>> = client.get(&path(&format!("{place}/commands"), &[("limit", Some("100".to_owned()))]));
+    match newest.map(|all| all.into_iter().find(|one| one["id"] == id)) {
+        Ok(Some(one)) => show_commands(context, json!([one])),
+        Ok(None) => given(context, id, actuator, &value, "its state is not known yet"),
+        Err(why) => given(context, id, actuator, &value, &format!("what becomes of it is not shown to who asks: {why}")),
+    }
+}
+
+fn given(context: &Context, id: &str, actuator: &str, value: &Value, why: &str) -> Done {
+    if context.global.json {
+        return Ok(out::json(&json!([{ "id": id, "actuator_id": actuator, "value": value }]))?);
+    }
+    eprintln!("the command is given; {}", out::clean(why));
+    Ok(out::line(id)?)
+}
+
+fn show_commands(context: &Context, told: Value) -> Done {
+    context.show(told, |told: Vec<Told>| {
         let mut table = Table::new(["ACTUATOR", "VALUE", "STATE", "SINCE", "GIVEN", "ID"]);
         for Told { id, actuator_id, value, state, date_given, date_changed } in told {
             table.row([actuator_id, value.to_string(), state, when::short(&date_changed), when::short(&date_given), id]);
@@ -190,4 +231,24 @@ pub fn send(context: &Context, device: &str, sensor: &str, value: &str, at: Opti
     let path = format!("/api/v2/devices/{}/sensors/{}/value", segment(device), segment(sensor));
     context.client()?.tell("POST", &path, Some(&body))?;
     if context.global.json { Ok(()) } else { Ok(out::line("stored")?) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_sensor_stand_at_their_places() {
+        let of = |text: &str| sensor(&text.to_owned());
+        assert_eq!(of("t").unwrap(), json!({ "id": "t" }));
+        assert_eq!(
+            of("t:Thermometer::DegreeCelsius").unwrap(),
+            json!({ "id": "t", "sensor_kind": "Thermometer", "unit": "DegreeCelsius" })
+        );
+        assert_eq!(of("t::AirTemperature").unwrap(), json!({ "id": "t", "quantity_kind": "AirTemperature" }));
+        for wrong in ["", ":Thermometer", "t:a:b:c:d", "t:a:b:c:"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Config and secrets of an app.
 
-use super::{Context, ask};
+use super::{Context, ask_secret};
 use crate::{
     args::{Config, Secrets},
     client::segment,
@@ -63,7 +63,7 @@ pub fn secrets(context: &Context, command: Secrets) -> Done {
         Secrets::Set { app, key, value } => {
             let value = match value {
                 Some(value) => value,
-                None if std::io::stdin().is_terminal() => ask("secret: ")?,
+                None if std::io::stdin().is_terminal() => ask_secret("secret: ")?,
                 None => piped()?,
             };
             client.tell("PUT", &place(&app, "secrets", Some(&key)), Some(&json!({ "value": value })))

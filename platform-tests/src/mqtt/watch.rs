@@ -18,10 +18,14 @@ const PUBLISH: u8 = 0x30;
 impl Device {
     /// Subscribes with QoS 1; what was granted to each filter. Messages that come before the answer are kept for [`Device::message`].
     pub fn subscribe(&mut self, filters: &[&str]) -> io::Result<Vec<u8>> {
+        self.subscribe_with(filters, 1)
+    }
+
+    pub fn subscribe_with(&mut self, filters: &[&str], qos: u8) -> io::Result<Vec<u8>> {
         let mut body = vec![0, 1];
         for filter in filters {
             text(&mut body, filter);
-            body.push(1);
+            body.push(qos);
         }
         self.send(&packet(0x82, &body))?;
         loop {

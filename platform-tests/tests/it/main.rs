@@ -31,4 +31,5 @@ mod secrets;
 mod state;
 mod tokens;
 mod torture;
+mod triggers;
 mod waziup;

@@ -1,5 +1,8 @@
 //! MQTT as its users have it: two clients that others wrote.
 
+mod interop;
+mod rude;
+
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Lines},
@@ -226,15 +229,15 @@ fn what_is_sent_with_quality_2_is_there_once_however_often_the_node_is_killed() 
     assert_eq!(values, (1..=last).collect::<Vec<_>>());
 }
 
-fn paho_command(words: &[&str]) -> Command {
+fn paho_command(script: &str, words: &[&str]) -> Command {
     let mut command = Command::new("python3");
     command
         .env("PYTHONPATH", repo::tools_dir().join("paho"))
-        .arg(repo::root().join("platform-tests/tests/it/mqtt/paho_client.py"))
+        .arg(repo::root().join("platform-tests/tests/it/mqtt").join(script))
         .args(words);
     command
 }
 
 fn paho(node: &Node, story: &str, words: &[&str]) -> Ran {
-    Ran::run(paho_command(&[story, node.mqtt(), node.token()]).args(words)).ok()
+    Ran::run(paho_command("paho_client.py", &[story, node.mqtt(), node.token()]).args(words)).ok()
 }

@@ -101,3 +101,29 @@ fn a_function_that_feeds_itself_ends_in_the_dead_letters() {
 fn a_circle_over_nats_ends_in_the_dead_letters_too() {
     a_circle_ends(Ledger::Jetstream);
 }
+
+#[test]
+fn a_circle_is_shown_at_the_push_and_refused_where_its_functions_say_so_themselves() {
+    let node = Node::start();
+    let app = App::prebuilt("probe-publish");
+    let entry = |key: &str, value: toml::Value| {
+        app.manifest(|manifest| manifest["on"][0].as_table_mut().unwrap().insert(key.to_owned(), value).map(drop).unwrap_or_default());
+        app.commit(key);
+    };
+    entry("subject", "probe.>".into());
+    let may = app.try_push(&node);
+    assert!(may.accepted, "{}", may.text);
+    assert!(may.text.contains("functions may call each other in a circle: probe-publish/event → probe-publish/event"), "{}", may.text);
+    entry("publish", vec!["probe.x"].into());
+    let does = app.try_push(&node);
+    assert!(!does.accepted, "{}", does.text);
+    assert!(does.text.contains("functions would call each other without end: probe-publish/event"), "{}", does.text);
+    assert!(does.text.contains("hint: "), "{}", does.text);
+    // One that keeps off its own subjects is in no circle, and is held to its word.
+    entry("subject", "reading.d.>".into());
+    let opened = app.try_push(&node);
+    assert!(opened.accepted && !opened.text.contains("circle"), "{}", opened.text);
+    node.client().reading("d", "publish", order("probe.y", 1, ""));
+    let dead = node.wait_for_dead("probe-publish", 1).remove(0);
+    assert!(dead.error.contains("`probe.y` is not published: it is not in the `publish` of"), "{}", dead.error);
+}

@@ -1,7 +1,8 @@
 //! A client of the WAZIUP cloud, pointed at Tawi by its URL alone: what the documentation of the cloud shows, and how its gateway syncs.
 
 use serde_json::{Value, json};
-use tawi_platform_tests::{Client, Node, Reply};
+use std::process::Command;
+use tawi_platform_tests::{Client, Node, Ran, Reply, repo};
 
 /// What every client of the cloud has: the base of the API and a session.
 struct Waziup(Client);
@@ -37,6 +38,18 @@ fn node_with_ada() -> (Node, Waziup) {
     node.client().post("/api/v2/users", json!({ "username": "ada", "password": "correct horse" }).to_string()).expect(200);
     let ada = Waziup::log_in(&node, "ada", "correct horse");
     (node, ada)
+}
+
+/// `waziup-js`, which is generated from the cloud's own description: every call of it.
+#[test]
+fn the_clouds_own_client_library_works_by_its_url_alone() {
+    let node = Node::start();
+    node.client().post("/api/v2/users", json!({ "username": "ada", "password": "correct horse" }).to_string()).expect(200);
+    let mut client = Command::new("node");
+    client.env("NODE_PATH", repo::tools_dir().join("waziup-js/node_modules"));
+    client.arg(repo::root().join("platform-tests/tests/it/waziup/client.js")).args([node.url(), "ada", "correct horse"]);
+    let ran = Ran::run(&mut client).ok();
+    assert!(ran.stdout.ends_with("ok\n"), "{ran}");
 }
 
 #[test]

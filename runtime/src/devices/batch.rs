@@ -1,11 +1,14 @@
 //! What some events in a row come to: of many readings of one sensor only the last. Pure.
 
+use super::CommandState;
 use crate::model::{Event, Id, Kind, Micros, NewEvent, Subject, Tenant, Value};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The subject of an event that says what of a device is gone. Only the node reads it.
 const GONE: &str = "registry.gone";
+/// The subject of an event that says what became of commands. Only the node reads it.
+const ENDED: &str = "registry.commands";
 
 /// Tenant, device, and sensor or actuator.
 pub(super) type Key<'a> = (&'a str, &'a str, &'a str);
@@ -20,6 +23,8 @@ pub(super) struct Batch<'a> {
     pub commands: BTreeMap<Key<'a>, (&'a Event, Value)>,
     /// All of them, in their order.
     pub orders: Vec<&'a Event>,
+    /// Ends of commands, each with its tenant, in their order.
+    pub ended: Vec<(&'a Tenant, Ended)>,
     /// In their order: changes of the registry are among them.
     pub notices: Vec<&'a Event>,
 }
@@ -30,6 +35,43 @@ pub(super) struct Gone {
     pub tenant: Tenant,
     pub device: Id,
     pub what: What,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    pub id: String,
+    pub state: CommandState,
+    /// When that was.
+    pub changed: Micros,
+}
+
+impl Ended {
+    /// In the log the first one of a command stands, on every node.
+    pub fn event(tenant: &Tenant, ends: &[Ended], now: Micros) -> NewEvent {
+        notice(ENDED, tenant, None, Value::from_json(&serde_json::json!(ends)), now)
+    }
+
+    fn of(event: &Event) -> Option<Vec<Ended>> {
+        let is_ends = event.subject.as_str() == ENDED;
+        is_ends.then(|| serde_json::from_value(event.value.to_json()).ok()).flatten()
+    }
+}
+
+fn notice(subject: &str, tenant: &Tenant, device: Option<Id>, value: Value, now: Micros) -> NewEvent {
+    NewEvent {
+        tenant: tenant.clone(),
+        kind: Kind::Registry,
+        subject: Subject::new(subject).unwrap_or_else(|e| unreachable!("{e}")),
+        key: device.as_ref().map_or_else(|| subject.to_owned(), Id::to_string),
+        device,
+        sensor: None,
+        measured: now,
+        received: now,
+        value,
+        raw: None,
+        cause: None,
+    }
 }
 
 /// None is all of them.
@@ -54,19 +96,7 @@ impl What {
 impl Gone {
     /// In the log it stands where it happened, so that every node, however late it reads, keeps what was said after it.
     pub fn event(&self, now: Micros) -> NewEvent {
-        NewEvent {
-            tenant: self.tenant.clone(),
-            kind: Kind::Registry,
-            subject: Subject::new(GONE).unwrap_or_else(|e| unreachable!("{e}")),
-            key: self.device.to_string(),
-            device: Some(self.device.clone()),
-            sensor: None,
-            measured: now,
-            received: now,
-            value: Value::from_json(&serde_json::json!(self.what)),
-            raw: None,
-            cause: None,
-        }
+        notice(GONE, &self.tenant, Some(self.device.clone()), Value::from_json(&serde_json::json!(self.what)), now)
     }
 
     fn of(event: &Event) -> Option<Gone> {
@@ -109,6 +139,9 @@ impl<'a> Batch<'a> {
     }
 
     fn notice(&mut self, event: &'a Event) {
+        if let Some(ends) = Ended::of(event) {
+            return self.ended.extend(ends.into_iter().map(|end| (&event.tenant, end)));
+        }
         let Some(gone) = Gone::of(event) else {
             self.notices.push(event);
             return;

@@ -22,7 +22,7 @@ pub(super) const WAITING: TableDefinition<(&str, &str, u64), ()> = TableDefiniti
 pub(super) const BY_DEVICE: TableDefinition<(&str, &str, u64), ()> = TableDefinition::new("commands by device");
 /// Sequences of those that wait no more, as far as somebody said so.
 pub(super) const ENDED: TableDefinition<u64, ()> = TableDefinition::new("commands ended");
-/// (tenant, id) -> JSON of an end that was known before the command was read from the log.
+/// (tenant, id) -> JSON of an end that an earlier Tawi knew before it had read the command from the log.
 pub(super) const EARLY: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("commands ended early");
 
 /// Bytes of one list of commands; one that is longer has fewer of them.
@@ -68,7 +68,7 @@ pub struct Command {
     tenant: Tenant,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Early {
     state: CommandState,
     changed: Micros,
@@ -224,11 +224,8 @@ pub(super) fn forget(txn: &WriteTransaction, tenant: &str, device: &str) -> Resu
 /// The first end of a command stands.
 pub(super) fn end(txn: &WriteTransaction, tenant: &Tenant, id: &str, state: CommandState, now: Micros) -> Result<(), redb::Error> {
     let seq = txn.open_table(IDS)?.get((tenant.as_str(), id))?.map(|row| row.value());
-    let Some(seq) = seq else {
-        let early = write(&Early { state, changed: now });
-        txn.open_table(EARLY)?.insert((tenant.as_str(), id), early.as_slice())?;
-        return Ok(());
-    };
+    // An end stands behind its command in the log: one that is not known any more has made room for others, or its device is gone.
+    let Some(seq) = seq else { return Ok(()) };
     let mut tables = Tables::of(txn)?;
     let known = tables.rows.get(seq)?.and_then(|row| read::<Command>(row.value()));
     if let Some(mut command) = known.filter(|command| command.state == CommandState::Waiting) {
@@ -348,8 +345,10 @@ mod tests {
         let (_dir, db) = database();
         let (tenant, pump) = (default_tenant(), Id::new("pump").unwrap());
         let txn = db.begin_write().unwrap();
-        // What is known of one before it was read.
-        end(&txn, &tenant, "c4", CommandState::Delivered, Micros(7)).unwrap();
+        // Of one that is not there, and of one that an earlier Tawi has not read.
+        end(&txn, &tenant, "c2", CommandState::Delivered, Micros(7)).unwrap();
+        let early = br#"{"state": "delivered", "changed": 7}"#;
+        txn.open_table(EARLY).unwrap().insert((tenant.as_str(), "c4"), early.as_slice()).unwrap();
         txn.commit().unwrap();
         let most = Most { all: 4, of_device: 100 };
         take(&db, &(1..=4).map(|seq| event("pump", seq)).collect::<Vec<_>>(), most);

@@ -17,6 +17,7 @@ mod store;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use batch::Ended;
 pub use commands::{Command, CommandState};
 pub use connected::{Connected, speaks_for};
 pub use query::{Query, QueryError};
@@ -158,11 +159,6 @@ impl Devices {
     /// Devices in the order of their ids, `offset` skipped, and how many there are in all.
     pub fn list(&self, tenant: &Tenant, limit: usize, offset: usize) -> Result<(Vec<Device>, usize), DevicesError> {
         self.store.list(tenant, limit, offset)
-    }
-
-    /// A client that stands for its device has taken a command, or refused it. Blocks.
-    pub fn end_command(&self, tenant: &Tenant, id: &str, state: CommandState, now: Micros) -> Result<(), DevicesError> {
-        self.store.end_command(tenant, id, state, now)
     }
 
     /// What became of a command.

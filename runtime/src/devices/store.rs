@@ -5,7 +5,7 @@
 use super::{
     Actuator, Current, Currents, Device, DevicesError, Sensor,
     batch::{Batch, Gone},
-    commands::{self, Command, CommandState, Most},
+    commands::{self, Command, Most},
 };
 use crate::model::{Event, Id, Micros, Seq, Tenant, Value};
 use parking_lot::Mutex;
@@ -101,6 +101,9 @@ impl Store {
             forget(&txn, gone)?;
         }
         commands::index(&txn, &batch.orders, Most::default())?;
+        for (tenant, end) in &batch.ended {
+            commands::end(&txn, tenant, &end.id, end.state, end.changed)?;
+        }
         {
             let mut table = txn.open_table(DEVICES)?;
             for (key, (first, last)) in &batch.devices {
@@ -150,20 +153,6 @@ impl Store {
             Ok(txn.commit()?)
         };
         copy().map_err(|e| storage("copy the file", e))
-    }
-
-    /// Seen at once, durable with the next commit.
-    pub fn end_command(&self, tenant: &Tenant, id: &str, state: CommandState, now: Micros) -> Result<(), DevicesError> {
-        let mut dirty = self.dirty.lock();
-        let write = || -> Result<(), redb::Error> {
-            let mut txn = self.db.begin_write()?;
-            txn.set_durability(Durability::None)?;
-            commands::end(&txn, tenant, id, state, now)?;
-            Ok(txn.commit()?)
-        };
-        write().map_err(commands::failed)?;
-        *dirty = true;
-        Ok(())
     }
 
     pub fn command(&self, tenant: &Tenant, id: &str, now: Micros) -> Result<Option<Command>, DevicesError> {

@@ -279,6 +279,40 @@ pub const DATA_DEVICES_MAX: usize = 100;
 pub const DATA_SENSORS_MAX: usize = 1_000;
 /// Devices inside of the gateways or projects of one answer.
 pub const FULL_DEVICES_MAX: usize = 1_000;
+/// How long a node that comes back waits with its silences: clients try again after a minute or two at most.
+pub const SILENCE_GRACE_SECONDS: u64 = 120;
+/// A receive clock that goes back by more than this was wrong before; by less it is two nodes that differ, or a clock that is being set.
+pub const CLOCK_BACK_SECONDS_MAX: u64 = 24 * 60 * 60;
+/// Sensors, devices or subjects that one rule follows: all devices of a node with one sensor each.
+pub const RULE_SERIES_MAX: usize = 250_000;
+/// What a rule keeps of one sensor in memory; what is larger is read when it is needed.
+pub const RULE_STATE_BYTES_MAX: usize = 1024;
+/// Any duration in a rule: a year.
+pub const RULE_DAYS_MAX: u64 = 366;
+/// Parts that a sliding window is put together from, each as long as the greatest measure of `length` and `every`: a day in minutes.
+pub const WINDOW_PANES_MAX: u64 = 1_440;
+/// Windows of one sensor that take late readings at a time: two weeks of minutes.
+pub const WINDOWS_KEPT_MAX: u64 = 20_000;
+/// Sessions of one sensor that take late readings at a time; the oldest make room.
+pub const SESSIONS_KEPT_MAX: usize = 1_000;
+/// Readings that one window shows; its sums are over all of them.
+pub const WINDOW_READINGS_MAX: usize = 1_000;
+/// Numbers of one window that percentiles are taken of: they are exact, or they are not there.
+pub const WINDOW_NUMBERS_MAX: usize = 10_000;
+/// Percentiles of one rule.
+pub const PERCENTILES_MAX: usize = 16;
+/// Readings in one batch.
+pub const BATCH_READINGS_MAX: usize = 1_000;
+/// Readings in one batch, or shown by one window, as they are told: half of what one commit may hold.
+pub const FIRED_BYTES_MAX: usize = 256 * 1024;
+/// Late readings of a window wait so long for more of them, by the receive clock, before its result is corrected.
+pub const REVISION_SECONDS: u64 = 1;
+/// Sensors whose late readings are counted one by one until somebody asks; those of the others are counted together.
+pub const LATE_SENSORS_MAX: usize = 1_000;
+/// A moment of a schedule that is called so much later was not missed: a node starts in less.
+pub const TICK_LATE_SECONDS_MAX: u64 = 60;
+/// Moments of a schedule that were let go are counted up to here.
+pub const TICKS_COUNTED_MAX: usize = 10_000;
 /// Rules of pre-processing of a node: each is asked of a sensor that changes.
 pub const CLEAN_RULES_MAX: usize = 1_000;
 /// Steps of one of them.

@@ -109,3 +109,51 @@ fn a_circle_holds_what_is_no_further_on_the_ball() {
     assert!(Within { lat: 5.36, lon: -4.01, km: 0.0 }.circle().holds(Spot::of(here)));
     assert!(Within { lat: 90.0, lon: 0.0, km: KM_MAX }.circle().holds(Spot::of(Location { latitude: -90.0, longitude: 77.0 })));
 }
+
+/// Words by chance over what selectors are made of: the same on every machine.
+#[test]
+fn whatever_comes_as_a_selector_is_one_or_is_named() {
+    const PIECES: [&str; 22] = [
+        "kind",
+        "quantity",
+        "unit",
+        "owner",
+        "project",
+        "tags",
+        "within",
+        "seen_within",
+        "=",
+        "=",
+        "=",
+        ",",
+        ",",
+        ":",
+        "-",
+        "5.36",
+        "1h",
+        "0",
+        "1e999",
+        "ada",
+        " ",
+        "\u{1f41f}",
+    ];
+    let (mut understood, mut seed) = (0, 1_u32);
+    for _ in 0..100_000 {
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as usize
+        };
+        let text: String = (0..next() % 14).map(|_| PIECES[next() % PIECES.len()]).collect();
+        match Selector::parse(&text) {
+            Ok(selector) => {
+                understood += usize::from(!selector.is_empty());
+                if let Some(Within { lat, lon, km }) = selector.within {
+                    assert!(lat.is_finite() && lon.is_finite() && km.is_finite() && km >= 0.0, "{text}");
+                }
+                assert!(selector.tags.len() <= crate::model::limit::SELECTOR_TAGS_MAX, "{text}");
+            }
+            Err(error) => assert!(!error.to_string().is_empty(), "{text}"),
+        }
+    }
+    assert!(understood > 100, "only {understood} of them were selectors: the pieces make none");
+}

@@ -45,7 +45,7 @@ pub struct Sampled {
 pub struct Tick {
     /// The moment that the schedule names, not the one at which the call begins.
     pub scheduled: Micros,
-    /// Moments since the last call that were let go, as `missed` says.
+    /// Moments since the last call that were let go, as `missed` says; counted up to 10,000.
     pub missed: u64,
 }
 
@@ -69,16 +69,16 @@ pub struct WindowResult {
     pub end: Micros,
     /// 0 for the first result; one more each time that late readings correct it.
     pub revision: u32,
-    /// Sessions that this one has swallowed, by their start: their results count no more.
+    /// Sessions that are part of this one now, by their start, and its own former start: what was told of them counts no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<Micros>,
     pub aggregate: Aggregate,
-    /// All of them by measured time, then sequence, where the manifest asks for them.
+    /// By the time at which they count, then sequence, where the manifest asks for them; of many, the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readings: Option<Vec<Sampled>>,
 }
 
-/// Numbers over the readings of a window. Values that are no number count in `readings` alone.
+/// Numbers over the readings of a window. Values that are no number count in `readings` alone; what no `f64` can hold is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Aggregate {
     /// How many readings there are.
@@ -92,7 +92,7 @@ pub struct Aggregate {
     /// The number measured first, and the one measured last.
     pub first: Option<f64>,
     pub last: Option<f64>,
-    /// As asked for, by linear interpolation between the closest ranks.
+    /// As asked for, by linear interpolation between the closest ranks; none of a window with too many numbers for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub percentiles: Vec<Percentile>,
 }
@@ -133,7 +133,7 @@ pub struct Crossing {
     pub reading: Sampled,
     /// Whether it is beyond the threshold now.
     pub beyond: bool,
-    /// The measured time at which it went there; earlier than the reading's where the manifest says `hold`.
+    /// The measured time from which it has been there; earlier than the reading's where the manifest says `hold`.
     pub since: Micros,
 }
 

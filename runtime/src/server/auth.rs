@@ -91,7 +91,10 @@ impl Credentials {
     fn parse(value: &str) -> Option<Credentials> {
         let (scheme, rest) = value.split_once(' ')?;
         if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(Credentials::Bearer(rest.trim().to_owned()));
+            // A session that was asked for as JSON is in quotes, and the WAZIUP cloud's own client library leaves it in them.
+            let text = rest.trim();
+            let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+            return Some(Credentials::Bearer(bare.to_owned()));
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
@@ -142,6 +145,7 @@ mod tests {
         let bearer = || Some(Credentials::Bearer("tawi_x".into()));
         assert_eq!(Credentials::parse("Bearer tawi_x"), bearer());
         assert_eq!(Credentials::parse("bearer  tawi_x "), bearer());
+        assert_eq!(Credentials::parse("Bearer \"tawi_x\""), bearer());
         // printf 'tawi:tawi_x~?' | base64
         let pair = || Some(Credentials::Pair("tawi".into(), "tawi_x~?".into()));
         assert_eq!(Credentials::parse("Basic dGF3aTp0YXdpX3h+Pw=="), pair());

@@ -50,8 +50,9 @@ pub mod exports {
         /// A sensor that sent nothing for as long as the manifest says, or that is back after such a silence.
         #[derive(Clone)]
         pub struct Silence {
+          /// Absent for messages that no device caused.
           pub device: ::core::option::Option<_rt::String>,
-          /// Absent where the silence is one of the whole device.
+          /// Absent for messages.
           pub sensor: ::core::option::Option<_rt::String>,
           /// Microseconds since 1970-01-01T00:00Z by the node's clock: when the last reading before the silence arrived.
           pub since: i64,

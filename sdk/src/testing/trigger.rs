@@ -147,11 +147,6 @@ impl Window {
 
 /// Setters for tests; on a node it is as it is.
 impl Silence {
-    /// The same, of the whole device: `per = "device"`.
-    pub fn of_device(self) -> Silence {
-        Silence { sensor: None, ..self }
-    }
-
     /// The same, when this reading has ended it.
     pub fn back_with(self, event: Event) -> Silence {
         Silence { back: Some(event.into()), ..self }

@@ -2,6 +2,7 @@
 //!
 //! `bench [NAME …]` runs those whose name holds one of the words; without words, all.
 
+mod devices;
 mod http;
 mod mqtt;
 mod time;
@@ -27,7 +28,7 @@ use tawi_platform_tests::{
 /// A bench by name.
 type Bench = (&'static str, fn(&mut Results));
 
-const ALL: [Bench; 10] = [
+const ALL: [Bench; 11] = [
     ("idle", idle),
     ("latency", latency),
     ("throughput", throughput),
@@ -38,6 +39,7 @@ const ALL: [Bench; 10] = [
     ("mqtt", mqtt::fan_in),
     ("mqtt-idle", mqtt::idle),
     ("triggers", time::triggers),
+    ("devices", devices::list),
 ];
 
 fn main() {

@@ -4,6 +4,7 @@
 //! were heard without anybody registering them: it follows the log, and a node's own changes are in it when they return.
 
 mod change;
+mod clean;
 mod document;
 mod error;
 mod follow;
@@ -21,7 +22,6 @@ mod tests;
 
 pub use error::RegistryError;
 pub(super) use follow::Follower;
-pub use sight::since;
 pub use watch::{Delta, Watch};
 
 use super::Devices;
@@ -34,9 +34,14 @@ use crate::{
     },
     records::{Records, Space},
 };
+use arc_swap::ArcSwap;
+use clean::Rules;
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -51,6 +56,10 @@ struct Inner {
     turn: Mutex<Feeds>,
     index: RwLock<Index>,
     devices_max: usize,
+    /// What is to be done to readings.
+    rules: ArcSwap<Rules>,
+    /// Grows when another rule may be the one for a device that did not change.
+    rules_moved: AtomicU64,
     /// Whether any app has an owner: nothing else is asked where none has.
     has_app_owners: AtomicBool,
 }
@@ -62,6 +71,17 @@ pub enum Known {
     /// The device is, the sensor is not.
     Device,
     Nothing,
+}
+
+/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
+/// right to what it said to others (`docs/decisions/0018`); nor has the device itself, whose secrets are its owner's to make. None: from the beginning.
+/// One rule for every door.
+pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
+    match who {
+        Principal::Token(_) => None,
+        _ if who.is_admin() => None,
+        Principal::User { .. } | Principal::Guest { .. } | Principal::Device { .. } => Some(device.date_created),
+    }
 }
 
 impl Registry {
@@ -79,6 +99,8 @@ impl Registry {
             turn: Mutex::default(),
             index: RwLock::default(),
             devices_max,
+            rules: ArcSwap::default(),
+            rules_moved: AtomicU64::new(0),
             has_app_owners: AtomicBool::new(false),
         };
         let registry = Registry(Arc::new(inner));

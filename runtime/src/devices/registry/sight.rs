@@ -1,11 +1,11 @@
-//! Who sees with whose eyes: what somebody may know of a device, and whose an app is.
+//! Who sees with whose eyes: whose an app is, and what somebody may know.
 //!
 //! An app that has an owner sees and does what its owner may; one without is the node's own. The owner of an app is a document like a device's.
 
-use super::{Inner, Registry, RegistryError};
+use super::{Inner, Registry, RegistryError, since};
 use crate::{
     identity::{Deed, Principal, may},
-    model::{Device, Id, Micros},
+    model::{Id, Micros},
     records::RecordsError,
 };
 use serde::{Deserialize, Serialize};
@@ -17,17 +17,6 @@ pub(super) const PREFIX: &str = "a:";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct AppOwner {
     pub owner: Id,
-}
-
-/// From when on somebody may know what a device says: whoever registers one that was there before, or takes the id of one that was deleted, has no
-/// right to what it said to others (`docs/decisions/0018`); nor has the device itself, whose secrets are its owner's to make. None: from the beginning.
-/// One rule for every door.
-pub fn since(who: &Principal, device: &Device) -> Option<Micros> {
-    match who {
-        Principal::Token(_) => None,
-        _ if who.is_admin() => None,
-        Principal::User { .. } | Principal::Guest { .. } | Principal::Device { .. } => Some(device.date_created),
-    }
 }
 
 impl Registry {

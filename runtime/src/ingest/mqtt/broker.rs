@@ -3,6 +3,7 @@
 use super::{
     Settings,
     door::{Door, Known},
+    ends::Ends,
     packet::Wish,
     session::{Key, Kick, Message, Parcel, Session, Subscription},
     shares::Shares,
@@ -46,6 +47,7 @@ pub struct Broker {
     pub publish_bytes: Semaphore,
     /// Bytes of packets that have not come whole.
     pub buffered: Arc<AtomicUsize>,
+    pub ends: Ends,
     /// Sessions that are kept, as far as is known.
     pub kept: Mutex<Shares>,
     inner: Mutex<Inner>,
@@ -140,6 +142,7 @@ impl Broker {
             publishes: Semaphore::new(MQTT_PUBLISHES_MAX),
             publish_bytes: Semaphore::new(MQTT_PUBLISHES_BYTES_MAX),
             buffered: Arc::default(),
+            ends: Ends::default(),
             kept: Mutex::default(),
             inner: Mutex::new(inner),
         }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock,
-    devices::CommandState,
+    devices::{CommandState, Ended},
     identity::Principal,
     ledger::LedgerError,
     model::limit::{
@@ -419,14 +419,14 @@ impl Connection {
         let Some(id) = parcel.message.command.clone().filter(|_| self.broker.stands_for(&self.session, &parcel.message.device)) else {
             return;
         };
-        let (devices, tenant) = (self.broker.devices.clone(), self.session.key.tenant.clone());
-        let noted = tokio::task::spawn_blocking(move || devices.end_command(&tenant, &id, state, clock::now()));
-        let noted = noted.map(|noted| {
-            if let Ok(Err(error)) = noted {
+        let (broker, tenant, now) = (self.broker.clone(), self.session.key.tenant.clone(), clock::now());
+        let noted = async move {
+            let end = Ended { id: id.to_string(), state, changed: now };
+            if let Err(error) = broker.ends.note(&broker.ledger, tenant, end, now).await {
                 tracing::warn!(error = chain(&error), "what became of a command could not be noted; it may be delivered again");
             }
             Answer::Nothing
-        });
+        };
         self.answers.push_back(noted.boxed());
     }
 

@@ -193,4 +193,39 @@ mod tests {
         assert_eq!(Filter::new("devices/d1/#").unwrap().device(), Some(Id::new("d1").unwrap()));
         assert_eq!(Filter::new("devices/+/#").unwrap().device(), None);
     }
+
+    /// Words by chance over what topics and filters are made of: the same on every machine.
+    #[test]
+    fn whatever_comes_as_a_topic_or_a_filter_is_one_or_none() {
+        const LEVELS: [&str; 11] = ["devices", "sensors", "actuators", "value", "values", "d", "", "+", "#", "$share", "\u{1f41f}"];
+        let (mut topics, mut filters) = (0, 0);
+        let mut seed = 1_u32;
+        for _ in 0..200_000 {
+            let mut next = || {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 16) as usize
+            };
+            let text = (0..next() % 8).map(|_| LEVELS[next() % LEVELS.len()]).collect::<Vec<_>>().join("/");
+            if let Some(target) = Target::of(&text) {
+                topics += 1;
+                // It says all of the topic, and no wildcard is in it.
+                let kind = if target.is_actuator { "actuators" } else { "sensors" };
+                let last = if target.many { "values" } else { "value" };
+                assert_eq!(format!("devices/{}/{kind}/{}/{last}", target.device, target.id), text);
+                assert!(!text.contains(['+', '#']), "{text}");
+                assert!(Filter::new(&text).unwrap().matches(&text), "{text}");
+            }
+            if let Some(filter) = Filter::new(&text) {
+                filters += 1;
+                assert_eq!(filter.is_shared(), text.starts_with("$share/"), "{text}");
+                // A filter fits its own topic, whatever stands for its wildcards.
+                let topic = filter.levels().replace(['+', '#'], "d");
+                assert!(filter.matches(&topic), "{text} on {topic}");
+                if let Some(device) = filter.device() {
+                    assert!(filter.levels().starts_with(&format!("devices/{device}")), "{text}");
+                }
+            }
+        }
+        assert!(topics > 10 && filters > 10_000, "only {topics} topics and {filters} filters: the levels make none");
+    }
 }

@@ -99,6 +99,12 @@ impl Server {
         }
     }
 
+    /// As another configuration has it.
+    pub(crate) fn restart_with(&mut self, max_payload: &'static str) {
+        self.max_payload = max_payload;
+        self.restart();
+    }
+
     /// On the same port, with what its disk has.
     pub(super) fn restart(&mut self) {
         self.kill();

@@ -81,6 +81,10 @@ async fn a_session_is_text_or_json_and_is_had_again_for_itself() {
     let me = node.ask_as(again.as_str().unwrap(), "GET", "/api/v2/users/me", &[], "").await.is(200).json();
     assert_eq!((&me["username"], &me["email"], &me["admin"]), (&json!("ada"), &json!("ada@example.com"), &json!(false)));
     assert!(me.get("password").is_none() && me.get("generation").is_none(), "{me}");
+    // As clients have it that neither parse the JSON nor know where a path ends.
+    let quoted = format!("\"{session}\"");
+    assert_eq!(node.ask_as(&quoted, "GET", "/api/v2/users/me/", &[], "").await.is(200).json(), me);
+    assert_eq!(node.ask_as(&quoted, "GET", "/api/v2/users/", &[], "").await.is(200).json()[0]["username"], "ada");
     node.log_in("ada", "wrong horse").await.problem(401);
     node.ask_as("tawi_wrong", "POST", "/api/v2/auth/token", &[], "").await.problem(401);
     node.ask_as(&node.admin, "POST", "/api/v2/auth/token", &[], "").await.problem(401);

@@ -91,8 +91,11 @@ impl Routes {
         self
     }
 
+    /// Each path also with a slash at its end, as in the cloud, whose own client library asks for `/users/`.
     pub fn add_to(self, router: Router<AppState>) -> Router<AppState> {
-        self.rows.into_iter().fold(router, |router, row| router.route(row.path, row.serves))
+        let add =
+            |router: Router<AppState>, row: Row| router.route(&format!("{}/", row.path), row.serves.clone()).route(row.path, row.serves);
+        self.rows.into_iter().fold(router, add)
     }
 
     pub fn tag(&self) -> &'static str {

@@ -13,7 +13,7 @@ async fn states(house: &House) -> Vec<CommandState> {
     commands.iter().map(|command| command.state).collect()
 }
 
-async fn until_states(house: &House, wanted: &[CommandState]) {
+pub(super) async fn until_states(house: &House, wanted: &[CommandState]) {
     let wait = async {
         while states(house).await != wanted {
             tokio::task::yield_now().await;

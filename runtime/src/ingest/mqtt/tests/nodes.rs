@@ -91,3 +91,19 @@ async fn a_silent_connection_finds_out_that_its_client_is_elsewhere() {
     client.send(v3::Packet::Pingreq).await;
     assert_eq!(client.hear().await, Some(v3::Packet::Pingresp));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_of_a_command_is_known_on_every_node() {
+    let server = Server::start();
+    let mut here = house(&server, Settings::default()).await;
+    let mut there = house(&server, Settings::default()).await;
+    let (mut app, _) = there.admitted(user("ada", "app")).await;
+    app.publish("devices/pump/actuators/motor/value", "true", QosPid::Level1(pid(1))).await;
+    app.hear().await;
+    let (mut device, _) = here.admitted(user("ada", "pump")).await;
+    device.subscribe("devices/pump/actuators/+/value").await;
+    assert_eq!(device.delivery().await.0, true);
+    for house in [&here, &there] {
+        commands::until_states(house, &[CommandState::Delivered]).await;
+    }
+}

@@ -1,0 +1,215 @@
+//! A rule over many series: what is known of each, and one timer for each.
+
+use super::{
+    Firing, Shelf, ShelfError,
+    desk::{Desk, Troubles, encode},
+    name,
+    span::{self, BEFORE, CLOCK_BACK, GRACE, NEVER},
+};
+use crate::model::{
+    Event, Micros,
+    limit::{RULE_SERIES_MAX, RULE_STATE_BYTES_MAX},
+    manifest::Per,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// One kind of rule, which looks at one series at a time.
+pub(super) trait Follow {
+    type State: Serialize + DeserializeOwned + Default;
+    /// Whether its timers wait, after a start, for devices to come back.
+    const PATIENT: bool;
+
+    fn per(&self) -> Per {
+        Per::Sensor
+    }
+
+    /// Whether the state is another one now.
+    fn take(&self, state: &mut Self::State, event: &Event, desk: &mut Desk<'_>) -> bool;
+
+    /// When [`Follow::due`] is wanted, of a series that was heard last at `last`.
+    fn deadline(&self, _state: &Self::State, _last: Micros) -> Option<Micros> {
+        None
+    }
+
+    /// The receive clock has come to `at`, the deadline. Afterwards there is a later one, or none.
+    fn due(&self, _state: &mut Self::State, _at: Micros, _desk: &mut Desk<'_>) {}
+
+    /// The receive clock was wrong by more than a day when the series was heard last; `now` counts as if it had been heard now. Whether
+    /// that is to be kept.
+    fn set_back(&self, _state: &mut Self::State, _now: Micros, _desk: &mut Desk<'_>) -> bool {
+        false
+    }
+}
+
+pub(super) struct Series<F: Follow> {
+    pub follow: F,
+    known: HashMap<Arc<str>, Slot<F::State>>,
+    /// One entry for each series that has a deadline, or had one: when it comes up, the deadline may have moved on.
+    queue: BTreeSet<(Micros, Arc<str>)>,
+    /// The latest of all `last`.
+    newest: Micros,
+    /// From when until when no timer fires.
+    grace: Option<(Micros, Micros)>,
+    pub troubles: Troubles,
+    scratch: String,
+}
+
+struct Slot<S> {
+    last: Micros,
+    /// Where it stands in the queue.
+    queued: Micros,
+    /// None: large, and on the shelf alone.
+    state: Option<Box<S>>,
+}
+
+impl<F: Follow> Series<F> {
+    pub fn new(follow: F) -> Series<F> {
+        Series {
+            follow,
+            known: HashMap::new(),
+            queue: BTreeSet::new(),
+            newest: BEFORE,
+            grace: None,
+            troubles: Troubles::default(),
+            scratch: String::new(),
+        }
+    }
+
+    pub fn grace(&mut self, now: Micros) {
+        self.grace = Some((now, span::later(now, GRACE)));
+    }
+
+    pub fn reload(&mut self, shelf: &mut dyn Shelf) -> Result<(), ShelfError> {
+        (self.known, self.queue, self.newest, self.troubles) = Default::default();
+        self.newest = BEFORE;
+        for (part, bytes) in shelf.list("s/") {
+            let decoded = postcard::from_bytes::<(Micros, F::State)>(&bytes);
+            let (last, state) = decoded.map_err(|source| ShelfError { part: part.clone(), source })?;
+            let name: Arc<str> = part.get(2..).unwrap_or_default().into();
+            let mut slot = Slot { last, queued: NEVER, state: None };
+            enqueue(&mut self.queue, &mut slot, &name, self.follow.deadline(&state, last));
+            slot.state = (bytes.len() <= RULE_STATE_BYTES_MAX).then(|| Box::new(state));
+            self.newest = self.newest.max(last);
+            self.known.insert(name, slot);
+        }
+        Ok(())
+    }
+
+    pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+        let received = span::bounded(event.received);
+        self.run(received, shelf, out);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        name::write(event, self.follow.per(), &mut scratch);
+        match self.known.get_key_value(scratch.as_str()).map(|(name, _)| name.clone()) {
+            Some(name) => self.take_of(&name, event, received, shelf, out),
+            None if self.known.len() >= RULE_SERIES_MAX => self.troubles.full += 1,
+            None => {
+                let name: Arc<str> = scratch.as_str().into();
+                self.known.insert(name.clone(), Slot { last: BEFORE, queued: NEVER, state: Some(Box::default()) });
+                self.take_of(&name, event, received, shelf, out);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn take_of(&mut self, name: &Arc<str>, event: &Event, received: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+        let heard = |last: Micros| last.max(received);
+        self.newest = heard(self.newest);
+        self.turn(name, shelf, out, |follow, state, desk| {
+            let changed = follow.take(state, event, desk);
+            (changed, heard(desk.last))
+        });
+    }
+
+    /// Fires what is due, in the order of its deadlines, then of names.
+    pub fn run(&mut self, at: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+        let at = span::bounded(at);
+        if self.newest.0 - at.0 > CLOCK_BACK {
+            self.set_back(at, shelf, out);
+        }
+        if let Some((from, until)) = self.grace.filter(|_| F::PATIENT)
+            && at >= from
+        {
+            if at < until {
+                return;
+            }
+            self.grace = None;
+        }
+        while self.queue.first().is_some_and(|(due, _)| *due <= at)
+            && let Some((due, name)) = self.queue.pop_first()
+        {
+            if let Some(slot) = self.known.get_mut(&name) {
+                slot.queued = NEVER;
+            }
+            self.turn(&name, shelf, out, |follow, state, desk| {
+                let deadline = follow.deadline(state, desk.last).filter(|deadline| *deadline <= due);
+                if let Some(deadline) = deadline {
+                    follow.due(state, deadline, desk);
+                }
+                (deadline.is_some(), desk.last)
+            });
+        }
+    }
+
+    pub fn next(&self) -> Option<Micros> {
+        let (due, _) = self.queue.first()?;
+        let until = self.grace.filter(|_| F::PATIENT).map_or(BEFORE, |(_, until)| until);
+        Some(until.max(*due))
+    }
+
+    /// Those that were heard in what is the future now were heard now.
+    fn set_back(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+        let of_the_future = self.known.iter().filter(|(_, slot)| slot.last.0 - now.0 > CLOCK_BACK);
+        let mut names: Vec<Arc<str>> = of_the_future.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        for name in names {
+            self.turn(&name, shelf, out, |follow, state, desk| (follow.set_back(state, now, desk), now));
+        }
+        self.newest = self.known.values().map(|slot| slot.last).max().unwrap_or(BEFORE);
+    }
+
+    /// One look at one series: `look` says whether its state changed, and when it was heard last.
+    fn turn(
+        &mut self,
+        name: &Arc<str>,
+        shelf: &mut dyn Shelf,
+        out: &mut Vec<Firing>,
+        look: impl FnOnce(&F, &mut F::State, &mut Desk<'_>) -> (bool, Micros),
+    ) {
+        let Some(slot) = self.known.get_mut(name) else { return };
+        let part = || format!("s/{name}");
+        let mut state = slot.state.take().unwrap_or_else(|| {
+            let bytes = shelf.get(&part()).unwrap_or_default();
+            let decoded = postcard::from_bytes::<(Micros, F::State)>(&bytes);
+            Box::new(decoded.map(|(_, state)| state).unwrap_or_else(|_| {
+                self.troubles.unreadable.push(part());
+                F::State::default()
+            }))
+        });
+        let mut desk = Desk { name, last: slot.last, shelf, out, troubles: &mut self.troubles };
+        let (changed, last) = look(&self.follow, &mut state, &mut desk);
+        slot.last = last;
+        enqueue(&mut self.queue, slot, name, self.follow.deadline(&state, last));
+        let mut large = false;
+        if changed {
+            let bytes = encode(&(last, &*state));
+            large = bytes.len() > RULE_STATE_BYTES_MAX;
+            desk.shelf.put(&part(), Some(bytes));
+        }
+        slot.state = (!large).then_some(state);
+    }
+}
+
+/// A later deadline leaves the entry where it is, so that a sensor that sends often costs the queue nothing.
+fn enqueue<S>(queue: &mut BTreeSet<(Micros, Arc<str>)>, slot: &mut Slot<S>, name: &Arc<str>, deadline: Option<Micros>) {
+    let Some(deadline) = deadline.filter(|deadline| *deadline < slot.queued) else { return };
+    if slot.queued != NEVER {
+        queue.remove(&(slot.queued, name.clone()));
+    }
+    queue.insert((deadline, name.clone()));
+    slot.queued = deadline;
+}
