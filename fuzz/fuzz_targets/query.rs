@@ -15,7 +15,7 @@ static POND: LazyLock<Option<Device>> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     match (Query::parse(text), &*POND) {
         (Ok(query), Some(pond)) => {
-            let _ = query.fits(pond);
+            let _ = query.fits(pond, &Default::default());
         },
         (Ok(_), None) => unreachable!("the pond is a device"),
         (Err(error), _) => assert!(text.is_char_boundary(error.at)),

@@ -14,7 +14,7 @@ mod limits;
 mod parse;
 mod problem;
 pub(super) mod quantity;
-mod rule;
+pub mod rule;
 mod schedule;
 mod section;
 mod source;
