@@ -69,13 +69,13 @@ impl Device {
     /// One packet: its first byte, and what comes after its length.
     pub fn packet(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
-            if let Some((head, length)) = header(&self.buffer) {
-                if self.buffer.len() >= head + length {
-                    let first = self.buffer[0];
-                    let body = self.buffer[head..head + length].to_vec();
-                    self.buffer.drain(..head + length);
-                    return Ok((first, body));
-                }
+            if let Some((head, length)) = header(&self.buffer)
+                && self.buffer.len() >= head + length
+            {
+                let first = self.buffer[0];
+                let body = self.buffer[head..head + length].to_vec();
+                self.buffer.drain(..head + length);
+                return Ok((first, body));
             }
             let mut chunk = [0; 16_384];
             match self.stream.read(&mut chunk)? {
