@@ -110,6 +110,9 @@ pub enum Command {
         #[arg(long, short = 'n', default_value_t = 1_000)]
         limit: u32,
     },
+    /// What is done to readings before anybody sees them: calibration, units, and what can't be right
+    #[command(subcommand)]
+    Clean(Clean),
     /// Tell an actuator something, or see what a device was told and whether it heard
     #[command(name = "command")]
     Actuate {
@@ -345,6 +348,16 @@ pub enum Config {
     },
     /// Go back to the manifest's default
     Unset { app: String, key: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Clean {
+    /// All rules, or one as it was set
+    List { name: Option<String> },
+    /// Set a rule from a TOML file; it is for the next reading
+    Set { file: PathBuf },
+    /// Remove a rule; readings pass as they are sent
+    Remove { name: String },
 }
 
 #[derive(Debug, Subcommand)]

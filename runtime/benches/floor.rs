@@ -9,6 +9,8 @@ mod bare;
 mod many;
 #[path = "floor/plain.rs"]
 mod plain;
+#[path = "floor/preprocess.rs"]
+mod preprocess;
 #[path = "floor/registry.rs"]
 mod registry;
 #[path = "floor/runs.rs"]
@@ -56,7 +58,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
 
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 9] = [
+const ALL: [Bench; 10] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -65,6 +67,7 @@ const ALL: [Bench; 9] = [
     ("releases", many::releases),
     ("burst", many::burst),
     ("registry", registry::registry),
+    ("preprocess", preprocess::preprocess),
     ("runs", runs::runs),
 ];
 

@@ -24,9 +24,19 @@ struct Hit {
     subject: String,
     #[serde(default)]
     value: Value,
+    /// What the device sent, where that is not the value.
+    raw: Option<Value>,
     measured: String,
     message: Option<String>,
     level: Option<String>,
+    dropped: Option<Dropped>,
+}
+
+/// Why a reading was taken out, and by which rule.
+#[derive(Deserialize)]
+struct Dropped {
+    rule: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -52,9 +62,11 @@ pub fn history(context: &Context, what: History) -> Done {
         let shown = page.hits.len();
         let mut table = Table::new(["MEASURED", "KIND", "SEQUENCE", "SUBJECT", "VALUE"]).right(&[2]);
         for hit in page.hits {
-            let value = match hit.message {
-                Some(message) => format!("{} {message}", text(hit.level.as_deref()).to_uppercase()),
-                None => hit.value.to_string(),
+            let value = match (hit.message, hit.dropped, hit.raw) {
+                (Some(message), ..) => format!("{} {message}", text(hit.level.as_deref()).to_uppercase()),
+                (None, Some(why), _) => format!("{} ({}: {})", hit.value, why.rule, why.reason),
+                (None, None, Some(raw)) => format!("{} (sent as {raw})", hit.value),
+                (None, None, None) => hit.value.to_string(),
             };
             table.row([when::short(&hit.measured), hit.kind, hit.sequence.to_string(), hit.subject, value]);
         }

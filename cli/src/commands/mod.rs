@@ -2,6 +2,7 @@
 
 mod apps;
 mod archive;
+mod clean;
 mod credential;
 mod data;
 mod dead;
@@ -82,6 +83,7 @@ pub fn run(args: Args) -> Done {
         Command::Users(command) => users::run(&context, command),
         Command::Devices(command) => devices::run(&context, command),
         Command::Sensors { select, limit } => devices::sensors(&context, &select, limit),
+        Command::Clean(command) => clean::run(&context, command),
         Command::Actuate { device, actuator, value } => devices::command(&context, &device, actuator.zip(value)),
         Command::Send { device, sensor, value, at } => devices::send(&context, &device, &sensor, &value, at),
         Command::Replay(replay) => replay::run(&context, replay),

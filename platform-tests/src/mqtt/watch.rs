@@ -69,9 +69,7 @@ impl Device {
     /// One packet: its first byte, and what comes after its length.
     pub fn packet(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
-            if let Some((head, length)) = header(&self.buffer)
-                && self.buffer.len() >= head + length
-            {
+            if let Some((head, length)) = header(&self.buffer).filter(|(head, length)| self.buffer.len() >= head + length) {
                 let first = self.buffer[0];
                 let body = self.buffer[head..head + length].to_vec();
                 self.buffer.drain(..head + length);

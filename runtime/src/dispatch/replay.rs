@@ -4,7 +4,6 @@ use super::{
     App, Dispatch, Feed,
     batch::{Fold, Lost},
     events,
-    eyes::reaches,
     lane::Refused,
     outgoing::Origin,
     record::Ended,
@@ -14,11 +13,7 @@ use crate::{
     engine::{Attempt, Loaded},
     host::{HistoryPage, HistoryQuery, Seen, Taken, World},
     ledger::LedgerError,
-    model::{
-        AppId, Event, FunctionId, Id, LogLine, RunOutcome,
-        manifest::Function,
-        run::{Run, RunEffect},
-    },
+    model::{AppId, Event, FunctionId, Id, LogLine, Run, RunOutcome, manifest::Function, run::RunEffect},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -50,8 +45,6 @@ pub enum ReplayError {
     NotLive(AppId),
     #[error("release {release} of `{app}` has no function `{function}`")]
     NoFunction { app: Id, release: u64, function: Id },
-    #[error("the owner of `{0}` may not see this event, so its functions don't either")]
-    NotSeen(Id),
     #[error("other calls changed the app's state {RERUNS_MAX} times while it ran")]
     Conflict,
     #[error("what the call did could not be stored: {0}")]
@@ -90,6 +83,11 @@ impl World for Now {
 }
 
 impl Dispatch {
+    /// Whether an app may be given an event, now. Blocks for as long as it takes to know.
+    pub fn shows(&self, app: &AppId, event: &Event) -> bool {
+        (self.context.sight)(app).is_none_or(|eyes| eyes.reach(event.seq).is_ok() && super::eyes::reaches(&*eyes, event))
+    }
+
     /// Functions of a release that such an event is for, whatever sensors they select.
     pub fn concerned(loaded: &Loaded, event: &Event) -> Vec<Id> {
         let any: super::Fits = Arc::new(|_, _| true);
@@ -101,9 +99,6 @@ impl Dispatch {
     pub async fn replay(&self, replay: Replay) -> Result<Replayed, ReplayError> {
         let id = replay.loaded.app.clone();
         let app = self.app(&id).ok_or(ReplayError::NotLive(id))?;
-        if (self.context.sight)(&app.id).is_some_and(|eyes| !reaches(&*eyes, &replay.event)) {
-            return Err(ReplayError::NotSeen(app.id.app.clone()));
-        }
         let release = &replay.loaded.release;
         let function = release.manifest.function(replay.function.as_str()).ok_or_else(|| ReplayError::NoFunction {
             app: app.id.app.clone(),

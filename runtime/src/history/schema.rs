@@ -99,6 +99,11 @@ impl Fields {
         }
         match event.kind {
             Kind::Log => self.add_line(&mut doc, &event.value),
+            // Found by what was sent, and by why it was taken out.
+            Kind::Dropped => {
+                self.add_value(&mut doc, &event.value);
+                event.raw.iter().for_each(|raw| self.add_value(&mut doc, raw));
+            }
             _ => self.add_value(&mut doc, &event.value),
         }
         doc.add_text(self.event, Stored::of(event));
@@ -172,7 +177,7 @@ impl Indexed for Fields {
     }
 }
 
-pub(super) const KINDS: [Kind; 4] = [Kind::Reading, Kind::Message, Kind::Command, Kind::Log];
+pub(super) const KINDS: [Kind; 5] = [Kind::Reading, Kind::Message, Kind::Command, Kind::Log, Kind::Dropped];
 
 pub(super) fn kind_name(kind: Kind) -> &'static str {
     match kind {
@@ -210,6 +215,8 @@ pub struct Hit {
     /// Of a log line.
     pub level: Option<String>,
     pub message: Option<String>,
+    /// Of a reading that was taken out: the rule, the step, a code, and why in words.
+    pub dropped: Option<serde_json::Value>,
 }
 
 impl Hit {
@@ -236,6 +243,7 @@ impl Hit {
             "cause": self.cause,
             "level": self.level,
             "message": self.message,
+            "dropped": self.dropped,
         });
         if let Some(entries) = json.as_object_mut() {
             // A value may well be null, and is one then.
@@ -343,7 +351,14 @@ impl Stored<'_> {
 
     fn into_hit(self) -> Option<Hit> {
         let kind = KINDS.into_iter().find(|kind| kind_name(*kind) == self.k)?;
-        let value = self.v.into_value().unwrap_or_else(|| Value::Json("null".into()));
+        let mut value = self.v.into_value().unwrap_or_else(|| Value::Json("null".into()));
+        let (mut raw, mut dropped) = (self.w.into_value(), None);
+        // What a device sent is the value of a hit, whatever became of it.
+        if kind == Kind::Dropped
+            && let Some(sent) = raw.take()
+        {
+            dropped = Some(std::mem::replace(&mut value, sent).to_json());
+        }
         let line = if kind == Kind::Log { Line::of(&value) } else { Line::default() };
         Some(Hit {
             seq: self.q,
@@ -352,7 +367,7 @@ impl Stored<'_> {
             device: self.d,
             sensor: self.n,
             value,
-            raw: self.w.into_value(),
+            raw,
             measured: Micros(self.m),
             received: Micros(self.r),
             app: self.a,
@@ -361,6 +376,7 @@ impl Stored<'_> {
             cause: self.e,
             level: line.level,
             message: line.message,
+            dropped,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Commands that come in by a door: events of the log, as those of functions are.
 
-use super::{Ingest, IngestError, Mark, Stored};
+use super::{Cleaned, Ingest, IngestError, Mark, Stored};
 use crate::model::{Id, Kind, Micros, NewEvent, Subject, Tenant, Value};
 
 /// A command for one actuator.
@@ -40,6 +40,6 @@ impl Ingest {
             return Ok(Stored { seqs: Vec::new(), duplicate: false });
         };
         let events = orders.into_iter().filter_map(|order| order.event(now)).collect();
-        self.take_in(tenant, events, mark, turn).await
+        self.take_in(tenant, Cleaned::untouched(events), mark, turn).await
     }
 }

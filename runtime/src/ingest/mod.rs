@@ -1,6 +1,7 @@
 //! In: what a device sent and who it says it is. Out: the sequences of its readings, once they are durable.
 //! Never: answers before that, knows HTTP's status codes, decides who may send.
 
+mod clean;
 mod command;
 pub mod error;
 pub mod mqtt;
@@ -17,12 +18,13 @@ pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 use crate::{
     devices::{Registry, RegistryError, registry::Known},
     identity::Principal,
-    ledger::{Append, Commit, Dedup, Guarded, Ledger, LedgerError, Op, Outcome},
-    model::{AppId, Digest, Id, Micros, NewEvent, Seq, Subject, Tenant, Uplink, Value, Write},
+    ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
+    model::{AppId, Digest, Id, Micros, NewEvent, Seq, Tenant, Uplink, Value, Write},
     preprocess::{self, Envelope},
     telemetry::{Metrics, chain},
 };
 use bytes::Bytes;
+use clean::{Cleaned, Turns};
 use std::time::{Duration, Instant};
 
 /// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
@@ -37,6 +39,7 @@ pub struct Ingest {
     /// Whether a device or a sensor that nobody has heard of may send.
     auto_register: bool,
     codecs: Codecs,
+    cleaning: clean::Cleaning,
 }
 
 /// What became of a delivery.
@@ -88,7 +91,7 @@ impl RepeatKey {
 
 impl Ingest {
     pub fn new(ledger: Ledger, registry: Registry, metrics: Metrics, auto_register: bool) -> Ingest {
-        Ingest { ledger, registry, metrics, auto_register, codecs: uplink::no_codecs() }
+        Ingest { ledger, registry, metrics, auto_register, codecs: uplink::no_codecs(), cleaning: Default::default() }
     }
 
     /// Stores all samples or none. When it returns Ok they are synced, and every reader sees them. A repeat is one by its
@@ -99,11 +102,13 @@ impl Ingest {
         }
         self.check_known(&envelope)?;
         let (tenant, now) = (envelope.tenant.clone(), envelope.received);
-        let events = preprocess::readings(envelope)?;
+        let mut cleaned = self.clean(&tenant, preprocess::readings(envelope)?).await?;
+        let events = std::mem::take(&mut cleaned.events);
         let count = events.len();
         let prints = repeat.is_some().then(|| events.iter().map(Print::of).collect::<Vec<_>>());
         let append = Append { tenant, events, dedup: repeat.map(|key| Dedup { key: key.0, now }), intake: None };
-        match self.apply(Op::Append(append)).await? {
+        let (op, turns) = cleaned.op(append, None);
+        match self.apply_in_turn(op, (), turns).await? {
             Outcome::Applied { seqs, .. } => {
                 self.metrics.readings.inc_by(count as u64);
                 Ok(Stored { seqs, duplicate: false })
@@ -119,21 +124,26 @@ impl Ingest {
     pub async fn store_in_turn(&self, envelope: Envelope, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
         self.check_known(&envelope)?;
         let tenant = envelope.tenant.clone();
-        let events = preprocess::readings(envelope)?;
-        let count = events.len();
-        let stored = self.take_in(tenant, events, mark, turn).await?;
+        let cleaned = self.clean(&tenant, preprocess::readings(envelope)?).await?;
+        let count = cleaned.events.len();
+        let stored = self.take_in(tenant, cleaned, mark, turn).await?;
         self.metrics.readings.inc_by(count as u64);
         Ok(stored)
     }
 
-    async fn take_in(&self, tenant: Tenant, events: Vec<NewEvent>, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
-        let op = match mark {
-            Some(Mark { place, write, key, holds }) => {
-                Op::Guarded(Guarded { commit: Commit::resting_on_nothing(place, events, vec![write]), key, holds })
-            }
-            None => Op::Append(Append { tenant, events, dedup: None, intake: None }),
-        };
-        match self.apply_in_turn(op, turn).await? {
+    /// As their sensors' rules want them. Whoever waits for a turn at a sensor does so for no longer than for the ledger.
+    async fn clean(&self, tenant: &Tenant, events: Vec<NewEvent>) -> Result<Cleaned, IngestError> {
+        let cleaned = self.cleaning.clean(&self.registry, &self.ledger, tenant, events);
+        tokio::time::timeout(DURABLE_WAIT, cleaned).await.unwrap_or_else(|_| {
+            let why = format!("what came before it of this sensor was not durable within {DURABLE_WAIT:?}; the readings are not stored");
+            Err(LedgerError::Unavailable(why).into())
+        })
+    }
+
+    async fn take_in(&self, tenant: Tenant, mut cleaned: Cleaned, mark: Option<Mark>, turn: impl Send) -> Result<Stored, IngestError> {
+        let append = Append { tenant, events: std::mem::take(&mut cleaned.events), dedup: None, intake: None };
+        let (op, turns) = cleaned.op(append, mark);
+        match self.apply_in_turn(op, turn, turns).await? {
             Outcome::Applied { seqs, .. } => Ok(Stored { seqs, duplicate: false }),
             // Nothing is stored, so nothing may be acknowledged.
             Outcome::Conflict { .. } | Outcome::Duplicate { .. } | Outcome::Missing => Err(IngestError::TakenOver),
@@ -141,16 +151,16 @@ impl Ingest {
     }
 
     async fn apply(&self, op: Op) -> Result<Outcome, IngestError> {
-        self.apply_in_turn(op, ()).await
+        self.apply_in_turn(op, (), Turns::default()).await
     }
 
     /// Waits until it is durable, or as long as somebody waits for the answer.
-    async fn apply_in_turn(&self, op: Op, turn: impl Send) -> Result<Outcome, IngestError> {
+    async fn apply_in_turn(&self, op: Op, turn: impl Send, turns: Turns) -> Result<Outcome, IngestError> {
         let started = Instant::now();
         let done = async {
             let pending = self.ledger.submit_when_room(op).await;
             drop(turn);
-            pending.await
+            turns.wait(pending).await
         };
         // Whoever waits longer has hung up; that it may be stored all the same is what a repeat key is for.
         let outcome = tokio::time::timeout(DURABLE_WAIT, done).await.unwrap_or_else(|_| {
@@ -217,7 +227,8 @@ impl Ingest {
 
 /// What of a reading is the same in a repeat of it.
 struct Print {
-    subject: Subject,
+    /// Whose it is. Not the subject: a rule may take out this time what it did not the first time.
+    of: (Option<Id>, Option<Id>),
     measured: Micros,
     /// The device said no time, so it is the time of receipt, which is another one in a repeat.
     silent: bool,
@@ -227,12 +238,12 @@ struct Print {
 impl Print {
     fn of(event: &NewEvent) -> Print {
         let silent = event.measured == event.received;
-        Print { subject: event.subject.clone(), measured: event.measured, silent, value: sent(event).clone() }
+        Print { of: (event.device.clone(), event.sensor.clone()), measured: event.measured, silent, value: sent(event).clone() }
     }
 
     fn is_of(&self, event: &NewEvent) -> bool {
         let measured = self.measured == event.measured || (self.silent && event.measured == event.received);
-        self.subject == event.subject && measured && self.value == *sent(event)
+        self.of.0 == event.device && self.of.1 == event.sensor && measured && self.value == *sent(event)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Uplinks: bytes of a device -> the codec that the device names -> readings, or a dead letter that can be decoded again.
 
 use super::{
-    Ingest, IngestError, RepeatKey, Stored,
+    Ingest, IngestError, RepeatKey, Stored, Turns,
     payload::{Builtin, NetworkUplink},
 };
 use crate::{
@@ -79,11 +79,13 @@ impl Ingest {
         let (error, said) = match self.readings(&tenant, &uplink, decoded.result) {
             Ok(readings) => {
                 let count = readings.len();
-                let events: Vec<NewEvent> = readings.into_iter().chain(decoded.said).collect();
+                let mut cleaned = self.clean(&tenant, readings).await?;
+                let events: Vec<NewEvent> = std::mem::take(&mut cleaned.events).into_iter().chain(decoded.said).collect();
                 if events.is_empty() {
                     return Ok(Taken { stored: Stored { seqs: Vec::new(), duplicate: false }, undecoded: None });
                 }
-                match self.applied(Op::Append(append(events)), count).await {
+                let (op, turns) = cleaned.op(append(events), None);
+                match self.applied(op, turns, count).await {
                     // No repeat of it would be smaller: it is kept as it came.
                     Err(IngestError::Ledger(error @ LedgerError::TooLarge { .. })) => (format!("what it decodes to: {error}"), Vec::new()),
                     stored => return Ok(Taken { stored: stored?, undecoded: None }),
@@ -102,6 +104,7 @@ impl Ingest {
                     time: uplink.received,
                     release: decoded.release,
                 }),
+                Turns::default(),
                 1,
             )
             .await?;
@@ -129,8 +132,10 @@ impl Ingest {
         let decoded = self.decode(codec, tenant, &uplink).await?;
         let readings = self.readings(tenant, &uplink, decoded.result).map_err(IngestError::Undecoded)?;
         let count = readings.len();
+        // They are long past: judged by what their sensors said since, they are nothing by which the next reading should be judged.
+        let cleaned = self.clean(tenant, readings).await?;
         // Lines are of now, and say nothing that a reading does.
-        let events = readings.into_iter().chain(decoded.said).collect();
+        let events = cleaned.events.into_iter().chain(decoded.said).collect();
         match self.apply(Op::Decoded { function: function.clone(), seq: letter.seq, events }).await? {
             Outcome::Applied { seqs, .. } => {
                 self.metrics.readings.inc_by(count as u64);
@@ -188,9 +193,9 @@ impl Ingest {
     }
 
     /// `count`: events of the operation that are of the device; the lines that its codec said come behind them.
-    async fn applied(&self, op: Op, count: usize) -> Result<Stored, IngestError> {
-        let is_read = matches!(op, Op::Append(_));
-        let (mut seqs, duplicate) = match self.apply(op).await? {
+    async fn applied(&self, op: Op, turns: Turns, count: usize) -> Result<Stored, IngestError> {
+        let is_read = !matches!(op, Op::Undecoded(_));
+        let (mut seqs, duplicate) = match self.apply_in_turn(op, (), turns).await? {
             Outcome::Applied { seqs, .. } => (seqs, false),
             // The key of an uplink has its bytes in it, so this is the same one.
             Outcome::Duplicate { seqs } => (seqs, true),

@@ -74,6 +74,26 @@ pub enum Op {
     },
     /// A commit that counts as long as a key of its app's state is what it was: whoever has lost that place to another is told so by a conflict.
     Guarded(Guarded),
+    /// Events from outside, and what the node keeps of them, in one.
+    Kept(Kept),
+}
+
+/// Of a repeat nothing is kept either: what was kept was of the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    pub append: Append,
+    /// Into the states of apps, or of what has a place beside them. Nothing was read for it.
+    pub writes: Vec<(AppId, Vec<Write>)>,
+    /// As [`Guarded`] is.
+    pub guard: Option<Guard>,
+}
+
+/// What has to be so when an operation is applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    pub app: AppId,
+    pub key: String,
+    pub holds: Bytes,
 }
 
 /// Made for who holds a place that another node may take: all that it writes names the place, so that nothing of it counts afterwards, however
@@ -267,7 +287,7 @@ impl Op {
     /// Whether it brings in what nobody has promised to take yet: refused first when room gets short.
     pub(super) fn is_intake(&self) -> bool {
         match self {
-            Op::Append(_) | Op::Undecoded(_) => true,
+            Op::Append(_) | Op::Undecoded(_) | Op::Kept(_) => true,
             Op::Commit(commit) | Op::Guarded(Guarded { commit, .. }) => {
                 commit.base.is_none() && commit.done.is_empty() && !commit.events.is_empty()
             }
@@ -277,20 +297,23 @@ impl Op {
 
     /// Whether what another node has committed for its app can't contradict it: no version is checked for it.
     pub(super) fn rests_on_no_version(&self) -> bool {
-        matches!(self, Op::Commit(Commit { base: None, .. }) | Op::Guarded(Guarded { commit: Commit { base: None, .. }, .. }))
+        matches!(self, Op::Kept(_) | Op::Commit(Commit { base: None, .. }) | Op::Guarded(Guarded { commit: Commit { base: None, .. }, .. }))
     }
 
     /// About how many bytes it takes, in memory and as a message.
     pub fn size_bytes(&self) -> usize {
         let events = |events: &[NewEvent]| events.iter().map(NewEvent::size_bytes).sum::<usize>();
+        let writes =
+            |writes: &[Write]| writes.iter().map(|w| 16 + w.key.len() + w.value.as_ref().map_or(0, bytes::Bytes::len)).sum::<usize>();
+        let append = |append: &Append| events(&append.events) + append.dedup.as_ref().map_or(0, |d| d.key.len());
         SMALL
             + match self {
-                Op::Append(append) => events(&append.events) + append.dedup.as_ref().map_or(0, |d| d.key.len()),
+                Op::Append(appended) => append(appended),
+                Op::Kept(kept) => append(&kept.append) + kept.writes.iter().map(|(_, kept)| SMALL + writes(kept)).sum::<usize>(),
                 // The first event twice: in the log and in its letter.
-                Op::Undecoded(Undecoded { append, error, log_tail, .. }) => {
-                    events(&append.events)
-                        + append.events.first().map_or(0, NewEvent::size_bytes)
-                        + append.dedup.as_ref().map_or(0, |d| d.key.len())
+                Op::Undecoded(Undecoded { append: appended, error, log_tail, .. }) => {
+                    append(appended)
+                        + appended.events.first().map_or(0, NewEvent::size_bytes)
                         + error.len()
                         + log_tail.iter().map(|line| 4 + line.len()).sum::<usize>()
                 }

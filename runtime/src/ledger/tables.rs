@@ -4,11 +4,11 @@
 //! same order make the same view on any node, at any time. It answers before it touches a table, or does the whole.
 
 use super::{
-    Append, Commit, DeadLetter, Dedup, Done, Guarded, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
+    Append, Commit, DeadLetter, Dedup, Done, Guard, Guarded, Kept, LedgerError, Op, Outcome, Parked, Position, Undecoded, Version,
     jetstream::Stamp,
     record::{self, Repeat},
 };
-use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq};
+use crate::model::{AppId, Event, FunctionId, Micros, NewEvent, Seq, Write};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -181,6 +181,7 @@ impl<'t> Tables<'t> {
             Op::ForgetLost { function, through } => self.forget_lost(&function, through),
             Op::Undecoded(undecoded) => self.undecoded(undecoded, rules),
             Op::Decoded { function, seq, events } => self.decoded(&function, seq, events),
+            Op::Kept(kept) => self.kept(kept, rules),
         }
     }
 
@@ -205,6 +206,23 @@ impl<'t> Tables<'t> {
             self.remember(key, dedup, &seqs, rules)?;
         }
         Ok(Outcome::Applied { seqs, version: 0 })
+    }
+
+    fn kept(&mut self, kept: Kept, rules: Rules) -> Result<Outcome, LedgerError> {
+        if let Some(Guard { app, key, holds }) = &kept.guard
+            && let Some(version) = self.is_lost(app, key, holds)?
+        {
+            return Ok(Outcome::Conflict { version });
+        }
+        let outcome = self.append(kept.append, rules)?;
+        if matches!(outcome, Outcome::Applied { .. }) {
+            for (app, writes) in kept.writes.iter().filter(|(_, writes)| !writes.is_empty()) {
+                let app = record::app_key(app);
+                let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value());
+                self.write(writes, app, version)?;
+            }
+        }
+        Ok(outcome)
     }
 
     fn commit(&mut self, commit: Commit, rules: Rules) -> Result<Outcome, LedgerError> {
@@ -233,11 +251,19 @@ impl<'t> Tables<'t> {
     }
 
     fn guarded(&mut self, Guarded { commit, key, holds }: Guarded, rules: Rules) -> Result<Outcome, LedgerError> {
-        let app = record::app_key(&commit.app);
+        match self.is_lost(&commit.app, &key, &holds)? {
+            Some(version) => Ok(Outcome::Conflict { version }),
+            None => self.commit(commit, rules),
+        }
+    }
+
+    /// Where a key of an app's state holds something else: the version of that.
+    fn is_lost(&self, app: &AppId, key: &str, holds: &[u8]) -> Result<Option<Version>, LedgerError> {
+        let app = record::app_key(app);
         let version = self.versions.get(app.as_slice()).map_err(failed)?.map_or(0, |v| v.value());
         let place = [app.as_slice(), key.as_bytes()].concat();
-        let is_so = self.state.get(place.as_slice()).map_err(failed)?.is_some_and(|is| is.value() == holds.as_ref());
-        if is_so { self.commit(commit, rules) } else { Ok(Outcome::Conflict { version }) }
+        let is_so = self.state.get(place.as_slice()).map_err(failed)?.is_some_and(|is| is.value() == holds);
+        Ok((!is_so).then_some(version))
     }
 
     fn write_state(&mut self, commit: &Commit, app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {
@@ -245,9 +271,13 @@ impl<'t> Tables<'t> {
         if commit.writes.is_empty() && commit.base.is_none() {
             return Ok(version);
         }
+        self.write(&commit.writes, app, version)
+    }
+
+    fn write(&mut self, writes: &[Write], app: Vec<u8>, version: Version) -> Result<Version, LedgerError> {
         let prefix = app.len();
         let mut key = app;
-        for write in &commit.writes {
+        for write in writes {
             key.truncate(prefix);
             key.extend_from_slice(write.key.as_bytes());
             match &write.value {

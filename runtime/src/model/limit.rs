@@ -287,22 +287,16 @@ pub const CLOCK_BACK_SECONDS_MAX: u64 = 24 * 60 * 60;
 pub const RULE_SERIES_MAX: usize = 250_000;
 /// What a rule keeps of one sensor in memory; what is larger is read when it is needed.
 pub const RULE_STATE_BYTES_MAX: usize = 1024;
-/// Any duration in a rule: a year.
-pub const RULE_DAYS_MAX: u64 = 366;
 /// Parts that a sliding window is put together from, each as long as the greatest measure of `length` and `every`: a day in minutes.
 pub const WINDOW_PANES_MAX: u64 = 1_440;
-/// Windows of one sensor that take late readings at a time: two weeks of minutes.
-pub const WINDOWS_KEPT_MAX: u64 = 20_000;
+/// Windows of one sensor that take late readings at a time: a month of minutes.
+pub const WINDOWS_KEPT_MAX: u64 = 50_000;
 /// Sessions of one sensor that take late readings at a time; the oldest make room.
 pub const SESSIONS_KEPT_MAX: usize = 1_000;
 /// Readings that one window shows; its sums are over all of them.
 pub const WINDOW_READINGS_MAX: usize = 1_000;
 /// Numbers of one window that percentiles are taken of: they are exact, or they are not there.
 pub const WINDOW_NUMBERS_MAX: usize = 10_000;
-/// Percentiles of one rule.
-pub const PERCENTILES_MAX: usize = 16;
-/// Readings in one batch.
-pub const BATCH_READINGS_MAX: usize = 1_000;
 /// Readings in one batch, or shown by one window, as they are told: half of what one commit may hold.
 pub const FIRED_BYTES_MAX: usize = 256 * 1024;
 /// Late readings of a window wait so long for more of them, by the receive clock, before its result is corrected.

@@ -14,7 +14,7 @@ mod limits;
 mod parse;
 mod problem;
 pub(super) mod quantity;
-mod rule;
+pub mod rule;
 mod schedule;
 mod section;
 mod source;
@@ -36,6 +36,12 @@ pub use timed::{
     AHEAD_SECONDS_MAX, BATCH_READINGS_MAX, BATCH_SECONDS_MAX, EVERY_MAX, JITTER_SECONDS_MAX, LATENESS_SECONDS_MAX, PERCENTILES_MAX,
     WINDOW_OVERLAP_MAX, WINDOW_SECONDS_MAX, WINDOW_SECONDS_MIN,
 };
+
+/// A document of TOML as JSON, for what is sent as that. Why not, with the line.
+pub fn toml_to_json(text: &str) -> Result<serde_json::Value, String> {
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    serde_json::to_value(table).map_err(|error| error.to_string())
+}
 
 /// A checked manifest. It is stored with the release, so its serde form is a format (`docs/formats/release.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::{
 use crate::model::{
     Id, Selector, SensorRef,
     calibration::Linear,
-    limit::{CLEAN_COEFFICIENTS_MAX, CLEAN_STEPS_MAX, CLEAN_TABLE_POINTS_MAX, CLEAN_WINDOW_MAX},
+    limit::{CLEAN_COEFFICIENTS_MAX, CLEAN_RULE_BYTES_MAX, CLEAN_STEPS_MAX, CLEAN_TABLE_POINTS_MAX, CLEAN_WINDOW_MAX},
 };
 use serde_json::Value as Json;
 
@@ -43,6 +43,10 @@ impl Rule {
 
     /// `{"name"?, "device" and "sensor" or "select", "steps": [{"range": {"min": 0}}, …]}`
     pub fn of(name: &Id, document: Json) -> Result<Rule, RuleError> {
+        let bytes = document.to_string().len();
+        if bytes > CLEAN_RULE_BYTES_MAX {
+            return Err(RuleError::new("steps", format!("a rule has at most {CLEAN_RULE_BYTES_MAX} bytes as JSON, this one has {bytes}")));
+        }
         let fields = Fields::of("", &document, &["name", "device", "sensor", "select", "steps"])?;
         if fields.text("name")?.is_some_and(|said| said != name.as_str()) {
             return Err(fields.wrong("name", format!("the rule is put under the name `{name}`")));

@@ -47,8 +47,14 @@ fn read(code: &str, which: Which) -> Result<EvalResult, UnitError> {
     if code.len() > TEXT_BYTES_MAX {
         return Err(wrong(format!("a unit has at most {TEXT_BYTES_MAX} bytes, this one has {}", code.len()), None));
     }
-    let unit = octofhir_ucum::parse_expression(code).and_then(|unit| octofhir_ucum::evaluate(&unit));
-    unit.map_err(|error| wrong(format!("`{code}` is no unit of UCUM: {}", error.message), Some(hint(code, error))))
+    let error = match octofhir_ucum::parse_expression(code) {
+        Ok(unit) => match octofhir_ucum::evaluate(&unit) {
+            Ok(unit) => return Ok(unit),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    Err(wrong(format!("`{code}` is no unit of UCUM: {}", error.message), Some(hint(code, error))))
 }
 
 fn hint(code: &str, error: UcumError) -> String {

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod auth;
 mod backup;
 mod body;
+mod clean;
 mod dead;
 mod event;
 mod functions;
@@ -150,6 +151,8 @@ fn v1() -> Router<AppState> {
         .route("/status", get(health::status))
         .route("/readings", post(readings::batch))
         .route("/sensors", get(sensors::select))
+        .route("/clean", get(clean::list))
+        .route("/clean/{name}", get(clean::show).put(clean::put).delete(clean::remove))
         .route("/senml", post(readings::senml))
         .route("/devices/{device}/uplink", post(uplinks::raw))
         .route("/uplinks/chirpstack", post(uplinks::chirpstack))

@@ -11,11 +11,7 @@ use crate::{
     dispatch::{Dispatch, Replay, ReplayError},
     history::{Hit, Query, RunHit, RunQuery},
     identity::Action,
-    model::{
-        Event, Id, Kind, NewEvent, Release, Seq, Subject, Tenant,
-        limit::HISTORY_HITS_MAX,
-        run::{Run, RunEffect},
-    },
+    model::{Event, Id, Kind, NewEvent, Release, Run, Seq, Subject, Tenant, limit::HISTORY_HITS_MAX, run::RunEffect},
     telemetry::chain,
 };
 use axum::{Json, body::Body, extract::State};
@@ -78,6 +74,10 @@ pub async fn replay(
     let tenant = caller.0.tenant.clone();
     let app = known(&state, caller.app(name))?;
     let event = event(&state, &tenant, asked.event.seq(&tenant)?).await?;
+    let (of, shown) = (app.clone(), event.clone());
+    if !blocking(&state, move |state| Ok(state.dispatch.shows(&of, &shown))).await? {
+        return Err(none_of_its(event.seq));
+    }
     let release = match asked.release {
         Some(number) => state.store.release(&app, number).ok_or_else(|| no_release(&state.store.releases(&app), number))?,
         None => state.store.current(&app).ok_or_else(|| Problem::conflict(format!("`{}` has no release", app.app)))?,
@@ -87,7 +87,7 @@ pub async fn replay(
         Arc::new(loaded.map_err(|error| Problem::conflict(format!("release {} does not load: {}", release.number, chain(&error))))?);
     let function = chosen(Dispatch::concerned(&loaded, &event), asked.function, &release, &event)?;
     let replayed = state.dispatch.replay(Replay { loaded, function, event: event.clone(), apply: asked.apply }).await?;
-    let then = then(&state, tenant, &replayed.run.call).await?;
+    let then = then(&state, tenant, &replayed.run).await?;
     let logs: Vec<Value> = replayed.logs.iter().map(|line| json!({ "level": line.level, "message": line.message })).collect();
     Ok(Json(json!({
         "event": EventJson::of(&event),
@@ -106,7 +106,7 @@ async fn event(state: &AppState, tenant: &Tenant, seq: Seq) -> Result<Arc<Event>
     if let Some(event) = logged {
         return match event.kind {
             Kind::Reading | Kind::Message | Kind::Command | Kind::Trigger if event.tenant == *tenant => Ok(event),
-            _ => Err(Problem::unknown("unknown-event", format!("event {seq} is none that a function gets"))),
+            _ => Err(none_of_its(seq)),
         };
     }
     let kinds = Some(vec![Kind::Reading, Kind::Message, Kind::Command]);
@@ -115,6 +115,11 @@ async fn event(state: &AppState, tenant: &Tenant, seq: Seq) -> Result<Arc<Event>
         Some(event) => Ok(Arc::new(event)),
         None => Err(gone(state, tenant, seq).await),
     }
+}
+
+/// It is not said why: whose device it is, is nobody's business.
+fn none_of_its(seq: Seq) -> Problem {
+    Problem::unknown("unknown-event", format!("event {seq} is none that a function of this app gets"))
 }
 
 fn of_history(tenant: &Tenant, hit: Hit) -> Option<Event> {
@@ -157,8 +162,10 @@ fn chosen(concerned: Vec<Id>, asked: Option<Id>, release: &Release, event: &Even
 
 /// By the record of the call where there is one that lists all it did, else by what is in the history of it: then what it wrote into its
 /// state is not known.
-async fn then(state: &AppState, tenant: Tenant, call: &str) -> Result<Then, Problem> {
-    let quoted = format!("call:\"{}\"", call.replace('\\', "\\\\").replace('"', "\\\""));
+async fn then(state: &AppState, tenant: Tenant, now: &Run) -> Result<Then, Problem> {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    // Functions of two apps may have one name, and then their calls on an event have one id.
+    let quoted = format!("call:{} AND app:{}", quoted(&now.call), quoted(now.app.as_str()));
     let runs = RunQuery { limit: 100, ..RunQuery::new(tenant.clone(), &quoted) };
     let mut runs = state.history.ask_runs(runs).await?.hits;
     runs.retain(|hit| !hit.run.replay);
@@ -203,7 +210,6 @@ impl From<ReplayError> for Problem {
     fn from(error: ReplayError) -> Problem {
         match &error {
             ReplayError::NoFunction { .. } | ReplayError::NotLive(_) | ReplayError::Conflict => Problem::conflict(error.to_string()),
-            ReplayError::NotSeen(_) => Problem::forbidden(error.to_string()),
             ReplayError::Ledger(_) | ReplayError::Stopped => Problem::unavailable(error.to_string()),
         }
     }

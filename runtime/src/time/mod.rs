@@ -6,7 +6,6 @@
 
 mod batch;
 mod change;
-mod check;
 mod desk;
 mod every;
 mod firing;
@@ -24,8 +23,7 @@ mod tests;
 mod threshold;
 mod window;
 
-pub use check::Refused;
 pub use firing::{Firing, Trouble};
 pub use rules::Rules;
-pub use schedule::{Due, Ticks};
+pub use schedule::{Due, Refused, Ticks};
 pub use shelf::{Shelf, ShelfError};

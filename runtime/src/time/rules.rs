@@ -1,10 +1,9 @@
 //! One rule at work for one function.
 
 use super::{
-    Firing, Refused, Shelf, ShelfError, Trouble,
+    Firing, Shelf, ShelfError, Trouble,
     batch::Batch,
     change::Change,
-    check,
     every::Every,
     series::{Follow, Series},
     silence::Silence,
@@ -27,7 +26,8 @@ trait Work {
     fn reload(&mut self, shelf: &mut dyn Shelf) -> Result<(), ShelfError>;
     fn grace(&mut self, now: Micros);
     fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>);
-    fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>);
+    /// True when there may be more.
+    fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool;
     fn next(&self) -> Option<Micros>;
     fn trouble(&mut self) -> Vec<Trouble>;
 }
@@ -36,11 +36,6 @@ trait Work {
 const RULE: &str = "rule";
 
 impl Rules {
-    /// Whether there can be such a rule.
-    pub fn check(rule: &Rule) -> Result<(), Refused> {
-        check::check(rule)
-    }
-
     pub fn new(rule: &Rule) -> Rules {
         Rules { rule: rule.clone(), work: work(rule) }
     }
@@ -66,7 +61,12 @@ impl Rules {
 
     /// The receive clock has come to `now`, and everything before it was taken.
     pub fn tick(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        self.work.run(now, shelf, out);
+        while self.tick_some(now, shelf, out) {}
+    }
+
+    /// As [`Rules::tick`], but not all at once: true when there may be more. For who has to store what fired piece by piece.
+    pub fn tick_some(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        self.work.run(now, shelf, out)
     }
 
     /// When [`Rules::tick`] is wanted next; it may come to nothing.
@@ -137,8 +137,8 @@ impl<F: Follow> Work for Series<F> {
         Series::take(self, event, shelf, out);
     }
 
-    fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        Series::run(self, now, shelf, out);
+    fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        Series::run(self, now, shelf, out)
     }
 
     fn next(&self) -> Option<Micros> {
@@ -162,8 +162,9 @@ impl Work for Batch {
         Batch::take(self, event, shelf, out);
     }
 
-    fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+    fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         Batch::run(self, now, shelf, out);
+        false
     }
 
     fn next(&self) -> Option<Micros> {

@@ -17,6 +17,9 @@ use std::{
     sync::Arc,
 };
 
+/// Series that are looked at in one go because their time has come: what they fire together fits a few commits.
+const TURNS_MAX: usize = 64;
+
 /// One kind of rule, which looks at one series at a time.
 pub(super) trait Follow {
     type State: Serialize + DeserializeOwned + Default;
@@ -79,8 +82,9 @@ impl<F: Follow> Series<F> {
         }
     }
 
+    /// Where nothing is known yet, nobody has to come back.
     pub fn grace(&mut self, now: Micros) {
-        self.grace = Some((now, span::later(now, GRACE)));
+        self.grace = (!self.known.is_empty()).then(|| (now, span::later(now, GRACE)));
     }
 
     pub fn reload(&mut self, shelf: &mut dyn Shelf) -> Result<(), ShelfError> {
@@ -101,7 +105,7 @@ impl<F: Follow> Series<F> {
 
     pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
         let received = span::bounded(event.received);
-        self.run(received, shelf, out);
+        while self.run(received, shelf, out) {}
         let mut scratch = std::mem::take(&mut self.scratch);
         name::write(event, self.follow.per(), &mut scratch);
         match self.known.get_key_value(scratch.as_str()).map(|(name, _)| name.clone()) {
@@ -125,8 +129,8 @@ impl<F: Follow> Series<F> {
         });
     }
 
-    /// Fires what is due, in the order of its deadlines, then of names.
-    pub fn run(&mut self, at: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+    /// Fires what is due, in the order of its deadlines, then of names; some of it. True when there may be more.
+    pub fn run(&mut self, at: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         let at = span::bounded(at);
         if self.newest.0 - at.0 > CLOCK_BACK {
             self.set_back(at, shelf, out);
@@ -135,13 +139,15 @@ impl<F: Follow> Series<F> {
             && at >= from
         {
             if at < until {
-                return;
+                return false;
             }
             self.grace = None;
         }
-        while self.queue.first().is_some_and(|(due, _)| *due <= at)
-            && let Some((due, name)) = self.queue.pop_first()
-        {
+        for _ in 0..TURNS_MAX {
+            if self.queue.first().is_none_or(|(due, _)| *due > at) {
+                return false;
+            }
+            let Some((due, name)) = self.queue.pop_first() else { return false };
             if let Some(slot) = self.known.get_mut(&name) {
                 slot.queued = NEVER;
             }
@@ -153,6 +159,7 @@ impl<F: Follow> Series<F> {
                 (deadline.is_some(), desk.last)
             });
         }
+        true
     }
 
     pub fn next(&self) -> Option<Micros> {

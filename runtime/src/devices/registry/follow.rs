@@ -4,6 +4,7 @@ use super::{Inner, RegistryError, document::Document};
 use crate::{
     devices::{DevicesError, batch::Batch},
     model::{Device, Gateway, Id, Micros, Project, limit::PARTS_PER_DEVICE_MAX},
+    preprocess::Rule,
     records::{RecordsError, Space},
 };
 use std::sync::{Arc, Weak};
@@ -35,6 +36,7 @@ impl Inner {
         self.records.scan::<Device>(Device::PREFIX, |_, device| index.set_document(&device.id.clone(), Some(Arc::new(device))))?;
         self.records.scan::<Gateway>(Gateway::PREFIX, |_, gateway| index.set_gateway(&gateway.id.clone(), Some(Arc::new(gateway))))?;
         self.records.scan::<Project>(Project::PREFIX, |_, project| index.set_project(&project.id.clone(), Some(Arc::new(project))))?;
+        self.read_rules()?;
         self.devices.store.heard(&self.tenant, |device, sensor, first, last| {
             if !index.hear_again(&device, &sensor, last) {
                 self.take_in(&mut index, &device, sensor, last, first);
@@ -103,7 +105,11 @@ impl Inner {
         } else if let Some(id) = of(Project::PREFIX) {
             let project = self.records.get::<Project>(key)?.map(Arc::new);
             self.index.write().set_project(&id, project);
+            self.rules_moved();
             feeds.project_changed(self, &id);
+        } else if let Some(name) = of(Rule::PREFIX) {
+            let document = self.records.get(key)?;
+            self.set_rule(&name, document);
         } else if let Some(app) = of(super::sight::PREFIX) {
             self.read_app_owner(key, app)?;
         }

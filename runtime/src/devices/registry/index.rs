@@ -3,7 +3,7 @@
 //! Devices lie in one vector, which `order` goes through by id; what a selector asks of sensors lies in another (`rows`), because going
 //! through a hundred thousand short rows is faster than following as many pointers. Nothing here reads a clock or a disk.
 
-use super::{rows::Rows, share::Shares};
+use super::{clean::Known, rows::Rows, share::Shares};
 use crate::{
     identity::{Principal, Resource, ResourceKind, may},
     model::{
@@ -57,6 +57,8 @@ pub(super) struct Entry {
     pub tags: u64,
     /// In `rows`, in the order of the sensors in `shown`.
     pub rows: Box<[u32]>,
+    /// Which rule is for each of them, as far as somebody asked; a device that changes has another entry.
+    pub rules: Known,
 }
 
 /// What a device was heard to say: its sensors, and when each of them was heard last.
@@ -184,6 +186,7 @@ impl Index {
             document,
             shown,
             rows,
+            rules: Known::default(),
         };
         *self.alike.entry(entry.owned.clone()).or_default() += 1;
         let (eui, now) = (entry.eui(), entry.document.clone());
@@ -312,7 +315,7 @@ pub(super) fn device(id: &Id, first: Micros, sensors: Vec<Sensor>) -> Device {
 }
 
 /// When it was heard first nobody wrote down; when its device was, is known.
-fn sensor(id: &Id, first: Micros) -> Sensor {
+pub(super) fn sensor(id: &Id, first: Micros) -> Sensor {
     Sensor {
         id: id.clone(),
         name: None,

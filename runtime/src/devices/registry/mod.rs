@@ -4,6 +4,7 @@
 //! were heard without anybody registering them: it follows the log, and a node's own changes are in it when they return.
 
 mod change;
+mod clean;
 mod document;
 mod error;
 mod follow;
@@ -33,9 +34,14 @@ use crate::{
     },
     records::{Records, Space},
 };
+use arc_swap::ArcSwap;
+use clean::Rules;
 use index::Index;
 use parking_lot::{Mutex, RwLock};
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 use watch::Feeds;
 
 /// The registry of one tenant. Cheap to clone.
@@ -50,6 +56,10 @@ struct Inner {
     turn: Mutex<Feeds>,
     index: RwLock<Index>,
     devices_max: usize,
+    /// What is to be done to readings.
+    rules: ArcSwap<Rules>,
+    /// Grows when another rule may be the one for a device that did not change.
+    rules_moved: AtomicU64,
     /// Whether any app has an owner: nothing else is asked where none has.
     has_app_owners: AtomicBool,
 }
@@ -89,6 +99,8 @@ impl Registry {
             turn: Mutex::default(),
             index: RwLock::default(),
             devices_max,
+            rules: ArcSwap::default(),
+            rules_moved: AtomicU64::new(0),
             has_app_owners: AtomicBool::new(false),
         };
         let registry = Registry(Arc::new(inner));

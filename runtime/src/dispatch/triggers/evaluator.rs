@@ -5,7 +5,7 @@ use crate::{
     clock,
     dispatch::{Context, Fits, Sight, outgoing::Origin},
     ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
-    model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Subject},
+    model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Subject, Write},
     time::{Firing, Trouble},
 };
 use bytes::Bytes;
@@ -22,6 +22,8 @@ const SCAN_EVENTS: usize = 512;
 const SCAN_BYTES: usize = 4 << 20;
 /// What one commit holds at most, give or take one trigger: it must fit one message of nats-server as that is configured by default.
 pub(super) const COMMIT_BYTES_MAX: usize = 384 * 1024;
+/// Triggers in one commit, and parts of what is kept in one, however large a single look made them.
+const EVENTS_BYTES_MAX: usize = 448 * 1024;
 /// From one commit with triggers to the next: under load they share one.
 const PACE: Duration = Duration::from_millis(4);
 /// How long what is kept may be ahead of what is durable when nothing is told: a crash costs reading so much of the log again.
@@ -286,26 +288,35 @@ impl Evaluator {
         let mut events: Vec<NewEvent> = firings.into_iter().map(|firing| event(&self.target, &self.subject, firing, now)).collect();
         events.extend(self.say_troubles(now));
         let through = self.scanned;
+        let mut writes = self.lent.shelf.take_writes();
+        // One reading may end many windows with all their readings in them. What is larger than a message goes ahead in several; to die
+        // among them is the one way in which a trigger is told twice.
+        while let Some(ahead) = split(&mut events, EVENTS_BYTES_MAX, NewEvent::size_bytes) {
+            self.apply(ahead, Vec::new(), None).await?;
+        }
+        while let Some(ahead) = split(&mut writes, EVENTS_BYTES_MAX, write_bytes) {
+            self.apply(Vec::new(), ahead, None).await?;
+        }
+        self.apply(events, writes, Some(through)).await?;
+        let moment = Instant::now();
+        self.flushed = through;
+        self.progress.scanned.store(through, Ordering::Release);
+        (self.keep_at, self.paced, self.flush_at) = (None, moment + PACE, moment + FLUSH_EVERY);
+        Ok(())
+    }
+
+    async fn apply(&mut self, events: Vec<NewEvent>, writes: Vec<Write>, through: Option<Seq>) -> Result<(), Lost> {
+        let done = through.map(|through| Done { function: self.id.clone(), through, above: Vec::new() });
         let op = Op::Commit(Commit {
-            app: self.id.app.clone(),
             base: Some(self.base),
-            done: vec![Done { function: self.id.clone(), through, above: Vec::new() }],
-            writes: self.lent.shelf.take_writes(),
-            events,
-            park: Vec::new(),
-            unpark: Vec::new(),
-            dead: Vec::new(),
-            dedup: None,
+            done: done.into_iter().collect(),
+            ..Commit::resting_on_nothing(self.id.app.clone(), events, writes)
         });
         let mut wait = WAIT_MIN;
         loop {
             match self.ledger.apply(op.clone()).await {
                 Ok(Outcome::Applied { version, .. }) => {
-                    let moment = Instant::now();
                     self.base = version;
-                    self.flushed = through;
-                    self.progress.scanned.store(through, Ordering::Release);
-                    (self.keep_at, self.paced, self.flush_at) = (None, moment + PACE, moment + FLUSH_EVERY);
                     return Ok(());
                 }
                 Ok(_) => return Err(Lost),
@@ -353,6 +364,21 @@ impl Evaluator {
             }
         }
     }
+}
+
+/// Takes from the front as much as `bytes_max`, where there is more; at least one.
+fn split<T>(all: &mut Vec<T>, bytes_max: usize, size: impl Fn(&T) -> usize) -> Option<Vec<T>> {
+    let mut sum = 0;
+    let fits = all.iter().take_while(|it| {
+        sum += size(it);
+        sum <= bytes_max
+    });
+    let fits = fits.count().max(1);
+    (fits < all.len()).then(|| all.drain(..fits).collect())
+}
+
+fn write_bytes(write: &Write) -> usize {
+    32 + write.key.len() + write.value.as_ref().map_or(0, Bytes::len)
 }
 
 impl Lent {

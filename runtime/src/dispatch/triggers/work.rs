@@ -84,10 +84,7 @@ impl Work {
     /// What is due; everything before `now` was taken. True when there is more than fits one go.
     pub fn tick(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         match self {
-            Work::Rule { rules, .. } => {
-                rules.tick(Micros(now.0.saturating_sub(ON_THE_WAY_MICROS)), shelf, out);
-                false
-            }
+            Work::Rule { rules, .. } => rules.tick_some(Micros(now.0.saturating_sub(ON_THE_WAY_MICROS)), shelf, out),
             Work::Schedule { ticks, last } => {
                 let due = ticks.due(*last, now);
                 if *last != Some(due.last) {
@@ -109,13 +106,10 @@ impl Work {
         }
     }
 
-    /// Ticks that are due by the time of an event that is about to be taken.
+    /// What is due by the time of an event that is about to be taken. True when there is more than fits one go.
     pub fn tick_before(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         match self {
-            Work::Rule { rules, .. } => {
-                rules.tick(Micros(event.received.0.saturating_sub(ON_THE_WAY_MICROS)), shelf, out);
-                false
-            }
+            Work::Rule { rules, .. } => rules.tick_some(event.received, shelf, out),
             Work::Schedule { .. } | Work::Nothing => false,
         }
     }

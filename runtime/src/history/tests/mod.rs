@@ -1,5 +1,6 @@
 //! Stories about the history, each in a directory of its own or on a disk that forgets.
 
+mod clean;
 mod crash;
 mod disk;
 mod follow;

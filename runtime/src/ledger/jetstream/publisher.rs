@@ -6,7 +6,7 @@
 
 use super::{
     super::{
-        Guarded, LedgerError, Op, Outcome,
+        Guarded, Kept, LedgerError, Op, Outcome,
         queue::{Job, Message},
         tables::Rules,
         view::View,
@@ -458,7 +458,8 @@ impl Flight {
 
 fn lane_of(op: &Op) -> Lane {
     match op {
-        Op::Append(_) | Op::Undecoded(_) | Op::Decoded { .. } | Op::Trim { .. } => Lane::Append,
+        Op::Kept(Kept { guard: Some(guard), .. }) => Lane::App(guard.app.clone()),
+        Op::Append(_) | Op::Undecoded(_) | Op::Kept(_) | Op::Decoded { .. } | Op::Trim { .. } => Lane::Append,
         Op::Commit(commit) | Op::Guarded(Guarded { commit, .. }) => Lane::App(commit.app.clone()),
         Op::DeleteApp { app } => Lane::App(app.clone()),
         Op::Register { function, .. }

@@ -1,7 +1,7 @@
 //! What every ledger does, told once and run on each.
 
 use super::*;
-use crate::model::Micros;
+use crate::model::{Micros, id::default_tenant};
 
 /// A place where a ledger can be opened, and opened again.
 pub(super) trait Place {
@@ -26,6 +26,7 @@ macro_rules! all_stories {
             an_append_is_numbered_without_gaps
             an_operation_that_is_too_large_is_refused_by_size
             a_repeat_within_the_window_gets_the_first_answer
+            what_is_kept_of_events_is_kept_with_them_and_not_of_a_repeat
             an_intake_position_moves_once
             a_commit_moves_everything_together
             a_commit_on_a_stale_base_changes_nothing
@@ -58,6 +59,32 @@ macro_rules! all_stories {
 pub(super) use {all_stories, conformance};
 
 pub(super) use super::lag::*;
+
+pub async fn what_is_kept_of_events_is_kept_with_them_and_not_of_a_repeat(place: &impl Place) {
+    let ledger = place.open().await;
+    let app = |name: &str| AppId::new(default_tenant(), Id::new(name).unwrap());
+    let kept = |value: &'static str| {
+        let Op::Append(mut appended) = append([1, 2]) else { unreachable!() };
+        appended.dedup = Some(Dedup { key: "k".into(), now: Micros(1) });
+        let write = |key: &str| vec![crate::model::Write { key: key.into(), value: Some(value.into()) }];
+        Op::Kept(Kept {
+            append: appended,
+            writes: vec![(app("a"), write("x")), (app("b"), write("y")), (app("c"), Vec::new())],
+            guard: None,
+        })
+    };
+    let first = ledger.apply(kept("first")).await.unwrap();
+    let Outcome::Applied { seqs, .. } = first else { panic!("{first:?}") };
+    assert_eq!(ledger.apply(kept("second")).await.unwrap(), Outcome::Duplicate { seqs: seqs.clone() });
+    // A repeat is known by its key alone, whichever way it is appended.
+    let Op::Kept(Kept { append, .. }) = kept("third") else { unreachable!() };
+    assert_eq!(ledger.apply(Op::Append(append)).await.unwrap(), Outcome::Duplicate { seqs });
+    for (name, key) in [("a", "x"), ("b", "y")] {
+        assert_eq!(ledger.state(&app(name), key).unwrap().as_deref(), Some(b"first".as_slice()));
+        assert_eq!(ledger.version(&app(name)).unwrap(), 1);
+    }
+    assert_eq!(ledger.version(&app("c")).unwrap(), 0);
+}
 
 pub async fn an_append_is_numbered_without_gaps(place: &impl Place) {
     let ledger = place.open().await;

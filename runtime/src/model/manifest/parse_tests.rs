@@ -309,6 +309,8 @@ fn what_time_can_t_make_is_refused_with_its_line_and_a_reason() {
         ("window = { tumbling = \"1h\", sliding = \"1h\" }", "a window has one shape"),
         ("window = { sliding = \"1h\" }", "sliding windows begin `every` so often"),
         ("window = { sliding = \"1h\", every = \"1s\" }", "a reading is in 64 windows at most"),
+        ("window = { sliding = \"1h\", every = \"61001ms\" }", "is made of 3600000 parts, of 1440 at most"),
+        ("window = { tumbling = \"1s\", lateness = \"31d\" }", "2678401 windows of each sensor would be kept"),
         ("window = { tumbling = \"1h\", every = \"1s\" }", "only sliding windows begin every so often"),
         ("window = { tumbling = \"1h\", percentiles = [101] }", "a percentile is from 0 to 100, not 101"),
         ("batch = { max = 100 }", "`batch` has no `within`"),

@@ -1,13 +1,14 @@
 //! Triggers that time makes: what stands in `tawi.toml` of a schedule, and of the rules over readings.
 
-use super::quantity;
+use super::{quantity, schedule::Unkept};
+use crate::model::limit::{WINDOW_PANES_MAX, WINDOWS_KEPT_MAX};
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
 /// `schedule = "0 6 * * *"`: called at moments of the clock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Five fields, or six with seconds in front, or `@hourly` and the like; checked by the room `time`.
+    /// Five fields, or six with seconds in front and with a year behind, or `@hourly` and the like.
     pub cron: String,
     /// A name of the time zone database. The moments follow its clocks.
     pub zone: String,
@@ -149,5 +150,71 @@ impl fmt::Display for Rule {
             Rule::Threshold(Threshold { above, limit, .. }) => write!(f, "crossings of {} {limit}", if *above { "above" } else { "below" }),
             Rule::Every { n } => write!(f, "one in {n}"),
         }
+    }
+}
+
+impl Window {
+    /// Whether so much can be kept. What is said of it is checked where it is read.
+    pub fn check(&self) -> Result<(), Unkept> {
+        let (length, every) = match self.shape {
+            Shape::Tumbling { length } => (length, length),
+            Shape::Sliding { length, every } => (length, every),
+            Shape::Session { .. } => return Ok(()),
+        };
+        let unkept = |what: String, hint: String| Err(Unkept { zone: false, what, hint });
+        let pane = greatest_measure(length, every).as_micros().max(1);
+        let panes = length.as_micros() / pane;
+        if panes > u128::from(WINDOW_PANES_MAX) {
+            let what = format!("a window of {length:?} every {every:?} is made of {panes} parts, of {WINDOW_PANES_MAX} at most");
+            return unkept(what, "let its length be a multiple of `every`, or have a large common measure with it".to_owned());
+        }
+        let kept = (length + self.lateness).as_micros() / pane;
+        if kept > u128::from(WINDOWS_KEPT_MAX) {
+            let what = format!(
+                "with a lateness of {:?}, {kept} windows of each sensor would be kept, {WINDOWS_KEPT_MAX} are allowed",
+                self.lateness
+            );
+            return unkept(what, "a shorter `lateness`, or longer windows".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The longest duration of which both are multiples.
+pub fn greatest_measure(one: Duration, other: Duration) -> Duration {
+    let (mut a, mut b) = (one.as_micros(), other.as_micros());
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    Duration::from_micros(u64::try_from(a).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn check(shape: Shape, lateness: Duration) -> Result<(), Unkept> {
+        Window { shape, per: Per::Sensor, lateness, ahead: SECOND, idle: SECOND, readings: false, percentiles: vec![] }.check()
+    }
+
+    #[test]
+    fn a_sliding_window_has_only_so_many_parts() {
+        let sliding = |length, every| check(Shape::Sliding { length, every }, SECOND);
+        assert_eq!(sliding(DAY, SECOND * 60), Ok(()));
+        assert_eq!(sliding(SECOND * 100, SECOND * 60), Ok(()), "parts of twenty seconds");
+        assert!(sliding(DAY, SECOND * 59).unwrap_err().what.contains("86400 parts"));
+        assert!(sliding(DAY * 366, DAY * 30 + Duration::from_millis(1)).is_err());
+    }
+
+    #[test]
+    fn a_window_takes_late_readings_for_so_many_of_its_kind() {
+        let tumbling = |length| check(Shape::Tumbling { length }, DAY * 31);
+        assert_eq!(tumbling(SECOND * 60), Ok(()));
+        assert!(tumbling(SECOND).unwrap_err().what.contains("windows of each sensor"));
+        assert_eq!(check(Shape::Session { gap: SECOND }, DAY * 31), Ok(()));
     }
 }

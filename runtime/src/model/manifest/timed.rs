@@ -2,6 +2,7 @@
 
 use super::{
     rule::{Difference, Missed, Per, Rule, Schedule, Shape, Threshold, Window},
+    schedule::Unkept,
     section::{At, Problems, Section},
 };
 use std::time::Duration;
@@ -101,7 +102,7 @@ fn window(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Rule> {
     if let Some(wrong) = percentiles.iter().find(|percent| !(0.0..=100.0).contains(*percent)) {
         problems.add(window.span_of("percentiles"), format!("a percentile is from 0 to 100, not {wrong}"));
     }
-    Some(Rule::Window(Window {
+    let rule = Window {
         shape,
         per: window.word("per", &[("sensor", Per::Sensor), ("device", Per::Device)]).unwrap_or(Per::Sensor),
         lateness: or("lateness", month, HOUR)?,
@@ -109,7 +110,12 @@ fn window(problems: &Problems<'_>, entry: &Section<'_>) -> Option<Rule> {
         idle: or("idle", month, length.clamp(MINUTE, DAY))?,
         readings: window.boolean("readings"),
         percentiles,
-    }))
+    };
+    if let Err(Unkept { what, hint, .. }) = rule.check() {
+        problems.add_with_hint(window.span(), what, hint);
+        return None;
+    }
+    Some(Rule::Window(rule))
 }
 
 fn shape(problems: &Problems<'_>, window: &Section<'_>) -> Option<Shape> {

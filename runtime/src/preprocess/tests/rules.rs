@@ -71,6 +71,32 @@ fn a_changed_reading_has_what_was_sent_beside_it_and_one_taken_out_says_why() {
 }
 
 #[test]
+fn the_story_of_the_guide_is_told_as_it_is() {
+    let guide = include_str!("../../../../docs/guide/cleaning.md");
+    let part = |from: &str, to: &str| {
+        let rest = guide.split_once(from).unwrap().1;
+        rest.split_once(to).unwrap().0.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>()
+    };
+    let document = crate::model::manifest::toml_to_json(&part("`pond.toml`:", "Set it").join("\n")).unwrap();
+    let rule = Rule::of(&id("pond-temperature"), document).unwrap();
+    let mut state = rule.recall(None);
+    let mut told = Vec::new();
+    for line in part("timestamp,value", "The rule is") {
+        let (time, value) = line.split_once(',').unwrap();
+        let (time, value) = (Micros::parse(time).unwrap(), Value::json(value).unwrap());
+        let event = rule.clean(&mut state, NewEvent::reading(&default_tenant(), &id("pond1"), &id("temp"), time, time, value));
+        let (sent, value) = (event.raw.unwrap().to_json(), event.value.to_json());
+        told.push(match event.kind {
+            Kind::Dropped => format!("dropped  dropped.pond1.temp  {sent} (pond-temperature: {})", value["reason"].as_str().unwrap()),
+            _ => format!("reading  reading.pond1.temp  {value} (sent as {sent})"),
+        });
+    }
+    told.reverse();
+    let shown: Vec<&str> = part("VALUE\n", "The device was").iter().map(|line| line.split_once("  ").unwrap().1).collect();
+    assert_eq!(told, shown);
+}
+
+#[test]
 fn what_is_remembered_counts_for_the_same_steps_alone() {
     let steps = json!([{ "stuck": { "readings": 3 } }]);
     let first = rule(steps.clone()).unwrap();
@@ -154,6 +180,8 @@ fn a_rule_says_whose_readings_it_is_for() {
     ] {
         assert_eq!(of(document.clone()).unwrap_err().field, field, "{document}");
     }
+    let long = Rule::of(&id("r"), json!({ "select": "x".repeat(CLEAN_RULE_BYTES_MAX) })).unwrap_err();
+    assert!(long.why.starts_with("a rule has at most 65536 bytes"), "{long}");
     let none = Rule::of(&id("r"), json!({ "device": "d", "sensor": "s" })).unwrap_err();
     assert_eq!(none.field, "steps");
     let many = vec![json!({ "duplicate": {} }); CLEAN_STEPS_MAX + 1];

@@ -2,6 +2,7 @@
 
 mod apps;
 mod backup;
+mod clean;
 mod ingest;
 mod lag;
 mod live;

@@ -6,10 +6,7 @@ mod moments;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use super::{
-    check::{Refused, refused},
-    span::{self, CLOCK_BACK, TICK_LATE, later},
-};
+use super::span::{self, CLOCK_BACK, TICK_LATE, later};
 use crate::model::{
     Micros,
     limit::TICKS_COUNTED_MAX,
@@ -33,35 +30,15 @@ pub struct Due {
     pub last: Micros,
 }
 
-/// 2024-01-01T00:00Z: whether a schedule can be is not a matter of when it is asked.
-const SOME_DAY: Micros = Micros(1_704_067_200_000_000);
-/// Moments between which the shortest distance is looked for: more than a day in minutes.
-const LOOKED_AT: usize = 2_000;
+/// Why a schedule can't be kept that could be when its release was made: another version of the time zones knows its zone no more.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
 
 impl Ticks {
-    /// Whether there can be such a schedule.
-    pub fn check(schedule: &Schedule) -> Result<(), Refused> {
-        let ticks = Ticks::new(schedule, "")?;
-        let Some(first) = ticks.moments.after(SOME_DAY) else {
-            let reason = format!("`{}` never comes", schedule.cron);
-            return refused(reason, "there is no such day in any year: look at day and month");
-        };
-        if ticks.jitter == 0 {
-            return Ok(());
-        }
-        let following = std::iter::successors(Some(first), |moment| ticks.moments.after(*moment)).take(LOOKED_AT);
-        let moments: Vec<Micros> = following.collect();
-        let closest = moments.windows(2).map(|pair| pair[1].0 - pair[0].0).min();
-        if closest.is_some_and(|closest| ticks.jitter > closest) {
-            let reason = format!("a jitter of {:?} is longer than from one moment of `{}` to the next", schedule.jitter, schedule.cron);
-            return refused(reason, "a shorter `jitter`");
-        }
-        Ok(())
-    }
-
     /// `function`: its full name, which decides the jitter together with the moment.
     pub fn new(schedule: &Schedule, function: &str) -> Result<Ticks, Refused> {
-        let moments = Moments::new(&schedule.cron, &schedule.zone)?;
+        let moments = Moments::of(schedule).map_err(|unkept| Refused(unkept.what))?;
         // FNV-1a: the same on every machine and in every release.
         let seed = function.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         Ok(Ticks { moments, jitter: span::of(schedule.jitter), missed: schedule.missed, seed })

@@ -3,10 +3,10 @@
 use super::{super::Trouble, *};
 use crate::model::{
     limit::{
-        BATCH_READINGS_MAX, FIRED_BYTES_MAX, LATE_SENSORS_MAX, RULE_SERIES_MAX, RULE_STATE_BYTES_MAX, SESSIONS_KEPT_MAX, VALUE_BYTES_MAX,
-        WINDOW_NUMBERS_MAX, WINDOW_READINGS_MAX,
+        FIRED_BYTES_MAX, LATE_SENSORS_MAX, RULE_SERIES_MAX, RULE_STATE_BYTES_MAX, SESSIONS_KEPT_MAX, VALUE_BYTES_MAX, WINDOW_NUMBERS_MAX,
+        WINDOW_READINGS_MAX,
     },
-    manifest::Difference,
+    manifest::{BATCH_READINGS_MAX, Difference},
 };
 
 fn text(bytes: usize) -> String {
@@ -77,7 +77,7 @@ fn of_too_many_sessions_the_oldest_take_no_more_readings() {
 
 #[test]
 fn a_batch_has_so_many_bytes() {
-    let mut bench = Bench::new(&Rule::Batch { max: BATCH_READINGS_MAX as u32, within: micros(HOUR) });
+    let mut bench = Bench::new(&Rule::Batch { max: BATCH_READINGS_MAX, within: micros(HOUR) });
     let mut told = Vec::new();
     for _ in 0..10 {
         told.extend(bench.value("fridge", "door", &text(VALUE_BYTES_MAX), MONDAY, MONDAY));

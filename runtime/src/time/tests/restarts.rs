@@ -9,7 +9,7 @@ use super::{
 #[test]
 fn the_same_comes_out_however_often_memory_is_lost() {
     let mut fired = 0;
-    for seed in 0..400 {
+    for seed in 0..200 {
         let mut chance = Chance(seed);
         let rule = rule(&mut chance);
         let (mut whole, mut broken) = (Bench::new(&rule), Bench::new(&rule));
@@ -23,7 +23,7 @@ fn the_same_comes_out_however_often_memory_is_lost() {
             fired += one.len();
         }
     }
-    assert!(fired > 10_000, "{fired}");
+    assert!(fired > 5_000, "{fired}");
 }
 
 /// Ticks say when it is time to look, and nothing else: what they bring is what the next reading would have brought.

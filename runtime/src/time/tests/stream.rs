@@ -93,12 +93,13 @@ pub fn rule(chance: &mut Chance) -> Rule {
 }
 
 pub fn any_window(chance: &mut Chance) -> Window {
+    let sliding = [(MINUTE, 10 * SECOND), (10 * MINUTE, MINUTE), (HOUR, 7 * MINUTE), (10 * MINUTE, 7 * MINUTE), (MINUTE, 90 * MINUTE)];
     let shape = match chance.below(3) {
         0 => Shape::Tumbling { length: micros(chance.pick(&[7 * SECOND, MINUTE, 10 * MINUTE, HOUR])) },
-        1 => Shape::Sliding {
-            length: micros(chance.pick(&[MINUTE, 10 * MINUTE, HOUR])),
-            every: micros(chance.pick(&[10 * SECOND, MINUTE, 7 * MINUTE, 90 * MINUTE])),
-        },
+        1 => {
+            let (length, every) = chance.pick(&sliding);
+            Shape::Sliding { length: micros(length), every: micros(every) }
+        }
         _ => Shape::Session { gap: micros(chance.pick(&[5 * SECOND, MINUTE, 20 * MINUTE])) },
     };
     Window {

@@ -9,7 +9,7 @@ mod panes;
 mod sessions;
 mod summary;
 
-pub(super) use panes::{Panes, greatest_measure};
+pub(super) use panes::Panes;
 pub(super) use sessions::Sessions;
 
 use super::{

@@ -3,7 +3,11 @@
 
 use super::{Content, Terms, Told};
 use crate::{
-    model::{Event, Micros, event::Seq, manifest::Per},
+    model::{
+        Event, Micros,
+        event::Seq,
+        manifest::{Per, rule},
+    },
     time::{
         desk::Desk,
         series::Follow,
@@ -59,8 +63,8 @@ type Seen = BTreeMap<Micros, Option<Pane>>;
 
 impl Panes {
     pub fn new(terms: Terms, length: Duration, every: Duration) -> Panes {
-        let (length, every) = (span::of(length).max(1), span::of(every).max(1));
-        Panes { terms, length, every, pane: greatest_measure(length, every) }
+        let pane = span::of(rule::greatest_measure(length, every)).max(1);
+        Panes { terms, length: span::of(length).max(1), every: span::of(every).max(1), pane }
     }
 
     /// The windows that hold a moment, by their start.
@@ -194,10 +198,6 @@ fn put_pane(state: &mut State, start: Micros, pane: Pane, seen: &mut Seen, desk:
             seen.insert(start, Some(pane));
         }
     }
-}
-
-pub(in crate::time) fn greatest_measure(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { greatest_measure(b, a % b) }
 }
 
 impl Follow for Panes {

@@ -1,6 +1,7 @@
 //! Stories about what is registered, on one node and on two.
 
 mod changes;
+mod clean;
 mod found;
 mod lists;
 mod selectors;

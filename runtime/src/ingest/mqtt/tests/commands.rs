@@ -3,12 +3,16 @@
 use super::*;
 use crate::model::Gateway;
 
-/// What is known of a device's commands, the newest first.
-async fn states(house: &House) -> Vec<CommandState> {
-    let devices = &house.broker.devices;
-    while devices.position() < *house.ledger.head().borrow() {
+async fn until_read(house: &House) {
+    while house.broker.devices.position() < *house.ledger.head().borrow() {
         tokio::task::yield_now().await;
     }
+}
+
+/// What is known of a device's commands, the newest first.
+async fn states(house: &House) -> Vec<CommandState> {
+    until_read(house).await;
+    let devices = &house.broker.devices;
     let commands = devices.commands(&default_tenant(), Some(&Id::new("pump").unwrap()), 100, crate::clock::now()).unwrap();
     commands.iter().map(|command| command.state).collect()
 }
@@ -79,12 +83,13 @@ async fn who_may_only_look_takes_no_command_in_a_devices_place() {
     let mut house = House::open().await;
     let field = |state: CommandState| {
         let devices = house.broker.devices.clone();
-        async move {
+        let wait = async move {
             let known = || devices.commands(&default_tenant(), Some(&Id::new("field").unwrap()), 1, crate::clock::now()).unwrap();
             while known().first().is_none_or(|command| command.state != state) {
                 tokio::task::yield_now().await;
             }
-        }
+        };
+        async move { tokio::time::timeout(WAIT, wait).await.expect("the command does not come so far") }
     };
     let (until_waiting, until_delivered) = (field(Waiting), field(Delivered));
     let gateway = serde_json::json!({ "id": "gw", "owner": "greg", "visibility": "private", "date_created": 0, "date_modified": 0 });
@@ -102,14 +107,17 @@ async fn who_may_only_look_takes_no_command_in_a_devices_place() {
     ada.hear().await;
     for looker in &mut lookers {
         assert_eq!(looker.delivery().await.0, true, "they see it");
-        // Behind its acknowledgement: that was looked at.
-        looker.send(v3::Packet::Pingreq).await;
-        looker.hear().await;
+        // Answered behind what is noted of its acknowledgement.
+        looker.publish("devices/field/sensors/seen/value", "1", QosPid::Level1(pid(1))).await;
+        while looker.hear().await != Some(v3::Packet::Puback(pid(1))) {}
     }
+    until_read(&house).await;
     until_waiting.await;
     // The gateway that the device is behind asks for everybody's.
     let (mut gateway, _) = house.admitted(user("greg", "gw")).await;
     gateway.subscribe("devices/+/actuators/+/value").await;
+    let (value, publish) = gateway.delivery().await;
+    assert_eq!((value, publish.retain), (true.into(), true), "what the actuator was told last, which is no command");
     ada.publish("devices/field/actuators/valve/value", "false", QosPid::Level1(pid(2))).await;
     ada.hear().await;
     assert_eq!(gateway.delivery().await.0, false);

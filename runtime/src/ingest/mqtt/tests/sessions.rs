@@ -4,9 +4,12 @@ use super::*;
 
 /// Until nobody is connected.
 async fn all_have_gone(house: &House) {
-    while house.broker.metrics.mqtt_clients.get() > 0 {
-        tokio::task::yield_now().await;
-    }
+    let wait = async {
+        while house.broker.metrics.mqtt_clients.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, wait).await.expect("somebody is still there");
 }
 
 #[tokio::test]

@@ -1,0 +1,59 @@
+//! Rules of pre-processing.
+
+use super::Context;
+use crate::{
+    args::Clean,
+    client::segment,
+    failure::{Done, Failure},
+    out::{self, Table},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tawi_runtime::model::manifest::toml_to_json;
+
+#[derive(Deserialize)]
+struct Rule {
+    name: String,
+    #[serde(default)]
+    device: String,
+    #[serde(default)]
+    sensor: String,
+    select: Option<Value>,
+    steps: Vec<serde_json::Map<String, Value>>,
+}
+
+pub fn run(context: &Context, command: Clean) -> Done {
+    let client = context.client()?;
+    match command {
+        Clean::List { name: None } => context.show(client.get("/api/v1/clean")?, table),
+        Clean::List { name: Some(name) } => Ok(out::json(&client.get::<Value>(&place(&name))?)?),
+        Clean::Set { file } => {
+            let shown = file.display();
+            let text = std::fs::read_to_string(&file).map_err(|e| Failure::because(format!("can't read `{shown}`"), &e))?;
+            let rule = toml_to_json(&text).map_err(|why| Failure::new(format!("`{shown}` is no TOML: {why}")))?;
+            let Some(name) = rule.get("name").and_then(Value::as_str) else {
+                return Err(Failure::new(format!("`{shown}` says no `name`")).hint("begin with a line as in `name = \"pond-temperature\"`"));
+            };
+            client.tell("PUT", &place(name), Some(&rule))
+        }
+        Clean::Remove { name } => client.tell("DELETE", &place(&name), None),
+    }
+}
+
+fn table(rules: Vec<Rule>) -> Done {
+    let mut table = Table::new(["RULE", "OF", "STEPS"]);
+    for rule in rules {
+        let of = match rule.select {
+            Some(Value::String(select)) => select,
+            Some(select) => select.to_string(),
+            None => format!("{}/{}", rule.device, rule.sensor),
+        };
+        let steps: Vec<&str> = rule.steps.iter().flat_map(|step| step.keys().map(String::as_str)).collect();
+        table.row([rule.name, of, steps.join(", ")]);
+    }
+    Ok(table.print("no rules")?)
+}
+
+fn place(name: &str) -> String {
+    format!("/api/v1/clean/{}", segment(name))
+}
