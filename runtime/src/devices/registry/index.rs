@@ -259,13 +259,10 @@ impl Index {
 
     pub fn set_project(&mut self, id: &Id, project: Option<Arc<Project>>) {
         self.projects.remove(id).inspect(|old| self.shares.remove(&*old.project));
-        match project {
-            Some(project) => {
-                self.shares.add(&*project);
-                let members = project.device_ids.iter().cloned().collect();
-                self.projects.insert(id.clone(), Group { project, members });
-            }
-            None => {}
+        if let Some(project) = project {
+            self.shares.add(&*project);
+            let members = project.device_ids.iter().cloned().collect();
+            self.projects.insert(id.clone(), Group { project, members });
         }
     }
 
