@@ -322,8 +322,8 @@ impl Dispatch {
     async fn stop_evaluators(&self, app: &App, loaded: &Loaded) -> Result<(), LedgerError> {
         let wanted: HashMap<FunctionId, &Trigger> = timed(loaded).collect();
         let differs = |function: &FunctionId, running: &Evaluating| {
-            let same = wanted.get(function).is_some_and(|trigger| **trigger == running.trigger);
-            function.app == app.id && (!same || running.task.is_finished())
+            let differs = wanted.get(function).is_none_or(|trigger| **trigger != running.trigger);
+            function.app == app.id && (differs || running.task.is_finished())
         };
         join_evaluators(self.take_evaluators(differs)).await;
         let known = self.context.ledger.functions()?.into_iter().filter_map(|(function, _)| Some((function.evaluates()?, function.app)));
