@@ -28,6 +28,7 @@ impl Chance {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)]
 pub enum Step {
     Reading(Event),
     Tick(i64),
