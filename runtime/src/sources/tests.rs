@@ -106,7 +106,7 @@ impl Farm {
         let release = self.store.current(&self.app).unwrap();
         let text = self.text.replace(from, to);
         assert_ne!(text, self.text);
-        let (manifest, artifact) = (Manifest::parse(&text).unwrap(), release.artifact.clone());
+        let (manifest, artifact) = (Manifest::parse(&text).unwrap(), release.artifact);
         let draft = Draft { artifact, manifest, commit: "c".repeat(40), summary: String::new(), created: Micros(2), rollback_of: None };
         self.store.add_release(&self.app, draft).unwrap();
     }
@@ -230,7 +230,7 @@ async fn a_source_that_hangs_holds_up_no_other() {
     let release = farm.store.current(&farm.app).unwrap();
     let manifest = Manifest::parse(&text).unwrap();
     let draft = Draft {
-        artifact: release.artifact.clone(),
+        artifact: release.artifact,
         manifest,
         commit: "c".repeat(40),
         summary: String::new(),
