@@ -41,11 +41,8 @@ pub(super) trait Follow {
     /// The receive clock has come to `at`, the deadline. Afterwards there is a later one, or none.
     fn due(&self, _state: &mut Self::State, _at: Micros, _desk: &mut Desk<'_>) {}
 
-    /// The receive clock was wrong by more than a day when the series was heard last; `now` counts as if it had been heard now. Whether
-    /// that is to be kept.
-    fn set_back(&self, _state: &mut Self::State, _now: Micros, _desk: &mut Desk<'_>) -> bool {
-        false
-    }
+    /// The receive clock was wrong by more than a day when the series was heard last; `now` counts as if it had been heard now.
+    fn set_back(&self, _state: &mut Self::State, _now: Micros, _desk: &mut Desk<'_>) {}
 }
 
 pub(super) struct Series<F: Follow> {
@@ -121,12 +118,12 @@ impl<F: Follow> Series<F> {
     }
 
     fn take_of(&mut self, name: &Arc<str>, event: &Event, received: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        let heard = |last: Micros| last.max(received);
-        self.newest = heard(self.newest);
         self.turn(name, shelf, out, |follow, state, desk| {
             let changed = follow.take(state, event, desk);
-            (changed, heard(desk.last))
+            // What is in memory is what is on the shelf.
+            (changed, if changed { desk.last.max(received) } else { desk.last })
         });
+        self.newest = self.known.get(name).map_or(self.newest, |slot| slot.last.max(self.newest));
     }
 
     /// Fires what is due, in the order of its deadlines, then of names; some of it. True when there may be more.
@@ -174,7 +171,10 @@ impl<F: Follow> Series<F> {
         let mut names: Vec<Arc<str>> = of_the_future.map(|(name, _)| name.clone()).collect();
         names.sort_unstable();
         for name in names {
-            self.turn(&name, shelf, out, |follow, state, desk| (follow.set_back(state, now, desk), now));
+            self.turn(&name, shelf, out, |follow, state, desk| {
+                follow.set_back(state, now, desk);
+                (true, now)
+            });
         }
         self.newest = self.known.values().map(|slot| slot.last).max().unwrap_or(BEFORE);
     }

@@ -57,8 +57,4 @@ impl Follow for Silence {
         state.silent = true;
         self.tell(None, desk, state);
     }
-
-    fn set_back(&self, _state: &mut State, _now: Micros, _desk: &mut Desk<'_>) -> bool {
-        true
-    }
 }

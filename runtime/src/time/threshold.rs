@@ -105,9 +105,9 @@ impl Follow for Threshold {
         Self::tell(reading.told(), true, since, later(since, self.hold), hops, desk);
     }
 
-    fn set_back(&self, state: &mut State, now: Micros, _desk: &mut Desk<'_>) -> bool {
-        let State::Going { heard, .. } = state else { return false };
-        *heard = now;
-        true
+    fn set_back(&self, state: &mut State, now: Micros, _desk: &mut Desk<'_>) {
+        if let State::Going { heard, .. } = state {
+            *heard = now;
+        }
     }
 }

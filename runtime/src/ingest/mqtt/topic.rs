@@ -197,7 +197,7 @@ mod tests {
     /// Words by chance over what topics and filters are made of: the same on every machine.
     #[test]
     fn whatever_comes_as_a_topic_or_a_filter_is_one_or_none() {
-        const LEVELS: [&str; 11] = ["devices", "sensors", "actuators", "value", "values", "d", "", "+", "#", "$share", "\u{1f41f}"];
+        const LEVELS: [&str; 12] = ["devices", "sensors", "actuators", "value", "values", "d", "d+", "+", "#", "$share", "", "\u{1f41f}"];
         let (mut topics, mut filters) = (0, 0);
         let mut seed = 1_u32;
         for _ in 0..200_000 {

@@ -119,7 +119,7 @@ impl Slow {
             percentiles: if numbers.is_empty() { vec![] } else { self.window.percentiles.iter().map(percentile).collect() },
         };
         let id = |text: &str| Some(Id::new(text).unwrap());
-        let (device, sensor) = name.split_once('/').map_or((id(name), None), |(device, sensor)| (id(device), id(sensor)));
+        let (device, sensor) = name.split_once('/').map_or_else(|| (id(name), None), |(device, sensor)| (id(device), id(sensor)));
         let replaces = group.told.iter().filter(|told| **told != start).map(|told| Micros(*told)).collect();
         let readings = self.window.readings.then(|| heard.into_iter().map(|heard| heard.sampled).collect());
         let result = WindowResult {

@@ -260,13 +260,12 @@ impl Follow for Panes {
     }
 
     /// What was of the future is told, and all begins anew.
-    fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) -> bool {
+    fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
         self.tell_pending(state, desk, |_| true);
         self.close(state, NEVER, desk);
         for kind in ['p', 'r'] {
             desk.remove_before(kind, NEVER);
         }
         *state = State::default();
-        true
     }
 }

@@ -255,7 +255,7 @@ impl Follow for Sessions {
     }
 
     /// What was of the future is told, and all begins anew.
-    fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) -> bool {
+    fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
         self.tell_pending(state, desk);
         if let Some(newest) = state.newest.as_mut().filter(|newest| !newest.closed) {
             self.tell(newest, state.source, desk);
@@ -264,6 +264,5 @@ impl Follow for Sessions {
             desk.remove_before(kind, NEVER);
         }
         *state = State::default();
-        true
     }
 }
