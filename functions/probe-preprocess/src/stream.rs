@@ -58,7 +58,7 @@ pub fn bits(seed: u64) -> u64 {
             4..10 => level.trunc(),
             _ => level,
         };
-        if chance.next() % 20 != 0 {
+        if chance.next() % 20 > 0 {
             last = Sample { measured: n * 30_000_000, value: Held::Number(number) };
         }
         for word in words(chain.apply(&mut state, last)) {
