@@ -1,6 +1,6 @@
 //! The same value measured at the same time is the same reading, sent again.
 
-use super::{Held, Out, Reason, ring::Ring};
+use super::{Held, Out, Reason, latest::Ring};
 use serde::{Deserialize, Serialize};
 
 /// Readings are compared with so many before them: a device that was not answered sends its last few again.

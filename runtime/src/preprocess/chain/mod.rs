@@ -6,9 +6,9 @@
 
 mod calibrate;
 mod duplicate;
+mod latest;
 mod range;
 mod reason;
-mod ring;
 mod spike;
 mod stuck;
 mod thin;

@@ -2,7 +2,7 @@
 //!
 //! Every number comes into the window, spikes too: what seemed one and stays is the new level after half a window.
 
-use super::{Held, Out, Reason, ring::Ring};
+use super::{Held, Out, Reason, latest::Ring};
 use serde::{Deserialize, Serialize};
 
 /// Makes the median distance from the median a standard deviation, where values are spread as by chance.
