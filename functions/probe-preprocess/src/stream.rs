@@ -58,6 +58,8 @@ pub fn bits(seed: u64) -> u64 {
             4..10 => level.trunc(),
             _ => level,
         };
+        // `is_multiple_of` is younger than the Rust that functions ask for.
+        #[allow(clippy::manual_is_multiple_of)]
         if chance.next() % 20 > 0 {
             last = Sample { measured: n * 30_000_000, value: Held::Number(number) };
         }

@@ -39,7 +39,7 @@ fn record(seq: u64) -> Arc<Event> {
         _ => RunOutcome::Done,
     };
     // Most take some hundred microseconds, few of them long.
-    let took_micros = 100 + roll(seq, 4) % 400 + if roll(seq, 5) % 5_000 == 0 { roll(seq, 6) % 2_000_000 } else { 0 };
+    let took_micros = 100 + roll(seq, 4) % 400 + if roll(seq, 5).is_multiple_of(5_000) { roll(seq, 6) % 2_000_000 } else { 0 };
     let start = Micros(START.0 + seq as i64 * EVERY_MICROS);
     let device = id(format!("device{device}"));
     let run = Run {
