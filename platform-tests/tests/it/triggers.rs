@@ -61,5 +61,5 @@ fn windows_of_a_node_that_dies(ledger: Ledger) {
 fn line(minute: usize, n: usize) -> String {
     let (sensor, tenth) = (n % SENSORS, n / SENSORS);
     let time = jiff::Timestamp::from_second(START + (minute * 60 + tenth * 10) as i64).unwrap();
-    format!("{{\"device\":\"d\",\"sensor\":\"s{sensor}\",\"value\":{tenth},\"measured\":\"{time}\"}}\n")
+    format!("{{\"device\":\"d\",\"sensor\":\"s{sensor}\",\"value\":{tenth},\"timestamp\":\"{time}\"}}\n")
 }
