@@ -73,7 +73,11 @@ fn request(node: &Node, batch: usize) -> Vec<u8> {
         let (sensor, round) = (n % (DEVICES * SENSORS), n / (DEVICES * SENSORS));
         let seconds = if round == ROUNDS { 3_600 } else { round * 60 };
         let time = jiff::Timestamp::from_second((START + seconds) as i64).expect("a time");
-        format!("{{\"device\":\"d{}\",\"sensor\":\"s{}\",\"value\":{round},\"timestamp\":\"{time}\"}}\n", sensor / SENSORS, sensor % SENSORS)
+        format!(
+            "{{\"device\":\"d{}\",\"sensor\":\"s{}\",\"value\":{round},\"timestamp\":\"{time}\"}}\n",
+            sensor / SENSORS,
+            sensor % SENSORS
+        )
     };
     let body: String = (0..BATCH).map(line).collect();
     let request = load::request("POST", READINGS_PATH, node.token(), &body);
