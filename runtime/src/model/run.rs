@@ -1,4 +1,4 @@
-//! How one call of a function went: the value of an event of [`Kind::Run`](super::event::Kind::Run), as JSON (`docs/formats/run.md`).
+//! How one call of a function went: the value of an event of [`Kind::Run`], as JSON (`docs/formats/run.md`).
 
 use super::{
     effect::Effects,
