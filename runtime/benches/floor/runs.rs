@@ -84,7 +84,7 @@ fn questions(runs: u64) -> Vec<RunQuery> {
         "outcome:dead",
         "outcome:dead duration:>500ms",
         "duration:>1s",
-        "duration:>1h",
+        "duration:>3600s",
         "app:app1 NOT outcome:done",
         "release:3",
         "release:>5 outcome:retry",

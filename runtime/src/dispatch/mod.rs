@@ -338,9 +338,11 @@ impl Dispatch {
         forget(&self.context.ledger, app).await
     }
 
-    /// How far the evaluator of a function has come, where there is one.
+    /// How far the evaluator of a function has come, where there is one that follows the log.
     pub fn evaluated(&self, function: &FunctionId) -> Option<crate::model::Seq> {
-        self.evaluators.lock().get(function).map(|running| running.progress.scanned())
+        let evaluators = self.evaluators.lock();
+        let running = evaluators.get(function).filter(|running| !matches!(running.trigger, Trigger::Schedule(_)));
+        running.map(|running| running.progress.scanned())
     }
 
     fn take_evaluators(&self, which: impl Fn(&FunctionId, &Evaluating) -> bool) -> Vec<Evaluating> {

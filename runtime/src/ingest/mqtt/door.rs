@@ -61,6 +61,12 @@ impl Door {
         may(who, Deed::CreateData, self.about(who.tenant(), device).resource(device))
     }
 
+    /// Whether it may be a sensor that nobody has heard of yet: a guest sends to those that somebody's device has, and adds none to it.
+    pub(super) fn may_add(&self, who: &Principal, device: &Id, sensor: &Id) -> bool {
+        let Some(device) = self.about(who.tenant(), device).0 else { return true };
+        !matches!(who, Principal::Guest { .. }) || device.owned.owner.is_none() || device.sensors.iter().any(|known| known.id == *sensor)
+    }
+
     /// Whether somebody who came under this name takes the commands of a device: the device, by its secret; the gateway that it is behind; and, where
     /// `calls_it_by_name`, its owner, an administrator or a token that sends. Others look on.
     pub(super) fn stands_for(&self, who: &Principal, name: &str, calls_it_by_name: bool, device: &Id) -> bool {

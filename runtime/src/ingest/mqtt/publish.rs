@@ -208,6 +208,9 @@ async fn into_log(
     if !may_send && (target.is_actuator || session.principal.user().is_none()) {
         return Err(target.forbidden());
     }
+    if may_send && !target.is_actuator && !broker.door.may_add(&session.principal, &target.device, &target.id) {
+        return Err(target.forbidden());
+    }
     let values = match target.many {
         true => parse::values(&publish.payload)?,
         false => vec![parse::value(Format::Json, &publish.payload)?],

@@ -53,6 +53,7 @@ fn hers(device: &Id) -> Option<Arc<Device>> {
     };
     let document = serde_json::json!({
         "id": device, "owner": "ada", "visibility": visibility, "gateway_id": "gw", "date_created": 0, "date_modified": 0,
+        "sensors": [{ "id": "s", "date_created": 0, "date_modified": 0 }],
     });
     Some(Arc::new(serde_json::from_value(document).unwrap()))
 }
@@ -338,6 +339,21 @@ async fn subscribers_get_what_came_by_any_door_and_only_what_they_may_see() {
     let (value, publish) = ada.delivery().await;
     assert_eq!((value, &*publish.topic_name, publish.retain), (2.into(), FIELD, false));
     assert_eq!(stranger.delivery().await.0, 2, "a private device is not shown");
+}
+
+#[tokio::test]
+async fn a_guest_sends_to_the_sensors_that_a_device_has_and_adds_none_to_it() {
+    let mut house = House::open().await;
+    let (mut stranger, _) = house.admitted(guest("g")).await;
+    for (sensor, value) in [("mine", "1"), ("s", "2")] {
+        stranger.publish(&format!("devices/field/sensors/{sensor}/value"), value, QosPid::Level1(pid(7))).await;
+        assert_eq!(stranger.hear().await, Some(v3::Packet::Puback(pid(7))));
+    }
+    assert_eq!(house.values(Kind::Reading), ["2"]);
+    let (mut ada, _) = house.admitted(user("ada", "a")).await;
+    ada.publish("devices/field/sensors/hers/value", "3", QosPid::Level1(pid(7))).await;
+    assert_eq!(ada.hear().await, Some(v3::Packet::Puback(pid(7))));
+    assert_eq!(house.values(Kind::Reading), ["2", "3"]);
 }
 
 #[tokio::test]
