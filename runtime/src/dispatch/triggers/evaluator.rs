@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 /// Events looked at in one go, after which others have their turn.
 const SCAN_EVENTS: usize = 512;
 const SCAN_BYTES: usize = 4 << 20;
-/// What one commit holds at most, give or take one trigger: it must fit one message of nats-server as that is configured by default.
+/// From here on what is made is committed before more is: others on the log wait for no more than this.
 pub(super) const COMMIT_BYTES_MAX: usize = 384 * 1024;
-/// Triggers in one commit, and parts of what is kept in one, however large a single look made them.
-const EVENTS_BYTES_MAX: usize = 448 * 1024;
+/// Triggers in one commit, and parts of what is kept in one, however large a single look made them: both fit one operation of the ledger.
+const LOOK_BYTES_MAX: usize = 3 << 20;
 /// From one commit with triggers to the next: under load they share one.
 const PACE: Duration = Duration::from_millis(4);
 /// How long what is kept may be ahead of what is durable when nothing is told: a crash costs reading so much of the log again.
@@ -174,7 +174,10 @@ impl Evaluator {
     async fn go_on(&mut self) -> Lost {
         let mut head = self.ledger.head();
         loop {
-            let more = match self.step(&mut head) {
+            // What was made while a part could not be read is worth nothing: it must not become durable.
+            let stepped = self.step(&mut head);
+            let failed = self.lent.shelf.take_failure();
+            let more = match failed.map_or(stepped, Err) {
                 Ok(more) => more,
                 Err(error) => {
                     tracing::warn!(function = %self.target, error = crate::telemetry::chain(&error), "its trigger begins again from what is durable");
@@ -207,10 +210,7 @@ impl Evaluator {
         if self.lent.firings.is_empty() {
             self.progress.scanned.store(self.scanned, Ordering::Release);
         }
-        match self.lent.shelf.take_failure() {
-            Some(error) => Err(error),
-            None => Ok(more),
-        }
+        Ok(more)
     }
 
     /// False when there was no room for all of it.
@@ -289,12 +289,12 @@ impl Evaluator {
         events.extend(self.say_troubles(now));
         let through = self.scanned;
         let mut writes = self.lent.shelf.take_writes();
-        // One reading may end many windows with all their readings in them. What is larger than a message goes ahead in several; to die
-        // among them is the one way in which a trigger is told twice.
-        while let Some(ahead) = split(&mut events, EVENTS_BYTES_MAX, NewEvent::size_bytes) {
+        // One reading may end many windows with all their readings in them. What is larger than an operation goes ahead in several; to die
+        // among them is the one way in which a trigger is told twice, or a reading counted twice.
+        while let Some(ahead) = split(&mut events, LOOK_BYTES_MAX, NewEvent::size_bytes) {
             self.apply(ahead, Vec::new(), None).await?;
         }
-        while let Some(ahead) = split(&mut writes, EVENTS_BYTES_MAX, write_bytes) {
+        while let Some(ahead) = split(&mut writes, LOOK_BYTES_MAX, write_bytes) {
             self.apply(Vec::new(), ahead, None).await?;
         }
         self.apply(events, writes, Some(through)).await?;
