@@ -12,7 +12,7 @@ use crate::{
     identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
-    model::{AppId, Event, Id, Kind, NewEvent, Subject, Tenant},
+    model::{AppId, Id, Kind, Tenant},
     notify::{Notify, NotifyError},
     records::{Records, Space},
     server::{
@@ -404,28 +404,10 @@ fn history_source(history: History, owners: Owners) -> HistorySource {
             };
             let query = Query { from, to, limit, offset, kinds: Some(kinds), sources, ..Query::new(tenant.clone(), &text) };
             let page = history.ask(query).await.map_err(|error| crate::telemetry::chain(&error))?;
-            let events = page.hits.into_iter().filter_map(|hit| event(&tenant, hit)).collect();
+            let events = page.hits.into_iter().filter_map(|hit| hit.into_event(&tenant)).collect();
             Ok(HistoryPage { total: page.total, events })
         })
     })
-}
-
-fn event(tenant: &Tenant, hit: crate::history::Hit) -> Option<Event> {
-    let subject = Subject::new(&hit.subject).ok()?;
-    let body = NewEvent {
-        tenant: tenant.clone(),
-        kind: hit.kind,
-        subject,
-        key: String::new(),
-        device: hit.device,
-        sensor: hit.sensor,
-        measured: hit.measured,
-        received: hit.received,
-        value: hit.value,
-        raw: hit.raw,
-        cause: None,
-    };
-    Some(Event { seq: hit.seq, body })
 }
 
 /// A projection ends with the node, whatever happens on the way; an error is that its last commit failed.
