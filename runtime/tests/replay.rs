@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use support::{Floor, app, function, reading};
 use tawi_runtime::{
     history::{History, HistoryOptions},
-    model::{Event, Id, Kind, Micros, NewEvent, Seq, Value, limit::REPLAY_PAGE_BYTES_MAX},
+    model::{Event, Id, Kind, Micros, NewEvent, Seq, Value, id::default_tenant, limit::REPLAY_PAGE_BYTES_MAX},
     replay::{Job, Parts, Replays, State, Wanted},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,8 @@ struct Line {
     #[serde(default)]
     key: String,
     value: Option<Box<RawValue>>,
-    error: Option<String>,
+    #[serde(default)]
+    error: String,
 }
 
 struct Past {
@@ -44,7 +45,8 @@ fn readings(count: usize) -> Vec<NewEvent> {
     let begin = Micros::parse("2026-03-01T00:00:00Z").unwrap().0;
     let one = |n: usize| {
         let at = Micros(begin + i64::try_from(n / 30).unwrap() * 3_600 * Micros::SECOND);
-        let body = reading(&format!("fridge{:02}", n % 30), "temp", &format!("{}.{:03}", if n % 9 == 0 { 9 } else { 4 }, n % 1_000));
+        let body =
+            reading(&format!("fridge{:02}", n % 30), "temp", &format!("{}.{:03}", if n.is_multiple_of(9) { 9 } else { 4 }, n % 1_000));
         NewEvent { measured: at, received: Micros(at.0 + 1_500_000), ..body }
     };
     (0..count).map(one).collect()
@@ -193,4 +195,171 @@ async fn what_is_run_again_comes_to_the_same_to_the_byte_from_the_log_and_from_t
     }
     let written = past.floor.all(Kind::Message).len();
     assert_eq!(written, 0, "the log was trimmed, and no replay has written into it");
+}
+
+/// What pond-watch is told of, over two days: the oxygen falls in the night, and one pond says nothing for an hour.
+fn ponds() -> Vec<NewEvent> {
+    let begin = Micros::parse("2026-05-01T00:00:00Z").unwrap().0;
+    let mut all = Vec::new();
+    for minute in (0..2 * 24 * 60_i64).step_by(5) {
+        for pond in 0..4 {
+            if pond == 2 && (600..660).contains(&minute) {
+                continue;
+            }
+            let at = begin + (minute * 60 + pond) * Micros::SECOND;
+            let night = if (60..300).contains(&(minute % 1_440)) { 4 } else { 0 };
+            let value = format!("{}.{}", 7 - night, (minute / 5 + pond) % 10);
+            let body = reading(&format!("pond{pond}"), "oxygen", &value);
+            all.push(NewEvent { measured: Micros(at), received: Micros(at + 2 * Micros::SECOND), ..body });
+        }
+    }
+    all
+}
+
+const POND: &str = include_str!("../../functions/pond-watch/tawi.toml");
+
+/// As [`Past::said`], without the sequence of the trigger, which is another in another log, in an order of its own.
+fn sorted(mut said: Vec<(Seq, String, Option<Id>, String, String)>) -> Vec<(String, Option<Id>, String, String)> {
+    said.sort_by(|a, b| (&a.3, &a.1, &a.4).cmp(&(&b.3, &b.1, &b.4)));
+    said.into_iter().map(|(_, subject, device, measured, text)| (subject, device, measured, text)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_time_made_of_the_past_it_makes_of_it_again() {
+    let past = Past::open().await;
+    let schedule = POND.find("# In the morning").unwrap()..POND.find("[grant]").unwrap();
+    let manifest = format!("{}{}", &POND[..schedule.start], &POND[schedule.end..]);
+    past.floor.deploy("pond-watch", &manifest).await;
+    // What was received months ago is read in one go, as by a node that comes back: nobody waits for the present in between.
+    let loaded = past.floor.dispatch.app(&app("pond-watch")).unwrap().loaded.load_full();
+    past.floor.dispatch.remove(&app("pond-watch")).await;
+    past.live(ponds()).await;
+    past.floor.dispatch.set(loaded, Default::default()).await.unwrap();
+    let ids = ["silent", "daily", "low"].map(|name| function("pond-watch", name));
+    for id in &ids {
+        let head = *past.floor.ledger.head().borrow();
+        while past.floor.dispatch.evaluated(id).is_none_or(|evaluated| evaluated < head) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    for id in &ids {
+        past.floor.settled(id).await;
+    }
+    let said = sorted(past.said("pond-watch"));
+    let (silent, low): (Vec<_>, Vec<_>) = said.into_iter().partition(|(subject, ..)| subject.ends_with(".silent"));
+    assert!(
+        low.len() == 16 && silent.len() == 6,
+        "two nights of four ponds, on and off, and one that was away, and all at the end: {} {silent:?}",
+        low.len()
+    );
+    let days = past.state("pond-watch");
+    assert_eq!(days.len(), 8);
+
+    past.forget_the_log(0).await;
+    let replays = past.replays();
+    for (on, expected) in [("silent", silent), ("low", low), ("daily", Vec::new())] {
+        let job = replays.start(wanted("pond-watch", on)).unwrap();
+        let job = over(&replays, &job).await;
+        assert_eq!((&job.state, job.failed), (&State::Done, 0), "{on}");
+        let lines = lines(&text(&replays, &job));
+        assert_eq!(sorted(messages(&lines)), expected, "{on}");
+        assert_eq!(states(&lines), if on == "daily" { days.clone() } else { Vec::new() }, "{on}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_is_stopped_goes_on_where_it_was_and_comes_to_the_same() {
+    let past = Past::open().await;
+    past.floor.deploy("threshold-alert", ALERT).await;
+    past.live(readings(20_000)).await;
+    past.floor.settled(&function("alert", "alert")).await;
+    let replays = past.replays();
+    let whole = over(&replays, &replays.start(wanted("alert", "alert")).unwrap()).await;
+    let expected = text(&replays, &whole);
+    assert!(expected.lines().count() > 2_000);
+
+    let job = replays.start(wanted("alert", "alert")).unwrap();
+    drop(replays);
+    let (mut runs, mut stopped) = (0, Vec::new());
+    loop {
+        // As a node does that is started again: all that is known of it is on the disk.
+        let replays = past.replays();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(replays.clone().run(stop.clone()));
+        let scratch = past.floor.dir.path().join("replays").join(job.number.to_string());
+        tokio::time::sleep(Duration::from_millis(150 + 40 * runs)).await;
+        stop.cancel();
+        running.await.unwrap();
+        runs += 1;
+        let now = replays.get(&job.wanted.app, job.number).unwrap();
+        if now.is_over() {
+            assert_eq!((&now.state, text(&replays, &now)), (&State::Done, expected));
+            assert!(!scratch.join("ledger").exists(), "what it needs no more is gone");
+            break;
+        }
+        assert!(scratch.join("ledger").exists());
+        stopped.push(now.through);
+        assert!(runs < 200, "it gets on: {stopped:?}");
+    }
+    assert!(!stopped.is_empty(), "it was stopped once at least");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_in_the_past_is_said_with_its_event_and_holds_up_nobody() {
+    let past = Past::open().await;
+    let manifest = "[app]\nname = \"bad\"\n[[on]]\nname = \"trap\"\nsubject = \"reading.fridge01.>\"\ndelivery = { retry = 9 }\n";
+    past.floor.release(&support::guest("bad-trap"), manifest);
+    past.live(readings(300)).await;
+    let replays = past.replays();
+    let job = over(&replays, &replays.start(wanted("bad", "trap")).unwrap()).await;
+    assert_eq!((&job.state, job.failed, job.lines), (&State::Done, 10, 10));
+    let lines = lines(&text(&replays, &job));
+    assert!(lines.iter().all(|line| line.kind == "failed" && line.error.contains("unreachable")), "{lines:?}");
+    assert!(lines.is_sorted_by_key(|line| line.event));
+    assert!(lines.iter().all(|line| line.device.as_ref().is_some_and(|device| device.as_str() == "fridge01")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_is_what_was_measured_in_it_and_what_can_not_be_run_is_refused_at_once() {
+    let past = Past::open().await;
+    let schedule = "[app]\nname = \"pond-watch\"\n[[on]]\nname = \"report\"\nschedule = \"30 5 * * *\"\n[grant]\npublish = [\">\"]\ncommand = [\"*\"]\nstate = true\n";
+    past.floor.release(&support::guest("pond-watch"), schedule);
+    past.floor.release(&support::guest("threshold-alert"), ALERT);
+    past.live(readings(3_000)).await;
+    let replays = past.replays();
+    let time = |text: &str| Some(Micros::parse(text).unwrap());
+    let range = |from, to| Wanted { from, to, ..wanted("alert", "alert") };
+    let (day, next) = (time("2026-03-02T00:00:00Z"), time("2026-03-03T00:00:00Z"));
+    let job = over(&replays, &replays.start(range(day, next)).unwrap()).await;
+    let of_day = messages(&lines(&text(&replays, &job)));
+    // A release that was never live has no consumer either: its function runs over the past all the same.
+    assert_eq!(of_day.len(), 24 * 30 / 9);
+    assert!(of_day.iter().all(|(_, _, _, measured, _)| measured.starts_with("2026-03-02T")), "{of_day:?}");
+    let none = over(&replays, &replays.start(range(time("2031-01-01T00:00:00Z"), None)).unwrap()).await;
+    assert_eq!((&none.state, none.lines), (&State::Done, 0));
+
+    let refused = |wanted: Wanted| replays.start(wanted).unwrap_err().to_string();
+    assert!(refused(range(next, day)).contains("`from` is not before `to`"));
+    assert!(refused(Wanted { release: 9, ..wanted("alert", "alert") }).contains("no release 9"));
+    assert!(refused(wanted("alert", "alrt")).contains("no function `alrt`"));
+    assert!(refused(wanted("pond-watch", "report")).contains("is for a schedule"));
+    assert_eq!(replays.list(&default_tenant()).len(), 2, "nothing is left of what was refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_imported_at_once_is_run_as_if_it_had_come_when_it_was_measured() {
+    let past = Past::open().await;
+    let schedule = POND.find("# In the morning").unwrap()..POND.find("[grant]").unwrap();
+    past.floor.release(&support::guest("pond-watch"), &format!("{}{}", &POND[..schedule.start], &POND[schedule.end..]));
+    let now = tawi_runtime::clock::now();
+    past.live(ponds().into_iter().map(|event| NewEvent { received: now, ..event }).collect()).await;
+    let replays = past.replays();
+    let to = Some(Micros::parse("2026-05-03T00:00:00Z").unwrap());
+    for (by_measured, silences) in [(false, 0), (true, 2)] {
+        let job = replays.start(Wanted { to, by_measured, ..wanted("pond-watch", "silent") }).unwrap();
+        let job = over(&replays, &job).await;
+        let lines = lines(&text(&replays, &job));
+        let of: Vec<_> = messages(&lines).into_iter().filter(|(_, _, device, ..)| device.as_ref().unwrap().as_str() == "pond2").collect();
+        assert_eq!(of.len(), silences, "the hour of the one pond, and that it was back: {of:?}");
+    }
 }

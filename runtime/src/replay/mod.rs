@@ -225,6 +225,12 @@ impl Replays {
         self.remove_files(number)
     }
 
+    /// Those of an app. Blocks.
+    pub fn forget(&self, app: &AppId) -> Result<(), Failure> {
+        let of_app = self.list(&app.tenant).into_iter().filter(|job| job.wanted.app == *app);
+        of_app.into_iter().try_for_each(|job| self.remove(app, job.number))
+    }
+
     /// Where it still runs, it does this again when it has ended.
     fn remove_files(&self, number: u64) -> Result<(), Failure> {
         let dir = self.dir(number);
