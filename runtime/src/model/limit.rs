@@ -340,7 +340,6 @@ pub const REPLAYS_WAITING_MAX: usize = 32;
 /// Replays that are kept with their output; the oldest that are over make room.
 pub const REPLAYS_KEPT_MAX: usize = 64;
 /// What one replay may write: a disk is not to be filled by a question.
-pub const REPLAY_OUTPUT_BYTES_MAX: u64 = REPLAY_OUTPUT_GIB_MAX << 30;
-pub const REPLAY_OUTPUT_GIB_MAX: u64 = 4;
+pub const REPLAY_OUTPUT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of a replay's output in one answer.
-pub const REPLAY_PAGE_BYTES_MAX: usize = 4 << 20;
+pub const REPLAY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -202,7 +202,7 @@ impl Replays {
         self.known(app, number).map(|known| known.job.lock().clone())
     }
 
-    /// Bytes of its output from `offset` on, at most so many, and how it was then. What is given will not change. Blocks.
+    /// Bytes of its output from `offset` on, at most so many, and how it was then. What is given is there again after a crash. Blocks.
     pub fn output(&self, app: &AppId, number: u64, offset: u64, max: usize) -> Result<(Bytes, Job), Failure> {
         // The job first: there is at least as much in the file.
         let job = self.get(app, number)?;

@@ -11,11 +11,7 @@ use crate::{
     dispatch::{Again, Era, PastLedgers, Settings},
     engine::Loaded,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
-    model::{
-        FunctionId, Pattern, Release, Seq,
-        limit::{REPLAY_OUTPUT_BYTES_MAX, REPLAY_OUTPUT_GIB_MAX},
-        manifest::Trigger,
-    },
+    model::{FunctionId, Pattern, Release, Seq, limit::REPLAY_OUTPUT_BYTES_MAX, manifest::Trigger},
 };
 use parking_lot::Mutex;
 use std::{
@@ -161,18 +157,16 @@ async fn follow(
         });
         let needed;
         (output, needed) = advanced.await??;
+        let shown = {
+            let mut job = job.lock();
+            let place = output.place();
+            (job.through, job.bytes, job.lines, job.failed) = (looked_at.min(job.last), place.bytes, place.lines, place.failed);
+            job.clone()
+        };
+        check(shown.bytes)?;
         if let Some(from) = needed {
             synced = Instant::now();
             scratch.trim(from).await?;
-            let shown = {
-                let mut job = job.lock();
-                let place = output.place();
-                (job.through, job.bytes, job.lines, job.failed) = (looked_at.min(job.last), place.bytes, place.lines, place.failed);
-                job.clone()
-            };
-            if shown.bytes > REPLAY_OUTPUT_BYTES_MAX {
-                return Err(Failure::TooMuch(REPLAY_OUTPUT_GIB_MAX));
-            }
             let dir = dir.to_owned();
             tokio::task::spawn_blocking(move || shown.write(&dir)).await??;
         }
@@ -182,11 +176,17 @@ async fn follow(
     }
 }
 
+/// A disk is not filled by a question.
+fn check(bytes: u64) -> Result<(), Failure> {
+    if bytes > REPLAY_OUTPUT_BYTES_MAX { Err(Failure::TooMuch(REPLAY_OUTPUT_BYTES_MAX >> 30)) } else { Ok(()) }
+}
+
 /// Over: the state is the end of the output, and the scratch ledger has done its duty.
 async fn finish(job: &Arc<Mutex<Job>>, dir: &Path, scratch: &Ledger, output: Output) -> Result<(), Failure> {
     let (ledger, dir, job) = (scratch.clone(), dir.to_owned(), job.clone());
     let finished = tokio::task::spawn_blocking(move || {
         let place = output.finish(&ledger)?;
+        check(place.bytes)?;
         let shown = {
             let mut job = job.lock();
             (job.through, job.bytes, job.lines) = (job.last, place.bytes, place.lines);
@@ -202,4 +202,15 @@ async fn finish(job: &Arc<Mutex<Job>>, dir: &Path, scratch: &Ledger, output: Out
 /// What a replay needs no more once it is over. Blocks.
 pub(super) fn clear(dir: &Path) {
     let _ = std::fs::remove_dir_all(dir.join(LEDGER));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_that_writes_without_end_is_ended() {
+        assert!(check(REPLAY_OUTPUT_BYTES_MAX).is_ok());
+        assert!(check(REPLAY_OUTPUT_BYTES_MAX + 1).is_err_and(|failure| failure.to_string().contains("more than 4 GiB")));
+    }
 }
