@@ -7,6 +7,7 @@ mod ingest;
 mod lag;
 mod live;
 mod notify;
+mod replays;
 mod runs;
 mod uplinks;
 mod users;
