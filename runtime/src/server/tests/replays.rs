@@ -73,6 +73,11 @@ async fn who_may_not_operate_an_app_runs_nothing_again_and_what_can_not_be_run_i
         let detail = String::from_utf8(answer.body).unwrap();
         assert!(detail.contains(word), "{body}: {detail}");
     }
+    reading(&node, "9.5").await;
+    node.index();
+    let gone = "{\"function\":\"alert\",\"to\":\"2020-01-01T00:00:00Z\"}";
+    let refused = String::from_utf8(node.ask("POST", REPLAYS, gone).await.is(409).body).unwrap();
+    assert!(refused.contains("the history begins with what was measured at 20") && refused.contains("history-retention"), "{refused}");
     node.ask("POST", "/api/v1/apps/nobody/replays", ask).await.is(404);
     node.ask("GET", &format!("{REPLAYS}/one"), "").await.is(400);
 }
