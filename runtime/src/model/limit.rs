@@ -332,3 +332,5 @@ pub const RUN_ERROR_BYTES_MAX: usize = 2 * 1024;
 pub const RUN_TEXT_BYTES_MAX: usize = 512;
 /// Records of calls that one answer holds.
 pub const RUNS_MAX: usize = 1_000;
+/// One line of a trace: a value, and what was sent instead of it, each of 64 KiB and twice that in hex, with room for all names.
+pub const TRACE_LINE_BYTES_MAX: usize = 512 * 1024;
