@@ -21,10 +21,8 @@ fn trace(values: &[f64]) -> tawi::Result<Trace> {
 
 fn shown(event: &Event) -> String {
     let line = event.id().strip_prefix("trace-").unwrap_or_default();
-    let kind = match event.subject().split('.').next() {
-        Some(kind @ ("reading" | "command")) => kind,
-        _ => "message",
-    };
+    let first = event.subject().split('.').next().unwrap_or_default();
+    let kind = if ["reading", "command"].contains(&first) { first } else { "message" };
     let value = match event.payload().json() {
         Some(text) => text.to_owned(),
         None => format!("0x{}", event.payload().bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()),

@@ -12,6 +12,7 @@ mod lag;
 mod live;
 mod new;
 mod play;
+mod range;
 mod record;
 mod replay;
 mod rerun;
@@ -90,6 +91,7 @@ pub fn run(args: Args) -> Done {
         Command::Send { device, sensor, value, at } => devices::send(&context, &device, &sensor, &value, at),
         Command::Record(what) => record::run(&context, what),
         Command::Replay(replay) => replay::run(&context, replay),
+        Command::Replays(command) => range::run(&context, command),
         Command::Backup { file } => archive::backup(&context, &file),
         Command::Restore { file, data } => archive::restore(&file, &data),
         Command::Completions { shell } => {

@@ -27,6 +27,7 @@ mod publish;
 mod push;
 mod record;
 mod refused;
+mod replay;
 mod retry;
 mod secrets;
 mod state;
