@@ -155,6 +155,7 @@ impl Node {
             dispatch: dispatch.clone(),
             store: store.clone(),
             reconciler: reconciler.clone(),
+            disk_free_bytes_min: config.limits.disk_free_bytes_min,
         };
         let replays = Replays::open(&config.data.join("replays"), parts)?;
         Ok(Node {

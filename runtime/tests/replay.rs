@@ -87,9 +87,13 @@ impl Past {
     }
 
     fn replays(&self) -> Replays {
+        self.replays_with(0)
+    }
+
+    fn replays_with(&self, disk_free_bytes_min: u64) -> Replays {
         let Floor { ledger, dispatch, store, reconciler, .. } = &self.floor;
         let (ledger, dispatch, store, reconciler) = (ledger.clone(), dispatch.clone(), store.clone(), reconciler.clone());
-        let parts = Parts { ledger, history: self.history.clone(), dispatch, store, reconciler };
+        let parts = Parts { ledger, history: self.history.clone(), dispatch, store, reconciler, disk_free_bytes_min };
         Replays::open(&self.floor.dir.path().join("replays"), parts).unwrap()
     }
 
@@ -338,6 +342,11 @@ async fn a_range_is_what_was_measured_in_it_and_what_can_not_be_run_is_refused_a
     assert!(refused(wanted("alert", "alrt")).contains("no function `alrt`"));
     assert!(refused(wanted("pond-watch", "report")).contains("is for a schedule"));
     assert_eq!(replays.list(&default_tenant()).len(), 2, "nothing is left of what was refused");
+
+    let crowded = past.replays_with(u64::MAX / 2);
+    let job = over(&crowded, &crowded.start(wanted("alert", "alert")).unwrap()).await;
+    let State::Failed(why) = &job.state else { panic!("{:?}", job.state) };
+    assert!(why.contains("are free on the disk"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -359,6 +359,11 @@ impl Ledger {
     /// The name of the view's file in the ledger's directory.
     pub const FILE: &str = disk::FILE;
 
+    /// Free bytes where it lies.
+    pub fn free_bytes(&self) -> Result<u64, LedgerError> {
+        self.0.view.free_bytes()
+    }
+
     /// Finishes what was submitted, then closes; whoever submits later is refused.
     pub async fn close(&self) {
         self.0.queue.close();

@@ -96,6 +96,7 @@ impl Node {
             dispatch: dispatch.clone(),
             store: store.clone(),
             reconciler: reconciler.clone(),
+            disk_free_bytes_min: 0,
         };
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
