@@ -25,6 +25,7 @@ mod owners;
 mod pilots;
 mod publish;
 mod push;
+mod record;
 mod refused;
 mod replay;
 mod retry;
