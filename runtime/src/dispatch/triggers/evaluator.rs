@@ -153,7 +153,7 @@ impl Evaluator {
         };
         let away = self.away;
         // A hundred thousand sensors take some tenths of a second.
-        let restored = tokio::task::spawn_blocking(move || {
+        let restored = crate::dispatch::blocking(move || {
             let mut lent = lent;
             let restored = lent.work.restore(&mut lent.shelf, clock::now(), away);
             let restored = lent.shelf.take_failure().map_or(restored, |error| Err(text(error)));
