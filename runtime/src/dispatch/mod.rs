@@ -55,7 +55,10 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 use triggers::Evaluating;
 use work::Slow;
@@ -401,6 +404,15 @@ fn part() -> f64 {
         return part;
     }
     rand::random()
+}
+
+/// On a thread that may block; in a simulation, which has one thread for everything, here and now.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    #[cfg(test)]
+    if tests::sim::is_here() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
 }
 
 /// Which events are a function's, and in which order.

@@ -229,6 +229,12 @@ impl Ledger {
         self
     }
 
+    /// Refuses reads, as it does itself while its view is brought up to date after a write that failed.
+    #[cfg(test)]
+    pub(crate) fn hide(&self, hidden: bool) {
+        self.0.view.hide(hidden);
+    }
+
     /// Trims until nothing is left to trim below `below`; says what the oldest event is then.
     pub async fn trim(&self, below: Seq) -> Result<Seq, LedgerError> {
         loop {

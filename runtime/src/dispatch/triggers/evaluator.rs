@@ -172,7 +172,7 @@ impl Evaluator {
         };
         let (now, away) = (self.now(), self.away);
         // A hundred thousand sensors take some tenths of a second.
-        let restored = tokio::task::spawn_blocking(move || {
+        let restored = crate::dispatch::blocking(move || {
             let mut lent = lent;
             let restored = lent.work.restore(&mut lent.shelf, now, away);
             let restored = lent.shelf.take_failure().map_or(restored, |error| Err(text(error)));
