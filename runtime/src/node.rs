@@ -131,6 +131,7 @@ impl Node {
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
         let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
+        registry.know(around::people(&identify, &config.tenant));
         let notify = around::notify(&config, &ledger, &devices, &registry, &identify)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
@@ -141,7 +142,8 @@ impl Node {
         let owners = Owners { registry: registry.clone(), devices: devices.clone(), users: identify.users.clone(), ledger: ledger.clone() };
         let (history_of, fits) = (history_source(history.clone(), owners.clone()), fits(registry.clone()));
         let dispatch = Arc::new(Dispatch::seeing(engine.clone(), ledger.clone(), history_of, fits, owners.sight()));
-        let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
+        let reconciler =
+            Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()).with_rules(around::set_rules(&registry)));
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
         let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
@@ -279,7 +281,7 @@ impl Node {
         });
         // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
         if config.ledger == LedgerChoice::Embedded {
-            remove_orphans(&store, &ledger, &config.tenant).await;
+            remove_orphans(&store, &ledger, &registry, &config.tenant).await;
         }
         reconciler.round().await;
         let deploys = stop.child_token();
@@ -439,7 +441,13 @@ async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result
 }
 
 /// Apps whose deletion a crash cut short.
-async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
+async fn remove_orphans(store: &Store, ledger: &Ledger, registry: &Registry, tenant: &Tenant) {
+    let known = store.apps();
+    for app in registry.apps_with_rules().into_iter().filter(|app| !known.iter().any(|known| known.app == *app)) {
+        if let Err(error) = registry.set_app_rules(&app, &[], clock::now()).await {
+            tracing::warn!(%app, error = crate::telemetry::chain(&error), "the rules of a deleted app stay until the next start");
+        }
+    }
     let removed = async {
         for app in orphans(store, ledger, tenant)? {
             crate::dispatch::forget(ledger, &app).await?;

@@ -9,6 +9,7 @@ use crate::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use tawi_runtime::model::manifest::toml_to_json;
 
 #[derive(Deserialize)]
@@ -19,7 +20,15 @@ struct Rule {
     #[serde(default)]
     sensor: String,
     select: Option<Value>,
+    #[serde(default)]
     steps: Vec<serde_json::Map<String, Value>>,
+    /// Whose manifest says it.
+    app: Option<String>,
+    /// For how many sensors it is; none where that takes too long to count.
+    sensors: Option<u64>,
+    /// Rules that go before it, and at how many sensors.
+    #[serde(default)]
+    behind: BTreeMap<String, u64>,
 }
 
 pub fn run(context: &Context, command: Clean) -> Done {
@@ -41,17 +50,25 @@ pub fn run(context: &Context, command: Clean) -> Done {
 }
 
 fn table(rules: Vec<Rule>) -> Done {
-    let mut table = Table::new(["RULE", "OF", "STEPS"]);
+    let mut table = Table::new(["RULE", "FROM", "OF", "SENSORS", "STEPS"]);
     for rule in rules {
+        let from = rule.app.as_ref().map_or_else(|| "set by hand".to_owned(), |app| format!("tawi.toml of {app}"));
+        let sensors = sensors(&rule);
         let of = match rule.select {
             Some(Value::String(select)) => select,
             Some(select) => select.to_string(),
             None => format!("{}/{}", rule.device, rule.sensor),
         };
         let steps: Vec<&str> = rule.steps.iter().flat_map(|step| step.keys().map(String::as_str)).collect();
-        table.row([rule.name, of, steps.join(", ")]);
+        table.row([rule.name, from, of, sensors, steps.join(", ")]);
     }
     Ok(table.print("no rules")?)
+}
+
+fn sensors(rule: &Rule) -> String {
+    let count = rule.sensors.map_or_else(|| "-".to_owned(), |count| count.to_string());
+    let behind: Vec<String> = rule.behind.iter().map(|(name, sensors)| format!("{sensors} behind {name}")).collect();
+    if behind.is_empty() { count } else { format!("{count} ({})", behind.join(", ")) }
 }
 
 fn place(name: &str) -> String {

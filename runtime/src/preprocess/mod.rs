@@ -10,6 +10,7 @@ pub mod chain;
 mod clean;
 mod fields;
 mod fill;
+mod name;
 mod rule;
 mod unit;
 
@@ -19,7 +20,8 @@ mod tests;
 
 pub use fields::RuleError;
 pub use fill::{Fill, GapTooLong, fill};
-pub use rule::{Of, Rule};
+pub use name::Name;
+pub use rule::{Of, Rule, check};
 
 use crate::model::{Id, Micros, NewEvent, Tenant, Value, limit::MEASURED_AHEAD_MAX_DAYS};
 
