@@ -35,9 +35,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod around;
+mod derive;
 mod eyes;
 mod mqtt;
 mod upkeep;
+use derive::Deriver;
 use upkeep::Upkeep;
 
 pub use eyes::Owners;
@@ -84,6 +86,7 @@ pub struct Node {
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
+    deriver: Arc<Deriver>,
     pub history: History,
     pub devices: Devices,
     pub registry: Registry,
@@ -142,8 +145,17 @@ impl Node {
         let owners = Owners { registry: registry.clone(), devices: devices.clone(), users: identify.users.clone(), ledger: ledger.clone() };
         let (history_of, fits) = (history_source(history.clone(), owners.clone()), fits(registry.clone()));
         let dispatch = Arc::new(Dispatch::seeing(engine.clone(), ledger.clone(), history_of, fits, owners.sight()));
-        let reconciler =
-            Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()).with_rules(around::set_rules(&registry)));
+        let deriver = Arc::new(Deriver {
+            tenant: config.tenant.clone(),
+            registry: registry.clone(),
+            devices: devices.clone(),
+            ledger: ledger.clone(),
+            dispatch: dispatch.clone(),
+            turn: Default::default(),
+        });
+        let reconciler = Arc::new(
+            Reconciler::new(store.clone(), engine.clone(), dispatch.clone()).with_rules(around::set_rules(&registry, &deriver.changed())),
+        );
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
         let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
@@ -154,6 +166,7 @@ impl Node {
             store,
             dispatch,
             reconciler,
+            deriver,
             history,
             devices,
             registry,
@@ -231,6 +244,7 @@ impl Node {
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
+            rules_changed: self.deriver.changed(),
             unready: Arc::new(unready),
             stopping: self.stopping.clone(),
         })
@@ -252,6 +266,7 @@ impl Node {
             store,
             dispatch,
             reconciler,
+            deriver,
             history,
             devices,
             registry,
@@ -293,6 +308,10 @@ impl Node {
         control.start("sources", {
             let stop = deploys.clone();
             async move { sources.run(stop).await }
+        });
+        control.start("derive", {
+            let stop = deploys.clone();
+            async move { deriver.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());

@@ -358,7 +358,9 @@ impl Reconciler {
 /// does not know.
 pub fn orphans(store: &Store, ledger: &crate::ledger::Ledger, tenant: &Tenant) -> Result<Vec<AppId>, LedgerError> {
     let known = store.apps();
-    let mut apps: Vec<AppId> = ledger.functions()?.into_iter().map(|(function, _)| function.evaluates().unwrap_or(function).app).collect();
+    // What makes the readings of derived sensors goes with its rule.
+    let functions = ledger.functions()?.into_iter().map(|(function, _)| function).filter(|function| function.derives().is_none());
+    let mut apps: Vec<AppId> = functions.map(|function| function.evaluates().unwrap_or(function).app).collect();
     apps.sort();
     apps.dedup();
     apps.retain(|app| app.tenant == *tenant && !known.contains(app));

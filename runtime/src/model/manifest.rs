@@ -31,7 +31,7 @@ pub use limits::{
 pub use parse::check_host;
 pub use problem::{ManifestError, Problem};
 pub use quantity::duration;
-pub use rule::{Difference, MISSED_ALL_MAX, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
+pub use rule::{Difference, Fill, MISSED_ALL_MAX, Method, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
 pub use schedule::{CRON_BYTES_MAX, Unkept};
 pub use source::{SOURCES_MAX, Source, SourceKind, Verify, secrets_in};
 pub use timed::{

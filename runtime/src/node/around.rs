@@ -10,7 +10,8 @@ use crate::{
     ledger::Ledger,
     model::{AppId, Id, Seq, Tenant, manifest::Clean},
     notify::{Channels, Known, Lookup, Notify, Pace, Person, Registered},
-    preprocess::{Name, Rule},
+    preprocess::{Declared, Name},
+    server::RulesChanged,
     telemetry::chain,
 };
 use futures::FutureExt;
@@ -43,20 +44,25 @@ pub(super) fn people(identify: &Identify, tenant: &Tenant) -> People {
 }
 
 /// Rules that releases say become rules of the registry.
-pub(super) fn set_rules(registry: &Registry) -> SetRules {
-    let registry = registry.clone();
+pub(super) fn set_rules(registry: &Registry, changed: &RulesChanged) -> SetRules {
+    let (registry, changed) = (registry.clone(), changed.clone());
     Arc::new(move |app, rules| {
-        let registry = registry.clone();
-        async move { set_rules_of(&registry, &app, &rules).await }.boxed()
+        let (registry, changed) = (registry.clone(), changed.clone());
+        async move {
+            set_rules_of(&registry, &app, &rules).await?;
+            changed().await;
+            Ok(())
+        }
+        .boxed()
     })
 }
 
 async fn set_rules_of(registry: &Registry, app: &AppId, rules: &[Clean]) -> Result<(), String> {
     let read = |rule: &Clean| {
         // It was checked when it was pushed, perhaps by a later Tawi.
-        Rule::of(Name::of_app(&app.app, &rule.name), rule.rule.clone()).map_err(|error| format!("`{}`: {error}", rule.name))
+        Declared::of(Name::of_app(&app.app, &rule.name), rule.rule.clone()).map_err(|error| format!("`{}`: {error}", rule.name))
     };
-    let rules: Vec<Rule> = rules.iter().map(read).collect::<Result<_, _>>()?;
+    let rules: Vec<Declared> = rules.iter().map(read).collect::<Result<_, _>>()?;
     registry.set_app_rules(&app.app, &rules, clock::now()).await.map_err(|error| chain(&error))
 }
 

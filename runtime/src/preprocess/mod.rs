@@ -8,8 +8,9 @@
 
 pub mod chain;
 mod clean;
+mod declared;
+mod derived;
 mod fields;
-mod fill;
 mod name;
 mod rule;
 mod unit;
@@ -18,10 +19,11 @@ mod unit;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use declared::{Declared, check};
+pub use derived::{Derived, circle, circle_error};
 pub use fields::RuleError;
-pub use fill::{Fill, GapTooLong, fill};
 pub use name::Name;
-pub use rule::{Of, Rule, check};
+pub use rule::{Of, Rule};
 
 use crate::model::{Id, Micros, NewEvent, Tenant, Value, limit::MEASURED_AHEAD_MAX_DAYS};
 

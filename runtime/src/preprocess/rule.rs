@@ -10,7 +10,6 @@ use crate::model::{
     Id, Selector, SensorRef,
     calibration::Linear,
     limit::{CLEAN_COEFFICIENTS_MAX, CLEAN_RULE_BYTES_MAX, CLEAN_STEPS_MAX, CLEAN_TABLE_POINTS_MAX, CLEAN_WINDOW_MAX},
-    manifest::Clean,
 };
 use serde_json::Value as Json;
 
@@ -89,12 +88,6 @@ impl Rule {
     }
 }
 
-/// What is wrong with the rules of an app, each by its place among them.
-pub fn check(app: &Id, rules: &[Clean]) -> Vec<(usize, RuleError)> {
-    let of = |rule: &Clean| Rule::of(Name::of_app(app, &rule.name), rule.rule.clone());
-    rules.iter().enumerate().filter_map(|(nth, rule)| Some((nth, of(rule).err()?))).collect()
-}
-
 /// One of 64 bits for some bytes (FNV-1a): the same everywhere and always.
 pub(super) fn mark(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
@@ -104,7 +97,7 @@ fn no_steps(fields: &Fields<'_>) -> RuleError {
     fields.wrong("steps", "it is missing").hint(format!("a list of steps, of {}", STEPS.join(", ")))
 }
 
-fn whose(fields: &Fields<'_>) -> Result<Of, RuleError> {
+pub(super) fn whose(fields: &Fields<'_>) -> Result<Of, RuleError> {
     let id = |key: &str| fields.text(key)?.map(|text| Id::new(text).map_err(|e| fields.wrong(key, e.to_string()))).transpose();
     match (id("device")?, id("sensor")?, fields.get("select")) {
         (Some(device), Some(sensor), None) => Ok(Of::Sensor(SensorRef { device, sensor })),

@@ -10,7 +10,7 @@ use crate::{
     devices::registry::Standing,
     identity::Action,
     model::Id,
-    preprocess::{Name, Rule, RuleError},
+    preprocess::{Declared, Name, RuleError},
 };
 use axum::{Json, body::Body, extract::State};
 use http::{HeaderMap, StatusCode};
@@ -23,7 +23,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<
     // It goes through all sensors that there are.
     let standings = tokio::task::spawn_blocking(move || registry.standings()).await.map_err(|e| Problem::internal(&e))?;
     let standing = |name| standings.as_ref().and_then(|all| all.get(name));
-    Ok(Json(state.registry.rules().iter().map(|rule| shown(rule, standing(&rule.name))).collect()))
+    Ok(Json(state.registry.rules().iter().map(|rule| shown(rule, standing(rule.name()))).collect()))
 }
 
 /// `GET /api/v1/clean/{name}`; the name of an app's is `APP%2FNAME`.
@@ -39,8 +39,9 @@ pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> 
 pub async fn put(State(state): State<AppState>, caller: Caller, path: Path, headers: HeaderMap, from: Body) -> Result<StatusCode, Problem> {
     caller.may(Action::Administer)?;
     let name = by_hand(&path)?;
-    let rule = Rule::of(&name, json(&headers, from).await?)?;
+    let rule = Declared::of(&name, json(&headers, from).await?)?;
     state.registry.put_rule(&rule, clock::now()).await?;
+    (state.rules_changed)().await;
     tracing::info!(rule = %name, by = caller.0.name, "rule of pre-processing set");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -50,6 +51,7 @@ pub async fn remove(State(state): State<AppState>, caller: Caller, path: Path) -
     caller.may(Action::Administer)?;
     let name = by_hand(&path)?;
     state.registry.remove_rule(&name, clock::now()).await?;
+    (state.rules_changed)().await;
     tracing::info!(rule = %name, by = caller.0.name, "rule of pre-processing removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -66,10 +68,10 @@ fn by_hand(path: &Path) -> Result<Id, Problem> {
     path.id("name")
 }
 
-fn shown(rule: &Rule, standing: Option<&Standing>) -> Value {
-    let mut document = rule.document.clone();
-    document["name"] = rule.name.to_string().into();
-    if let Some(app) = &rule.name.app {
+fn shown(rule: &Declared, standing: Option<&Standing>) -> Value {
+    let mut document = rule.document().clone();
+    document["name"] = rule.name().to_string().into();
+    if let Some(app) = &rule.name().app {
         document["app"] = app.as_str().into();
     }
     if let Some(Standing { sensors, behind }) = standing {

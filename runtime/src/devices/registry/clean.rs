@@ -7,8 +7,11 @@ use super::{
 };
 use crate::{
     identity::{Deed, Principal, may},
-    model::{Device, Id, Micros, Selector, Sensor, limit::CLEAN_RULES_MAX},
-    preprocess::{Name, Of, Rule},
+    model::{
+        Device, Event, Id, Kind, Micros, Selector, Sensor,
+        limit::{CLEAN_DERIVED_MAX, CLEAN_RULES_MAX},
+    },
+    preprocess::{Declared, Derived, Name, Of, Rule, circle, circle_error},
     records::{Changes, RecordsError},
 };
 use parking_lot::Mutex;
@@ -16,6 +19,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::AddAssign,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -28,11 +32,13 @@ pub type People = Arc<dyn Fn(&Id) -> Option<Principal> + Send + Sync>;
 /// All rules; replaced as a whole.
 #[derive(Default, Clone)]
 pub(super) struct Rules {
-    by_name: BTreeMap<Name, Arc<Rule>>,
+    by_name: BTreeMap<Name, Declared>,
     /// Those that name a sensor: by device and sensor, in the order of their names.
     exact: HashMap<Id, HashMap<Id, Vec<Arc<Rule>>>>,
     /// The others, by name.
     selecting: Vec<Arc<Rule>>,
+    /// Those that make sensors of others.
+    derived: Vec<Arc<Derived>>,
 }
 
 /// What a rule comes to among the others.
@@ -63,7 +69,8 @@ impl Registry {
             return None;
         }
         if let Some(named) = rules.exact.get(device).and_then(|sensors| sensors.get(sensor))
-            && let Some(rule) = named.iter().find(|rule| rule.name.app.is_none() || inner.may_touch(rule, &inner.index.read(), device))
+            && let Some(rule) =
+                named.iter().find(|rule| rule.name.app.is_none() || inner.may_touch(&rule.name, &inner.index.read(), device))
         {
             return Some(rule.clone());
         }
@@ -86,12 +93,40 @@ impl Registry {
         !self.0.rules.load().by_name.is_empty()
     }
 
+    /// Rules that make sensors of others.
+    pub fn derived(&self) -> Vec<Arc<Derived>> {
+        self.0.rules.load().derived.clone()
+    }
+
+    /// Whether a reading is one that a rule makes others of. One that selects sensors takes none that a rule made.
+    pub fn is_derived_from(&self, rule: &Derived, event: &Event) -> bool {
+        let (Some(device), Some(sensor), Kind::Reading) = (&event.device, &event.sensor, event.kind) else { return false };
+        let by_hand = rule.name.app.is_none();
+        match &rule.of {
+            of @ Of::Sensor(_) => of.names(device, sensor) && (by_hand || self.0.may_touch(&rule.name, &self.0.index.read(), device)),
+            of @ Of::Select(_) if event.cause.is_none() => {
+                let index = self.0.index.read();
+                let found =
+                    index.get(device).and_then(|entry| Some((entry, entry.shown.sensors.iter().find(|known| known.id == *sensor)?)));
+                let fits = match found {
+                    Some((entry, sensor)) => is_of(of, &index, &entry.shown, sensor),
+                    None => {
+                        let new = index::device(device, Micros(0), Vec::new());
+                        is_of(of, &index, index.get(device).map_or(&new, |entry| &entry.shown), &index::sensor(sensor, Micros(0)))
+                    }
+                };
+                fits && self.0.may_touch(&rule.name, &index, device)
+            }
+            Of::Select(_) => false,
+        }
+    }
+
     /// All rules, in the order of their names.
-    pub fn rules(&self) -> Vec<Arc<Rule>> {
+    pub fn rules(&self) -> Vec<Declared> {
         self.0.rules.load().by_name.values().cloned().collect()
     }
 
-    pub fn rule(&self, name: &Name) -> Option<Arc<Rule>> {
+    pub fn rule(&self, name: &Name) -> Option<Declared> {
         self.0.rules.load().by_name.get(name).cloned()
     }
 
@@ -117,40 +152,51 @@ impl Registry {
                 *standings.entry(rule.name.clone()).or_default().behind.entry(first.name.clone()).or_default() += 1;
             }
         };
+        let mut derived: BTreeMap<Name, usize> = BTreeMap::new();
         for entry in index.behind(None) {
-            let touched: Vec<&Arc<Rule>> = rules.by_name.values().filter(|rule| inner.may_touch(rule, &index, &entry.id)).collect();
+            let touched: Vec<&Declared> = rules.by_name.values().filter(|rule| inner.may_touch(rule.name(), &index, &entry.id)).collect();
+            let cleaning: Vec<&Arc<Rule>> = touched.iter().filter_map(|rule| rule.clean()).collect();
             for sensor in &entry.shown.sensors {
-                let named = touched.iter().filter(|rule| rule.of.names(&entry.id, &sensor.id));
-                let selected = touched.iter().filter(|rule| is_of(&rule.of, &index, &entry.shown, sensor));
+                let named = cleaning.iter().filter(|rule| rule.of.names(&entry.id, &sensor.id));
+                let selected = cleaning.iter().filter(|rule| is_of(&rule.of, &index, &entry.shown, sensor));
                 count(&mut named.chain(selected).copied());
+                // No two of these get into each other's way.
+                for rule in touched.iter().filter_map(|rule| rule.derived()) {
+                    let fits = rule.of.names(&entry.id, &sensor.id) || is_of(&rule.of, &index, &entry.shown, sensor);
+                    derived.entry(rule.name.clone()).or_insert(0_usize).add_assign(usize::from(fits));
+                }
             }
         }
         // Those of sensors that nobody has heard of yet.
         for (device, sensors) in &rules.exact {
             let unknown = |sensor: &Id| index.get(device).is_none_or(|entry: &Entry| entry.row(sensor).is_none());
             for (_, named) in sensors.iter().filter(|(sensor, _)| unknown(sensor)) {
-                count(&mut named.iter().filter(|rule| inner.may_touch(rule, &index, device)));
+                count(&mut named.iter().filter(|rule| inner.may_touch(&rule.name, &index, device)));
             }
+        }
+        for (name, sensors) in derived {
+            standings.entry(name).or_default().sensors = sensors;
         }
         Some(standings)
     }
 
     /// Makes a rule, or puts another in its place; it is for the next reading.
-    pub async fn put_rule(&self, rule: &Rule, now: Micros) -> Result<(), RegistryError> {
-        let key = format!("{}{}", Rule::PREFIX, rule.name);
+    pub async fn put_rule(&self, rule: &Declared, now: Micros) -> Result<(), RegistryError> {
+        let key = format!("{}{}", Rule::PREFIX, rule.name());
         let put = |changes: &mut Changes| {
             let is_new = self.0.records.get::<IgnoredAny>(&key)?.is_none();
             if is_new && self.0.rules.load().by_name.len() >= CLEAN_RULES_MAX {
                 return Err(RegistryError::Full { what: "rules of pre-processing", max: CLEAN_RULES_MAX });
             }
-            Ok(changes.put(key.clone(), &rule.document)?)
+            self.0.rules.load().fit(std::slice::from_ref(rule), |name| name == rule.name())?;
+            Ok(changes.put(key.clone(), rule.document())?)
         };
         self.0.records.change(now, put).await?;
         Ok(self.0.refresh(&key)?)
     }
 
     /// An app has these rules from now on, and no others: in one commit.
-    pub async fn set_app_rules(&self, app: &Id, rules: &[Rule], now: Micros) -> Result<(), RegistryError> {
+    pub async fn set_app_rules(&self, app: &Id, rules: &[Declared], now: Micros) -> Result<(), RegistryError> {
         let inner = &self.0;
         let set = |changes: &mut Changes| {
             let mut there: BTreeMap<String, Json> = BTreeMap::new();
@@ -159,11 +205,12 @@ impl Registry {
             if of_others + rules.len() > CLEAN_RULES_MAX && rules.len() > there.len() {
                 return Err(RegistryError::Full { what: "rules of pre-processing", max: CLEAN_RULES_MAX });
             }
+            inner.rules.load().fit(rules, |name| name.app.as_ref() == Some(app))?;
             let mut touched = Vec::new();
             for rule in rules {
-                let key = format!("{}{}", Rule::PREFIX, rule.name);
-                if there.remove(&key).as_ref() != Some(&rule.document) {
-                    changes.put(key.clone(), &rule.document)?;
+                let key = format!("{}{}", Rule::PREFIX, rule.name());
+                if there.remove(&key).as_ref() != Some(rule.document()) {
+                    changes.put(key.clone(), rule.document())?;
                     touched.push(key);
                 }
             }
@@ -215,13 +262,13 @@ impl Inner {
     /// Whoever calls it has the turn.
     pub fn set_rule(&self, name: &Name, document: Option<Json>) {
         let rule = document.and_then(|document| {
-            let read = Rule::of(name.clone(), document);
+            let read = Declared::of(name.clone(), document);
             // It was checked by who put it: a later Tawi than this one.
             read.inspect_err(|error| tracing::error!(rule = %name, %error, "a rule of pre-processing can't be read, and is not used")).ok()
         });
         let mut rules = Rules::clone(&self.rules.load());
         match rule {
-            Some(rule) => drop(rules.by_name.insert(name.clone(), Arc::new(rule))),
+            Some(rule) => drop(rules.by_name.insert(name.clone(), rule)),
             None => drop(rules.by_name.remove(name)),
         }
         self.rules.store(Arc::new(rules.sorted()));
@@ -240,8 +287,8 @@ impl Inner {
     }
 
     /// What was set by hand touches every sensor, and so does what an app of the node's own says; others touch what their owner may change.
-    fn may_touch(&self, rule: &Rule, index: &Index, device: &Id) -> bool {
-        let Some(owner) = rule.name.app.as_ref().and_then(|app| index.app_owners.get(app)) else { return true };
+    fn may_touch(&self, rule: &Name, index: &Index, device: &Id) -> bool {
+        let Some(owner) = rule.app.as_ref().and_then(|app| index.app_owners.get(app)) else { return true };
         let who = self.people.get().and_then(|people| people(owner));
         who.is_some_and(|who| match index.get(device) {
             Some(entry) => *who.tenant() == self.tenant && may(&who, Deed::Update, entry.resource()),
@@ -250,7 +297,7 @@ impl Inner {
     }
 
     fn selected(&self, rules: &Rules, index: &Index, device: &Device, sensor: &Sensor) -> Option<Arc<Rule>> {
-        let fits = |rule: &&Arc<Rule>| is_of(&rule.of, index, device, sensor) && self.may_touch(rule, index, &device.id);
+        let fits = |rule: &&Arc<Rule>| is_of(&rule.of, index, device, sensor) && self.may_touch(&rule.name, index, &device.id);
         rules.selecting.iter().find(fits).cloned()
     }
 }
@@ -259,7 +306,15 @@ impl Rules {
     fn sorted(mut self) -> Rules {
         self.exact.clear();
         self.selecting.clear();
+        self.derived.clear();
         for rule in self.by_name.values() {
+            let rule = match rule {
+                Declared::Clean(rule) => rule,
+                Declared::Derive(rule) => {
+                    self.derived.push(rule.clone());
+                    continue;
+                }
+            };
             match &rule.of {
                 Of::Sensor(of) => {
                     let named = self.exact.entry(of.device.clone()).or_default().entry(of.sensor.clone()).or_default();
@@ -269,6 +324,19 @@ impl Rules {
             }
         }
         self
+    }
+
+    /// Whether these may take the place of some: derived sensors are not too many, and none is made of itself.
+    fn fit(&self, new: &[Declared], replaced: impl Fn(&Name) -> bool) -> Result<(), RegistryError> {
+        if new.iter().all(|rule| rule.derived().is_none()) {
+            return Ok(());
+        }
+        let stays = self.derived.iter().filter(|rule| !replaced(&rule.name));
+        let all: Vec<&Derived> = stays.chain(new.iter().filter_map(Declared::derived)).map(|rule| &**rule).collect();
+        if all.len() > CLEAN_DERIVED_MAX {
+            return Err(RegistryError::Full { what: "rules that make sensors of others", max: CLEAN_DERIVED_MAX });
+        }
+        circle(all.iter().copied()).map_or(Ok(()), |path| Err(RegistryError::Rule(circle_error(&path))))
     }
 }
 

@@ -4,14 +4,14 @@ use super::*;
 use crate::{
     devices::RegistryError,
     identity::Principal,
-    model::{Owned, Project, Visibility},
-    preprocess::{Name, Rule},
+    model::{Event, Owned, Project, Visibility},
+    preprocess::{Declared, Name, Rule},
 };
 use serde_json::{Value as Json, json};
 
-fn rule(name: &str, mut of: Json) -> Rule {
+fn rule(name: &str, mut of: Json) -> Declared {
     of["steps"] = json!([{ "duplicate": {} }]);
-    Rule::of(&id(name), of).unwrap()
+    Declared::of(&id(name), of).unwrap()
 }
 
 async fn put(node: &Node, name: &str, of: Json) {
@@ -99,7 +99,7 @@ async fn a_node_has_so_many_rules_and_no_more() {
     for page in (0..most).collect::<Vec<_>>().chunks(500) {
         let put = |changes: &mut crate::records::Changes| {
             page.iter().try_for_each(|n| {
-                changes.put(format!("{}r{n}", Rule::PREFIX), &rule("r", json!({ "device": "d", "sensor": "s" })).document)
+                changes.put(format!("{}r{n}", Rule::PREFIX), &rule("r", json!({ "device": "d", "sensor": "s" })).document())
             })
         };
         let records = crate::records::Records::new(node.ledger.clone(), &default_tenant(), crate::records::Space::Devices);
@@ -112,18 +112,20 @@ async fn a_node_has_so_many_rules_and_no_more() {
     assert_eq!(name_for(&full, "d7", "s").as_deref(), Some("r7"), "one of them may still be replaced");
 }
 
-fn rule_of(app: &str, name: &str, mut of: Json) -> Rule {
-    of["steps"] = json!([{ "stuck": { "readings": 3 } }]);
-    Rule::of(Name::of_app(&id(app), &id(name)), of).unwrap()
+fn rule_of(app: &str, name: &str, mut of: Json) -> Declared {
+    if of.get("into").is_none() {
+        of["steps"] = json!([{ "stuck": { "readings": 3 } }]);
+    }
+    Declared::of(Name::of_app(&id(app), &id(name)), of).unwrap()
 }
 
 async fn release(node: &Node, app: &str, rules: &[(&str, Json)]) {
-    let rules: Vec<Rule> = rules.iter().map(|(name, of)| rule_of(app, name, of.clone())).collect();
+    let rules: Vec<Declared> = rules.iter().map(|(name, of)| rule_of(app, name, of.clone())).collect();
     node.registry.set_app_rules(&id(app), &rules, NOW).await.unwrap();
 }
 
 fn names(node: &Node) -> Vec<String> {
-    node.registry.rules().iter().map(|rule| rule.name.to_string()).collect()
+    node.registry.rules().iter().map(|rule| rule.name().to_string()).collect()
 }
 
 #[tokio::test]
@@ -209,4 +211,55 @@ async fn which_rule_goes_before_which_is_shown() {
     assert_eq!(standing("kind"), (1, vec![("one".to_owned(), 1)]));
     assert_eq!(standing("farm/tag"), (0, vec![("kind".to_owned(), 1), ("one".to_owned(), 1)]));
     assert_eq!(standing("farm/new"), (1, vec![]), "of a sensor that nobody has heard of yet");
+}
+
+fn derived(name: &str, of: Json, into: &str) -> Declared {
+    let mut document = of;
+    document["into"] = into.into();
+    document["fill"] = json!({ "every": "1h" });
+    Declared::of(&id(name), document).unwrap()
+}
+
+#[tokio::test]
+async fn rules_that_would_feed_each_other_are_refused_whoever_says_them() {
+    let (node, _dir) = Node::alone().await;
+    let of = |sensor: &str| json!({ "device": "d", "sensor": sensor });
+    for (name, sensor, into) in [("ab", "a", "b"), ("bc", "b", "c")] {
+        node.registry.put_rule(&derived(name, of(sensor), into), NOW).await.unwrap();
+    }
+    let refused = node.registry.put_rule(&derived("ca", of("c"), "a"), NOW).await.unwrap_err();
+    assert!(refused.to_string().contains("without end: "), "{refused}");
+    let mut closes = of("c");
+    closes["into"] = "a".into();
+    closes["fill"] = json!({ "every": "1h" });
+    let by_app = node.registry.set_app_rules(&id("farm"), &[rule_of("farm", "ca", closes)], NOW).await.unwrap_err();
+    assert!(by_app.to_string().contains("farm/ca"), "{by_app}");
+    assert_eq!(names(&node), ["ab", "bc"]);
+    node.registry.put_rule(&derived("bc", of("x"), "c"), NOW).await.unwrap();
+    node.registry.put_rule(&derived("ca", of("c"), "a"), NOW).await.unwrap();
+    // One that selects sensors takes nothing that a rule made.
+    let all = derived("all", json!({ "select": "tags=pond" }), "{sensor}.filled");
+    node.registry.put_rule(&all, NOW).await.unwrap();
+    node.registry.create_device(&admin(), thermometer("pond1", "Thermometer", &["pond"]), NOW).await.unwrap();
+    let mut reading =
+        Event { seq: 9, body: NewEvent::reading(&default_tenant(), &id("pond1"), &id("t"), NOW, NOW, Value::json("1").unwrap()) };
+    let rule = all.derived().unwrap();
+    assert!(node.registry.is_derived_from(rule, &reading));
+    let place = crate::model::event::Place::default();
+    reading.body.cause = Some(crate::model::event::Cause { app: id("~clean"), function: id("all"), seq: 1, call: "derived".into(), place });
+    assert!(!node.registry.is_derived_from(rule, &reading));
+}
+
+#[tokio::test]
+async fn a_node_makes_so_many_derived_sensors_and_no_more() {
+    let (node, _dir) = Node::alone().await;
+    let of = |n: usize| derived(&format!("r{n}"), json!({ "device": "d", "sensor": format!("s{n}") }), "{sensor}.filled");
+    let most = crate::model::limit::CLEAN_DERIVED_MAX;
+    for n in 0..most {
+        node.registry.put_rule(&of(n), NOW).await.unwrap();
+    }
+    assert!(matches!(node.registry.put_rule(&of(most), NOW).await, Err(RegistryError::Full { .. })));
+    node.registry.put_rule(&of(0), NOW).await.unwrap();
+    put(&node, "steps", json!({ "device": "d", "sensor": "s" })).await;
+    assert_eq!(node.registry.derived().len(), most);
 }
