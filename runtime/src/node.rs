@@ -11,7 +11,7 @@ use crate::{
     host::{HistoryPage, HistoryQuery, NodeSecret},
     identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
-    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
+    ledger::{Cleaner, JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
     model::{AppId, Event, Id, Kind, NewEvent, Subject, Tenant},
     notify::{Notify, NotifyError},
     records::{Records, Space},
@@ -126,7 +126,8 @@ impl Node {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
             false => tokens.first_admin(&config.tenant, clock::now())?,
         };
-        let ledger = Ledger::open(&ledger_config(&config)).await?;
+        let cleaner = Cleaner::default();
+        let ledger = Ledger::open(&ledger_config(&config, &cleaner)).await?;
         let secret = node_secret(&config.data)?;
         let records = Records::new(ledger.clone(), &config.tenant, Space::Identity);
         let identify = Identify::new(records, tokens.clone(), &secret, &config.tenant, config.guests)?;
@@ -158,6 +159,7 @@ impl Node {
         );
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
+        cleaner.set(ingest.cleaner());
         let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
         Ok(Node {
             config,
@@ -383,7 +385,7 @@ fn lock(config: &NodeConfig) -> Result<std::fs::File, NodeError> {
     }
 }
 
-fn ledger_config(config: &NodeConfig) -> LedgerConfig {
+fn ledger_config(config: &NodeConfig, cleaner: &Cleaner) -> LedgerConfig {
     let options = LedgerOptions {
         dedup_window: config.dedup_window,
         disk_reserve_bytes: config.limits.disk_free_bytes_min,
@@ -392,7 +394,8 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
     match &config.ledger {
         LedgerChoice::Embedded => LedgerConfig::Embedded { dir: config.ledger_dir(), options },
         LedgerChoice::Jetstream(url) => {
-            let jetstream = JetstreamOptions { tenant: config.tenant.clone(), ..JetstreamOptions::default() };
+            let (tenant, cleaner) = (config.tenant.clone(), Some(cleaner.clone()));
+            let jetstream = JetstreamOptions { tenant, cleaner, ..JetstreamOptions::default() };
             // A folder of its own: the view of a stream is not a ledger, and must not be taken for one.
             LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
         }

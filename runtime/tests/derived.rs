@@ -136,6 +136,10 @@ async fn each_reading_is_made_once_however_often_the_node_dies() {
         floor = Floor::open_in(dir).await;
         floor.dispatch.derive(vec![week()]).await.unwrap();
     }
+    floor.events(Kind::Reading, 6 + expected.len()).await;
+    // One more, behind which nothing is left to come.
+    floor.append(vec![moisture(168 * HOUR + 60, 168.0)]).await;
+    expected.push((168 * 60 + 1, 168.0));
     settled(&floor, &["filled"]).await;
     let found = series(&floor, "moisture.filled");
     assert_eq!(found.len(), expected.len());
