@@ -43,10 +43,9 @@ impl fmt::Display for Trouble {
             Trouble::Gaps { device, sensor, gaps, from, to, values } => {
                 let of = |id: &Option<Id>| id.as_ref().map_or_else(|| "-".to_owned(), Id::to_string);
                 let (device, sensor) = (of(device), of(sensor));
-                write!(
-                    f,
-                    "{gaps} gaps of `{device}/{sensor}` are longer than `max_gap` and were not filled, the last one from {from} to {to}, where {values} values are missing"
-                )
+                let times = if *gaps == 1 { "once".to_owned() } else { format!("{gaps} times") };
+                let last = format!("the last gap is from {from} to {to}, where {values} values are missing");
+                write!(f, "`{device}/{sensor}` was away for longer than `max_gap`, {times}, and nothing fills that: {last}")
             }
             Trouble::Full { readings } => write!(f, "{readings} readings of sensors that are too many to be followed"),
             Trouble::Unreadable { part } => write!(f, "what was kept in `{part}` can't be read; its sensor begins anew"),

@@ -44,7 +44,7 @@ fn a_gap_that_is_too_long_stays_one_and_is_said() {
     let [Trouble::Gaps { gaps: 1, values: 31_535_999, .. }] = &troubles[..] else { panic!("{troubles:?}") };
     assert_eq!(
         troubles[0].to_string(),
-        "1 gaps of `fridge/temp` are longer than `max_gap` and were not filled, the last one from 2026-03-02T00:00:00Z to 2027-03-02T00:00:00Z, where 31535999 values are missing"
+        "`fridge/temp` was away for longer than `max_gap`, once, and nothing fills that: the last gap is from 2026-03-02T00:00:00Z to 2027-03-02T00:00:00Z, where 31535999 values are missing"
     );
     assert!(bench.rules.trouble().is_empty());
     // The trend of before is not that of now.
