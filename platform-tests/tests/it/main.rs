@@ -24,6 +24,7 @@ mod node;
 mod notify;
 mod owners;
 mod pilots;
+mod pond;
 mod publish;
 mod push;
 mod record;
