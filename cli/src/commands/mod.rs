@@ -11,6 +11,7 @@ mod import;
 mod lag;
 mod live;
 mod new;
+mod range;
 mod replay;
 mod rerun;
 mod runs;
@@ -87,6 +88,7 @@ pub fn run(args: Args) -> Done {
         Command::Actuate { device, actuator, value } => devices::command(&context, &device, actuator.zip(value)),
         Command::Send { device, sensor, value, at } => devices::send(&context, &device, &sensor, &value, at),
         Command::Replay(replay) => replay::run(&context, replay),
+        Command::Replays(command) => range::run(&context, command),
         Command::Backup { file } => archive::backup(&context, &file),
         Command::Restore { file, data } => archive::restore(&file, &data),
         Command::Completions { shell } => {

@@ -2,7 +2,7 @@
 //!
 //! The file is read twice: once to find every mistake before anything is sent, once to send.
 
-use super::{Context, rerun};
+use super::{Context, range, rerun};
 use crate::{
     args,
     client::{Client, patiently},
@@ -38,6 +38,10 @@ struct Recording {
 }
 
 pub fn run(context: &Context, what: args::Replay) -> Done {
+    if let (None, Some(function)) = (&what.event, &what.function) {
+        let asked = range::Asked { app: what.app, function, from: what.from, to: what.to, by_measured: what.by_measured };
+        return range::start(context, asked, what.into.as_deref());
+    }
     match (what.event.clone(), what.file, what.device, what.sensor) {
         (Some(event), ..) => rerun::run(context, &event, what.app, what.function, what.release, what.apply),
         (None, Some(file), Some(device), Some(sensor)) => {

@@ -27,6 +27,7 @@ mod pilots;
 mod publish;
 mod push;
 mod refused;
+mod replay;
 mod retry;
 mod secrets;
 mod state;

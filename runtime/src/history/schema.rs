@@ -1,7 +1,7 @@
 //! What of an event is indexed, what is kept of it, and how it is read back. `docs/formats/history.md` is the promise.
 
 use super::query::{EVENTS, Field as Named, Indexed, Vocabulary};
-use crate::model::{Event, Id, Kind, Micros, Seq, Tenant, Value};
+use crate::model::{Event, Id, Kind, Micros, NewEvent, Seq, Subject, Tenant, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tantivy::{
@@ -228,6 +228,15 @@ impl Hit {
     /// What of it can be large.
     pub fn bytes(&self) -> usize {
         self.value.len_bytes() + self.raw.as_ref().map_or(0, Value::len_bytes) + self.message.as_ref().map_or(0, String::len)
+    }
+
+    /// The event that it was, as far as the history has it: it does not know how many others came before. None: it is not one.
+    pub fn into_event(self, tenant: &Tenant) -> Option<Event> {
+        let subject = Subject::new(&self.subject).ok()?;
+        let key = self.device.as_ref().map_or_else(|| subject.to_string(), ToString::to_string);
+        let Hit { seq, kind, device, sensor, measured, received, value, raw, .. } = self;
+        let tenant = tenant.clone();
+        Some(Event { seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause: None } })
     }
 
     /// As the API shows it, times in RFC 3339; what an event does not have is left out.
