@@ -327,13 +327,13 @@ impl Node {
             let stop = deploys.clone();
             async move { sources.run(stop).await }
         });
-        control.start("derive", {
-            let stop = deploys.clone();
-            async move { deriver.run(stop).await }
-        });
         control.start("replays", {
             let stop = deploys.clone();
             async move { replays.run(stop).await }
+        });
+        control.start("derive", {
+            let stop = deploys.clone();
+            async move { deriver.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());

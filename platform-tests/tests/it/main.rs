@@ -26,6 +26,7 @@ mod owners;
 mod pilots;
 mod publish;
 mod push;
+mod record;
 mod refused;
 mod replay;
 mod retry;

@@ -52,8 +52,22 @@ pub trait Log: Send + Sync {
     fn head(&self) -> watch::Receiver<Seq>;
     /// The oldest sequence that can be read.
     fn first(&self) -> Seq;
-    /// As [`Ledger::events`]. Never blocks.
-    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Vec<Arc<Event>>;
+    /// As [`Ledger::events`].
+    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError>;
+}
+
+impl Log for Ledger {
+    fn head(&self) -> watch::Receiver<Seq> {
+        Ledger::head(self)
+    }
+
+    fn first(&self) -> Seq {
+        Ledger::first(self)
+    }
+
+    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
+        Ledger::events(self, from, max_events, max_bytes)
+    }
 }
 
 struct Inner {
@@ -234,6 +248,12 @@ impl Ledger {
         self
     }
 
+    /// Refuses reads, as it does itself while its view is brought up to date after a write that failed.
+    #[cfg(test)]
+    pub(crate) fn hide(&self, hidden: bool) {
+        self.0.view.hide(hidden);
+    }
+
     /// Trims until nothing is left to trim below `below`; says what the oldest event is then.
     pub async fn trim(&self, below: Seq) -> Result<Seq, LedgerError> {
         loop {
@@ -267,7 +287,7 @@ impl Ledger {
     /// Events from `from` on, ascending; what was trimmed is left out. At least one, however large, if there is one.
     pub fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
         match &self.1 {
-            Some(log) => Ok(log.events(from, max_events, max_bytes)),
+            Some(log) => log.events(from, max_events, max_bytes),
             None => self.0.view.events(from, max_events, max_bytes),
         }
     }

@@ -345,3 +345,5 @@ pub const REPLAYS_KEPT_MAX: usize = 64;
 pub const REPLAY_OUTPUT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of a replay's output in one answer.
 pub const REPLAY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One line of a trace: a value, and what was sent instead of it, each of 64 KiB and twice that in hex, with room for all names.
+pub const TRACE_LINE_BYTES_MAX: usize = 512 * 1024;

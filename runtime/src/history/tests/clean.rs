@@ -39,10 +39,9 @@ fn a_reading_that_was_taken_out_is_found_by_its_kind_its_value_and_the_reason() 
     let hits = find(&place.history, "seq:2").hits;
     assert_eq!((hits[0].kind, &hits[0].value, &hits[0].raw), (Kind::Dropped, &Value::json("99").unwrap(), &None));
     let why = json!({ "rule": "fish-pond", "step": "steps[1]", "code": "above", "reason": "99 is above 20" });
-    assert_eq!(hits[0].to_json()["dropped"], why);
+    assert_eq!(hits[0].dropped, Some(why));
     let hits = find(&place.history, "seq:4").hits;
-    assert_eq!((hits[0].to_json()["value"].clone(), hits[0].to_json()["raw"].clone()), (json!(10), json!(50)));
-    assert_eq!(hits[0].to_json().get("dropped"), None);
+    assert_eq!((&hits[0].value, &hits[0].raw, &hits[0].dropped), (&Value::json("10").unwrap(), &Value::json("50"), &None));
 }
 
 #[test]
@@ -71,6 +70,7 @@ fn a_reading_that_was_made_is_found_by_how_and_by_the_rule_that_made_it() {
     ] {
         assert_eq!(sorted(&find(&place.history, query)), found, "{query}");
     }
-    let hit = find(&place.history, "filled").hits[0].to_json();
-    assert_eq!((&hit["value"], &hit["raw"]["method"], &hit["function"]), (&json!(555), &json!("linear"), &json!("soil")));
+    let hit = find(&place.history, "filled").hits.remove(0);
+    let method = hit.raw.unwrap().to_json()["method"].clone();
+    assert_eq!((hit.value.to_json(), method, hit.function.unwrap().to_string()), (json!(555), json!("linear"), "soil".to_owned()));
 }
