@@ -3,6 +3,7 @@
 
 mod backup;
 mod bad_input;
+mod clean;
 mod codec;
 mod command;
 mod config;
