@@ -134,8 +134,13 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
         at: Option<Micros>,
     },
-    /// Run one event of the past again and see what would come of it; or send recorded readings from a CSV file
+    /// Save events in a file that tests and `tawi replay` play: as they come, or with `--from` out of the history
+    Record(Record),
+    /// Run one event of the past again and see what would come of it, or a function over a range of it; or send recorded readings, of a trace or a CSV file
     Replay(Replay),
+    /// Functions that were run over a range of the past
+    #[command(subcommand)]
+    Replays(Replays),
     /// Copy a running node into a file
     Backup {
         /// The file, or `-` for standard output
@@ -513,15 +518,47 @@ pub struct ImportDevices {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct Record {
+    /// Only of this device; may be given several times
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub devices: Vec<String>,
+    /// Events on these subjects: `*` for one token, `>` for the rest
+    #[arg(long, value_name = "PATTERN", default_value = "reading.>")]
+    pub subject: String,
+    /// Out of the history: measured at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub from: Option<Micros>,
+    /// And before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse, requires = "from")]
+    pub to: Option<Micros>,
+    /// End after this time: `10m`
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::when::duration, conflicts_with = "from")]
+    pub lasts: Option<std::time::Duration>,
+    /// End after this many events
+    #[arg(long, short = 'n', conflicts_with = "from")]
+    pub count: Option<u64>,
+    /// The file; it is there when the recording has ended
+    #[arg(long, value_name = "FILE")]
+    pub into: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct Replay {
-    /// A CSV file with the columns `timestamp` and `value`, or `-` for standard input
-    #[arg(required_unless_present = "event", requires_all = ["device", "sensor"])]
+    /// A trace of `tawi record`, or a CSV file with the columns `timestamp` and `value`; `-` for standard input
+    #[arg(required_unless_present_any = ["event", "function"])]
     pub file: Option<PathBuf>,
-    #[arg(long, requires = "file")]
+    /// Whose readings those of a CSV file are
+    #[arg(long, requires_all = ["file", "sensor"])]
     pub device: Option<String>,
-    #[arg(long, requires = "file")]
+    #[arg(long, requires_all = ["file", "device"])]
     pub sensor: Option<String>,
-    /// Send each row once even if the command is repeated (within the node's dedup window)
+    /// How fast a trace is sent: `10x` as fast as it came, or `max` [default: max]
+    #[arg(long, value_name = "SPEED", requires = "file", conflicts_with = "device")]
+    pub speed: Option<crate::pace::Speed>,
+    /// Move a trace's times so that it ends now
+    #[arg(long, requires = "file", conflicts_with_all = ["device", "once"])]
+    pub now: bool,
+    /// Send each reading once even if the command is repeated (within the node's dedup window)
     #[arg(long, requires = "file")]
     pub once: bool,
     /// Readings per request
@@ -530,11 +567,11 @@ pub struct Replay {
     /// The event to run again: its sequence, or the id that a function knows it by
     #[arg(long, value_name = "ID", conflicts_with = "file")]
     pub event: Option<String>,
-    /// The app; not needed where only one function has run on the event
-    #[arg(long, requires = "event")]
+    /// The app; not needed where only one can be meant
+    #[arg(long, conflicts_with = "file")]
     pub app: Option<String>,
-    /// The function, where several of the app are for the event
-    #[arg(long, requires = "event")]
+    /// The function to run over a range of the past, of a release or of the current one; with `--event`, the one that is meant
+    #[arg(long, value_name = "F[@R]", conflicts_with = "file")]
     pub function: Option<String>,
     /// The release to run it with, instead of the current one
     #[arg(long, value_name = "N", requires = "event")]
@@ -542,6 +579,34 @@ pub struct Replay {
     /// Do what the call asks for, out of order; without it nothing is done
     #[arg(long, requires = "event")]
     pub apply: bool,
+    /// What was measured at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse, conflicts_with_all = ["file", "event"])]
+    pub from: Option<Micros>,
+    /// What was measured before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse, conflicts_with_all = ["file", "event"])]
+    pub to: Option<Micros>,
+    /// As if each reading had been received when it was measured: for what was imported
+    #[arg(long, conflicts_with_all = ["file", "event"])]
+    pub by_measured: bool,
+    /// Write what comes of it into this file; without it, to standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "event"])]
+    pub into: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Replays {
+    /// Those that are kept, oldest first
+    List { app: String },
+    /// What came of one, from the beginning; waits until it is over
+    Output {
+        app: String,
+        replay: u64,
+        /// Write it into this file; without it, to standard output
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+    },
+    /// Stop one where it runs, and forget it
+    Forget { app: String, replay: u64 },
 }
 
 #[cfg(test)]

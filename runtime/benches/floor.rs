@@ -13,6 +13,8 @@ mod plain;
 mod preprocess;
 #[path = "floor/registry.rs"]
 mod registry;
+#[path = "floor/replay.rs"]
+mod replay;
 #[path = "floor/runs.rs"]
 mod runs;
 #[path = "../tests/support/mod.rs"]
@@ -57,8 +59,11 @@ const MEASURED: Duration = Duration::from_secs(3);
 /// Each pair is run so often, in turn, and the median ratio counts: the machine is shared.
 const ROUNDS: usize = 5;
 
+/// Events of one pass through a ledger and a function.
+const EVENTS_THROUGH: usize = 150_000;
+
 type Bench = (&'static str, fn(&mut Results));
-const ALL: [Bench; 10] = [
+const ALL: [Bench; 11] = [
     ("call", call),
     ("event", event),
     ("hot", hot),
@@ -69,6 +74,7 @@ const ALL: [Bench; 10] = [
     ("registry", registry::registry),
     ("preprocess", preprocess::preprocess),
     ("runs", runs::runs),
+    ("replay", replay::replay),
 ];
 
 fn main() {
@@ -233,7 +239,7 @@ fn embedded(dir: &Path) -> LedgerConfig {
 
 /// Readings a second through a ledger and a function, from the first append until all is settled durably.
 fn through(ledger: impl FnOnce(&Path) -> LedgerConfig, manifest: &str, names: &[&str]) -> f64 {
-    const EVENTS: usize = 150_000;
+    const EVENTS: usize = EVENTS_THROUGH;
     const BATCH: usize = 500;
     two_cores().block_on(async {
         let dir = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ pub mod node;
 pub mod notify;
 pub mod preprocess;
 pub mod records;
+pub mod replay;
 pub mod server;
 pub mod shutdown;
 pub mod sources;

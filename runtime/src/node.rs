@@ -12,9 +12,10 @@ use crate::{
     identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
     ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
-    model::{AppId, Event, Id, Kind, NewEvent, Subject, Tenant},
+    model::{AppId, Id, Kind, Tenant},
     notify::{Notify, NotifyError},
     records::{Records, Space},
+    replay::{Parts, Replays},
     server::{
         self, ForgetSource, Redeploy, Rooms,
         listen::Doorway,
@@ -70,6 +71,8 @@ pub enum NodeError {
     Identity(#[from] IdentityError),
     #[error("can't open the users")]
     Users(#[from] AccountError),
+    #[error("can't open the replays")]
+    Replays(#[from] crate::replay::Failure),
     #[error("can't open the notifications")]
     Notify(#[from] NotifyError),
     #[error("can't set up the mail of notifications (`[smtp]`): {0}")]
@@ -92,6 +95,7 @@ pub struct Node {
     pub identify: Identify,
     pub notify: Notify,
     pub sources: Sources,
+    pub replays: Replays,
     pub ingest: Ingest,
     pub metrics: Metrics,
     /// The first admin token, shown once; none when there is one already.
@@ -145,6 +149,15 @@ impl Node {
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
         let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
+        let parts = Parts {
+            ledger: ledger.clone(),
+            history: history.clone(),
+            dispatch: dispatch.clone(),
+            store: store.clone(),
+            reconciler: reconciler.clone(),
+            disk_free_bytes_min: config.limits.disk_free_bytes_min,
+        };
+        let replays = Replays::open(&config.data.join("replays"), parts)?;
         Ok(Node {
             config,
             ledger,
@@ -160,6 +173,7 @@ impl Node {
             identify,
             notify,
             sources,
+            replays,
             ingest,
             metrics,
             first_token,
@@ -225,6 +239,7 @@ impl Node {
             identify: self.identify.clone(),
             notify: self.notify.clone(),
             sources: self.sources.clone(),
+            replays: self.replays.clone(),
             ingest: self.ingest.clone(),
             metrics: self.metrics.clone(),
             redeploy,
@@ -257,6 +272,7 @@ impl Node {
             identify,
             notify,
             sources,
+            replays,
             ingest,
             metrics,
             config,
@@ -291,6 +307,10 @@ impl Node {
         control.start("sources", {
             let stop = deploys.clone();
             async move { sources.run(stop).await }
+        });
+        control.start("replays", {
+            let stop = deploys.clone();
+            async move { replays.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());
@@ -404,28 +424,10 @@ fn history_source(history: History, owners: Owners) -> HistorySource {
             };
             let query = Query { from, to, limit, offset, kinds: Some(kinds), sources, ..Query::new(tenant.clone(), &text) };
             let page = history.ask(query).await.map_err(|error| crate::telemetry::chain(&error))?;
-            let events = page.hits.into_iter().filter_map(|hit| event(&tenant, hit)).collect();
+            let events = page.hits.into_iter().filter_map(|hit| hit.into_event(&tenant)).collect();
             Ok(HistoryPage { total: page.total, events })
         })
     })
-}
-
-fn event(tenant: &Tenant, hit: crate::history::Hit) -> Option<Event> {
-    let subject = Subject::new(&hit.subject).ok()?;
-    let body = NewEvent {
-        tenant: tenant.clone(),
-        kind: hit.kind,
-        subject,
-        key: String::new(),
-        device: hit.device,
-        sensor: hit.sensor,
-        measured: hit.measured,
-        received: hit.received,
-        value: hit.value,
-        raw: hit.raw,
-        cause: None,
-    };
-    Some(Event { seq: hit.seq, body })
 }
 
 /// A projection ends with the node, whatever happens on the way; an error is that its last commit failed.

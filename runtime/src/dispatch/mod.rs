@@ -3,6 +3,7 @@
 //!
 //! One [`Lane`] an app makes its calls serializable and commits them; one consumer a function walks the log.
 
+mod again;
 mod answer;
 mod batch;
 mod body;
@@ -27,6 +28,7 @@ mod verdict;
 mod work;
 mod world;
 
+pub use again::{Again, Era, PastLedgers};
 pub use eyes::{Eyes, Sight};
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
@@ -71,6 +73,9 @@ pub type Fits = Arc<dyn Fn(&Selector, &Event) -> bool + Send + Sync>;
 pub struct Context {
     pub engine: Engine,
     pub ledger: Ledger,
+    /// The log that rules of time look at; the ledger, unless they look at the past.
+    followed: Ledger,
+    era: Era,
     pub history: HistorySource,
     fits: Fits,
     sight: Sight,
@@ -172,6 +177,8 @@ impl Dispatch {
             slow: Slow::new(share(EVENT_CALLS_PERCENT)),
             slow_per_app_max: share(EVENT_CALLS_PER_APP_PERCENT),
             engine,
+            followed: ledger.clone(),
+            era: Era::Now,
             ledger,
             history,
             fits,

@@ -22,6 +22,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Times a replay that is to count runs again after others came before it; all but the first run alone, so more is a fault.
 const RERUNS_MAX: u32 = 16;
 
+/// What a call in the past is told that asks for history.
+pub(super) const NO_HISTORY: &str = "a replay reads no history: it would find what has come since";
+
 pub struct Replay {
     /// With whatever release.
     pub loaded: Arc<Loaded>,
@@ -66,7 +69,7 @@ impl World for Now {
     }
 
     fn history(&self, _: HistoryQuery) -> BoxFuture<'static, Result<HistoryPage, String>> {
-        Box::pin(async { Err("a replay reads no history: it would find what has come since".to_owned()) })
+        Box::pin(async { Err(NO_HISTORY.to_owned()) })
     }
 
     fn may_command(&self, device: &Id) -> bool {

@@ -17,6 +17,7 @@ mod run_schema;
 mod runs;
 mod schema;
 mod search;
+mod stretch;
 mod writer;
 mod zones;
 
@@ -29,6 +30,7 @@ pub use query::{QueryError, devices_named};
 pub use runs::{RunHit, RunPage, RunQuery};
 pub use schema::Hit;
 pub use search::{Page, Query, Sort, Source};
+pub use stretch::Stretch;
 
 use crate::{
     model::{

@@ -1,7 +1,7 @@
 //! What of an event is indexed, what is kept of it, and how it is read back. `docs/formats/history.md` is the promise.
 
 use super::query::{EVENTS, Field as Named, Indexed, Vocabulary};
-use crate::model::{Event, Id, Kind, Micros, Seq, Tenant, Value};
+use crate::model::{Event, Id, Kind, Micros, NewEvent, Seq, Subject, Tenant, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tantivy::{
@@ -225,31 +225,13 @@ impl Hit {
         self.value.len_bytes() + self.raw.as_ref().map_or(0, Value::len_bytes) + self.message.as_ref().map_or(0, String::len)
     }
 
-    /// As the API shows it, times in RFC 3339; what an event does not have is left out.
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut json = serde_json::json!({
-            "sequence": self.seq,
-            "kind": kind_name(self.kind),
-            "subject": self.subject,
-            "device": self.device,
-            "sensor": self.sensor,
-            "value": self.value.to_json(),
-            "raw": self.raw.as_ref().map(Value::to_json),
-            "measured": self.measured.to_string(),
-            "received": self.received.to_string(),
-            "app": self.app,
-            "function": self.function,
-            "call": self.call,
-            "cause": self.cause,
-            "level": self.level,
-            "message": self.message,
-            "dropped": self.dropped,
-        });
-        if let Some(entries) = json.as_object_mut() {
-            // A value may well be null, and is one then.
-            entries.retain(|name, value| name == "value" || !value.is_null());
-        }
-        json
+    /// The event that it was, as far as the history has it: it does not know how many others came before. None: it is not one.
+    pub fn into_event(self, tenant: &Tenant) -> Option<Event> {
+        let subject = Subject::new(&self.subject).ok()?;
+        let key = self.device.as_ref().map_or_else(|| subject.to_string(), ToString::to_string);
+        let Hit { seq, kind, device, sensor, measured, received, value, raw, .. } = self;
+        let tenant = tenant.clone();
+        Some(Event { seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause: None } })
     }
 }
 

@@ -146,7 +146,7 @@ impl Partitions {
     }
 
     /// Partitions that can hold what is asked for, in its order.
-    fn asked(&self, query: &Query) -> Vec<Part> {
+    pub fn asked(&self, query: &Query) -> Vec<Part> {
         let mut parts = self.parts();
         parts.retain(|part| part.class == Class::Events && part.month.meets(query.from, query.to));
         if query.sort == Sort::NewestFirst {
@@ -157,15 +157,15 @@ impl Partitions {
 }
 
 /// A query put to one partition as it is now.
-struct Question {
-    partition: Arc<Partition>,
-    searcher: Searcher,
-    query: Box<dyn TantivyQuery>,
+pub(super) struct Question {
+    pub partition: Arc<Partition>,
+    pub searcher: Searcher,
+    pub query: Box<dyn TantivyQuery>,
 }
 
 impl Question {
     /// The tenant is a condition beside the text's, never part of the text: no parenthesis gets out of it.
-    fn new(partition: Arc<Partition>, fields: &Fields, query: &Query, node: &Node) -> Result<Question, HistoryError> {
+    pub fn new(partition: Arc<Partition>, fields: &Fields, query: &Query, node: &Node) -> Result<Question, HistoryError> {
         let searcher = partition.searcher()?;
         let words = partition.index.tokenizer_for_field(fields.text).map_err(|e| partition.error("read the words", e))?;
         let mut all = vec![term(tenant_term(fields, &query.tenant))];

@@ -42,7 +42,17 @@ use tokio::sync::watch;
 
 /// Cheap to clone; all clones are one ledger. It closes with [`Ledger::close`] or with the last clone.
 #[derive(Clone)]
-pub struct Ledger(Arc<Inner>);
+pub struct Ledger(Arc<Inner>, Option<Arc<dyn Log>>);
+
+/// Events that a ledger shows in the place of its own log: see [`Ledger::over`].
+pub trait Log: Send + Sync {
+    /// The last sequence that can be read.
+    fn head(&self) -> watch::Receiver<Seq>;
+    /// The oldest sequence that can be read.
+    fn first(&self) -> Seq;
+    /// As [`Ledger::events`]. Never blocks.
+    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Vec<Arc<Event>>;
+}
 
 struct Inner {
     view: Arc<view::View>,
@@ -160,7 +170,7 @@ impl Ledger {
         let opened = jetstream::open(view, dir, url, options, jetstream, queue.clone(), receiver).await?;
         let relayed = Some(opened.jetstream.relayed.clone());
         let writer = Mutex::new(Some(Writer::Jetstream(opened.jetstream)));
-        Ok(Ledger(Arc::new(Inner { view: opened.view, queue, writer, relayed })))
+        Ok(Ledger(Arc::new(Inner { view: opened.view, queue, writer, relayed }), None))
     }
 
     fn embedded(disk: Arc<dyn disk::Disk>, options: &LedgerOptions) -> Result<Ledger, LedgerError> {
@@ -168,7 +178,13 @@ impl Ledger {
         let (queue, receiver) = queue::queue();
         let writer = embedded::open(disk, view.clone(), options.rules(), options.disk_reserve_bytes, receiver)?;
         let writer = Mutex::new(Some(Writer::Embedded(writer)));
-        Ok(Ledger(Arc::new(Inner { view, queue: Arc::new(queue), writer, relayed: None })))
+        Ok(Ledger(Arc::new(Inner { view, queue: Arc::new(queue), writer, relayed: None }), None))
+    }
+
+    /// This ledger with another log to read: whoever consumes that keeps position, state and what it makes in this one. What this one's own
+    /// log has is read through `self`.
+    pub fn over(&self, log: Arc<dyn Log>) -> Ledger {
+        Ledger(self.0.clone(), Some(log))
     }
 
     /// Queues an operation at once; operations are applied in the order in which they were submitted. (Over NATS, appends that
@@ -241,17 +257,20 @@ impl Ledger {
 
     /// The last sequence that is applied and visible; 0 in an empty log.
     pub fn head(&self) -> watch::Receiver<Seq> {
-        self.0.view.head()
+        self.1.as_ref().map_or_else(|| self.0.view.head(), |log| log.head())
     }
 
     /// The oldest sequence that was not trimmed.
     pub fn first(&self) -> Seq {
-        self.0.view.first()
+        self.1.as_ref().map_or_else(|| self.0.view.first(), |log| log.first())
     }
 
     /// Events from `from` on, ascending; what was trimmed is left out. At least one, however large, if there is one.
     pub fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
-        self.0.view.events(from, max_events, max_bytes)
+        match &self.1 {
+            Some(log) => Ok(log.events(from, max_events, max_bytes)),
+            None => self.0.view.events(from, max_events, max_bytes),
+        }
     }
 
     pub fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, LedgerError> {
@@ -345,6 +364,11 @@ impl Ledger {
 
     /// The name of the view's file in the ledger's directory.
     pub const FILE: &str = disk::FILE;
+
+    /// Free bytes where it lies.
+    pub fn free_bytes(&self) -> Result<u64, LedgerError> {
+        self.0.view.free_bytes()
+    }
 
     /// Finishes what was submitted, then closes; whoever submits later is refused.
     pub async fn close(&self) {

@@ -332,3 +332,16 @@ pub const RUN_ERROR_BYTES_MAX: usize = 2 * 1024;
 pub const RUN_TEXT_BYTES_MAX: usize = 512;
 /// Records of calls that one answer holds.
 pub const RUNS_MAX: usize = 1_000;
+/// Replays of a range that run at a time on a node: each has a ledger of its own, some 100 MB of memory at most, and takes processors from
+/// what is live.
+pub const REPLAYS_RUNNING_MAX: usize = 2;
+/// Replays that wait or run: whoever asks for more has most likely asked in a loop.
+pub const REPLAYS_WAITING_MAX: usize = 32;
+/// Replays that are kept with their output; the oldest that are over make room.
+pub const REPLAYS_KEPT_MAX: usize = 64;
+/// What one replay may write: a disk is not to be filled by a question.
+pub const REPLAY_OUTPUT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of a replay's output in one answer.
+pub const REPLAY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One line of a trace: a value, and what was sent instead of it, each of 64 KiB and twice that in hex, with room for all names.
+pub const TRACE_LINE_BYTES_MAX: usize = 512 * 1024;

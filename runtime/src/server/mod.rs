@@ -25,6 +25,7 @@ mod readings;
 mod redeploy;
 mod releases;
 mod replay;
+mod replays;
 mod request;
 pub mod run;
 mod runs;
@@ -57,6 +58,7 @@ use crate::{
     ledger::Ledger,
     model::AppId,
     notify::Notify,
+    replay::Replays,
     sources::Sources,
     telemetry::Metrics,
 };
@@ -94,6 +96,7 @@ pub struct Rooms {
     pub identify: Identify,
     pub notify: Notify,
     pub sources: Sources,
+    pub replays: Replays,
     pub ingest: Ingest,
     pub metrics: Metrics,
     pub redeploy: Redeploy,
@@ -178,6 +181,9 @@ fn app() -> Router<AppState> {
         .route("/releases", get(releases::list))
         .route("/rollback", post(releases::rollback))
         .route("/replay", post(replay::replay))
+        .route("/replays", get(replays::list).post(replays::start))
+        .route("/replays/{replay}", get(replays::show).delete(replays::forget))
+        .route("/replays/{replay}/output", get(replays::output))
         .route("/redeploy", post(redeploy::redeploy))
         .route("/sources", get(sources::list))
         .route("/functions", get(functions::list))

@@ -11,7 +11,7 @@ use crate::{
     dispatch::{Dispatch, Replay, ReplayError},
     history::{Hit, Query, RunHit, RunQuery},
     identity::Action,
-    model::{Event, Id, Kind, NewEvent, Release, Run, Seq, Subject, Tenant, limit::HISTORY_HITS_MAX, run::RunEffect},
+    model::{Event, Id, Kind, Release, Run, Seq, Tenant, limit::HISTORY_HITS_MAX, run::RunEffect},
     telemetry::chain,
 };
 use axum::{Json, body::Body, extract::State};
@@ -111,7 +111,7 @@ async fn event(state: &AppState, tenant: &Tenant, seq: Seq) -> Result<Arc<Event>
     }
     let kinds = Some(vec![Kind::Reading, Kind::Message, Kind::Command]);
     let query = Query { kinds, limit: 1, ..Query::new(tenant.clone(), &format!("seq:{seq}")) };
-    match state.history.ask(query).await?.hits.pop().and_then(|hit| of_history(tenant, hit)) {
+    match state.history.ask(query).await?.hits.pop().and_then(|hit| hit.into_event(tenant)) {
         Some(event) => Ok(Arc::new(event)),
         None => Err(gone(state, tenant, seq).await),
     }
@@ -120,14 +120,6 @@ async fn event(state: &AppState, tenant: &Tenant, seq: Seq) -> Result<Arc<Event>
 /// It is not said why: whose device it is, is nobody's business.
 fn none_of_its(seq: Seq) -> Problem {
     Problem::unknown("unknown-event", format!("event {seq} is none that a function of this app gets"))
-}
-
-fn of_history(tenant: &Tenant, hit: Hit) -> Option<Event> {
-    let subject = Subject::new(&hit.subject).ok()?;
-    let key = hit.device.as_ref().map_or_else(|| subject.to_string(), ToString::to_string);
-    let (kind, device, sensor, measured, received) = (hit.kind, hit.device, hit.sensor, hit.measured, hit.received);
-    let (value, raw, tenant) = (hit.value, hit.raw, tenant.clone());
-    Some(Event { seq: hit.seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause: None } })
 }
 
 async fn gone(state: &AppState, tenant: &Tenant, seq: Seq) -> Problem {

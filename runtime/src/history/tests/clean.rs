@@ -39,8 +39,7 @@ fn a_reading_that_was_taken_out_is_found_by_its_kind_its_value_and_the_reason() 
     let hits = find(&place.history, "seq:2").hits;
     assert_eq!((hits[0].kind, &hits[0].value, &hits[0].raw), (Kind::Dropped, &Value::json("99").unwrap(), &None));
     let why = json!({ "rule": "fish-pond", "step": "steps[1]", "code": "above", "reason": "99 is above 20" });
-    assert_eq!(hits[0].to_json()["dropped"], why);
+    assert_eq!(hits[0].dropped, Some(why));
     let hits = find(&place.history, "seq:4").hits;
-    assert_eq!((hits[0].to_json()["value"].clone(), hits[0].to_json()["raw"].clone()), (json!(10), json!(50)));
-    assert_eq!(hits[0].to_json().get("dropped"), None);
+    assert_eq!((&hits[0].value, &hits[0].raw, &hits[0].dropped), (&Value::json("10").unwrap(), &Value::json("50"), &None));
 }

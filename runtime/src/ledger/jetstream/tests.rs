@@ -218,7 +218,7 @@ impl Node {
         });
         let connected = watch::channel(true).0;
         let wire = Arc::new(SimWire { stream: stream.clone(), line: Mutex::default(), connected });
-        let ledger = Ledger(Arc::new(Inner { view: view.clone(), queue, writer: Mutex::new(None), relayed: None }));
+        let ledger = Ledger(Arc::new(Inner { view: view.clone(), queue, writer: Mutex::new(None), relayed: None }), None);
         let mut node = Node { ledger, applier, flights: flights.clone(), start, next, wire: wire.clone(), publisher: None };
         node.catch_up(disk)?;
         let incarnation = view.batch(name)?.0 + 1;

@@ -40,7 +40,7 @@ impl Embedded {
             closing.store(true, Ordering::Release);
             closed.close();
         });
-        let ledger = Ledger(Arc::new(Inner { view, queue, writer: Mutex::new(None), relayed: None }));
+        let ledger = Ledger(Arc::new(Inner { view, queue, writer: Mutex::new(None), relayed: None }), None);
         Ok(Embedded { ledger, writer, applier, jobs, ahead: 0 })
     }
 

@@ -7,6 +7,7 @@ mod ingest;
 mod lag;
 mod live;
 mod notify;
+mod replays;
 mod runs;
 mod uplinks;
 mod users;
@@ -27,6 +28,7 @@ use crate::{
     model::{AppId, Id, Micros, id::default_tenant},
     notify::{Channels, Lookup, Notify, Pace},
     records::{Records, Space},
+    replay::{Parts, Replays},
     sources::Sources,
     telemetry::Metrics,
 };
@@ -88,10 +90,20 @@ impl Node {
         let dispatch = Arc::new(Dispatch::new(engine.clone(), ledger.clone(), no_history));
         let sources = Sources::new(ledger.clone(), &default_tenant(), store.clone(), registry.clone(), ingest.clone());
         let stuck = dir.path().join(STUCK);
+        let reconciler = Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone()));
+        let parts = Parts {
+            ledger: ledger.clone(),
+            history: history.clone(),
+            dispatch: dispatch.clone(),
+            store: store.clone(),
+            reconciler: reconciler.clone(),
+            disk_free_bytes_min: 0,
+        };
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
             started: Instant::now(),
-            reconciler: Arc::new(Reconciler::new(store.clone(), engine, dispatch.clone())),
+            reconciler,
+            replays: Replays::open(&dir.path().join("replays"), parts).unwrap(),
             store,
             dispatch,
             ingest,
