@@ -1,182 +1,119 @@
-//! Rules that remember, on a node that dies again and again: what is in the history is what a few lines make of the readings that were
-//! acknowledged, in one go.
+//! Rules that an app says in its manifest: they come and go with its release, and what they make of a sensor is made once.
 
-use serde_json::{Value, json};
-use std::{
-    os::unix::process::ExitStatusExt,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-};
-use tawi_platform_tests::{Client, Launch, Ledger, Node, Proxy, http::values_path, operator::number, wait::LATER, wait_for, wait_until};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use tawi_platform_tests::{App, Ledger, Node, wait::LATER, wait_for};
 
-const DEVICE: &str = "pond1";
-const SENSOR: &str = "oxygen";
-/// Deaths, every other at a point inside of an append, every other by `kill -9` in the middle of whatever it does.
-const ROUNDS: u64 = 8;
-/// Deliveries that are acknowledged before a `kill -9`, and appends before a death inside of one.
-const BETWEEN: u64 = 25;
-const LAST: usize = 8;
-const STUCK: usize = 4;
-const WINDOW: usize = 5;
-const AT_LEAST: f64 = 0.5;
+/// 2026-01-01T00:00Z.
+const START: i64 = 1_767_225_600;
+const MINUTE: i64 = 60;
+
+const CELSIUS: &str =
+    "[[clean]]\nname = \"celsius\"\ndevice = \"soil1\"\nsensor = \"temp\"\nsteps = [{ unit = { from = \"[degF]\", to = \"Cel\" } }]\n";
+const FILLED: &str = "[[clean]]\nname = \"filled\"\ndevice = \"soil1\"\nsensor = \"temp\"\ninto = \"{sensor}_filled\"\nfill = { every = \"1m\", max_gap = \"1d\" }\n";
+const HOURLY: &str = "[[clean]]\nname = \"hourly\"\ndevice = \"soil1\"\nsensor = \"temp_filled\"\ninto = \"temp_hourly\"\naggregate = { window = \"1h\", what = \"max\", idle = \"1d\" }\n";
+
+fn app(rules: &str) -> App {
+    let app = App::prebuilt("probe-time");
+    write(&app, rules);
+    app.commit("rules");
+    app
+}
+
+fn write(app: &App, rules: &str) {
+    let on = "[[on]]\nname = \"all\"\nsubject = \"nothing.here\"\nwindow = { tumbling = \"1m\" }\n";
+    let grant = "[grant]\npublish = [\"told.>\"]\n[build]\ncomponent = \"app.wasm\"\n";
+    app.write("tawi.toml", format!("[app]\nname = \"probe-time\"\n{on}{rules}{grant}"));
+}
+
+fn send(node: &Node, minute: i64, value: f64) {
+    let time = jiff::Timestamp::from_second(START + minute * MINUTE).unwrap();
+    node.client().reading_at("soil1", "temp", value, &time.to_string());
+}
+
+/// The readings of a sensor, by when they were measured: the values of each time, in the order of the log.
+fn readings(node: &Node, sensor: &str) -> BTreeMap<String, Vec<(u64, Value)>> {
+    let mut found: BTreeMap<String, Vec<(u64, Value)>> = BTreeMap::new();
+    let path = format!("/api/v1/history?q=kind:reading%20sensor:{sensor}&limit=1000");
+    for hit in node.client().get(&path).expect(200).json()["hits"].as_array().unwrap() {
+        let at = hit["measured"].as_str().unwrap().to_owned();
+        found.entry(at).or_default().push((hit["sequence"].as_u64().unwrap(), hit["value"].clone()));
+    }
+    found.values_mut().for_each(|values| values.sort_by_key(|(sequence, _)| *sequence));
+    found
+}
 
 #[test]
-fn readings_are_judged_by_those_before_them_however_often_the_node_is_killed() {
-    let mut node = Launch::on(Ledger::Embedded).start();
-    let steps = json!([
-        { "duplicate": { "last": LAST } },
-        { "stuck": { "readings": STUCK } },
-        { "spike": { "window": WINDOW, "at_least": AT_LEAST } },
-    ]);
-    let rule = json!({ "device": DEVICE, "sensor": SENSOR, "steps": steps }).to_string();
-    let set = node.client().send("PUT", "/api/v1/clean/oxygen", &[("content-type", "application/json")], rule.as_bytes());
-    assert!((200..300).contains(&set.status), "{}", set.text());
-    node.stop();
-    let (proxy, over, acknowledged) = (Proxy::start(), AtomicBool::new(false), AtomicU64::new(0));
-    let client = node.client().at(&format!("http://{}", proxy.addr()));
-    let sent = thread::scope(|scope| {
-        let (over, acknowledged) = (&over, &acknowledged);
-        let device = scope.spawn(move || send_until_over(&client, over, acknowledged));
-        // Whatever happens in here, the device must be told to stop, or the scope never ends.
-        let lives = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live_and_die(&mut node, &proxy, acknowledged)));
-        over.store(true, Ordering::Relaxed);
-        if lives.is_err() {
-            proxy.cut();
-        }
-        let sent = device.join();
-        lives.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        sent.unwrap()
-    });
-    let expected = judged(&sent);
-    let count = |verdict: &str| expected.iter().filter(|(said, _)| *said == verdict).count();
-    assert!(["reading", "duplicate", "stuck", "spike"].iter().all(|said| count(said) > 5), "{expected:?}");
-    let query = format!("device:{DEVICE} AND (kind:reading OR kind:dropped)");
-    node.wait_for_history(&query, sent.len() as u64);
-    let mut found: Vec<(u64, String, f64)> = Vec::new();
-    while found.len() < sent.len() {
-        let page = node.history_page(&query, &["--limit", "1000", "--offset", &found.len().to_string()]);
-        assert!(!page.is_empty(), "the history ends after {} of {}", found.len(), sent.len());
-        found.extend(page.iter().map(|hit| (number(hit, "sequence"), verdict(hit), plain(&hit["value"]))));
-    }
-    found.sort_by_key(|(sequence, ..)| *sequence);
-    let found: Vec<(&str, f64)> = found.iter().map(|(_, verdict, value)| (verdict.as_str(), *value)).collect();
-    let differs = found.iter().zip(&expected).position(|(one, other)| one != other);
-    assert_eq!(differs.map(|at| (at, found[at], expected[at])), None, "what the history says, and what is right");
+fn each_reading_of_a_derived_sensor_is_made_once_however_often_the_node_is_killed() {
+    derived_on_a_node_that_dies(Ledger::Embedded);
 }
 
-fn verdict(hit: &Value) -> String {
-    match hit["kind"].as_str() {
-        Some("dropped") => hit["dropped"]["code"].as_str().unwrap_or_else(|| panic!("{hit}")).to_owned(),
-        kind => kind.unwrap_or_else(|| panic!("{hit}")).to_owned(),
-    }
+#[test]
+fn each_reading_of_a_derived_sensor_is_made_once_over_jetstream_too() {
+    derived_on_a_node_that_dies(Ledger::Jetstream);
 }
 
-/// A value may be shown as text or as the JSON that it is.
-fn plain(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value}")))
-}
-
-/// One delivery after another, each under its key until it is acknowledged. Says what was measured, in order.
-fn send_until_over(client: &Client, over: &AtomicBool, acknowledged: &AtomicU64) -> Vec<(u64, f64)> {
-    let mut random = 20_261_121_u64;
-    let mut below = |n: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % n
-    };
-    let mut sent: Vec<(u64, f64)> = Vec::new();
-    for delivery in 0.. {
-        if over.load(Ordering::Relaxed) {
-            break;
-        }
-        for _ in 0..1 + below(4) {
-            let last = sent.last().copied().unwrap_or((0, 20.0));
-            let (second, value) = (last.0 + 1, 20.0 + below(4) as f64 / 2.0);
-            sent.push(match below(12) {
-                // A device that repeats itself, one that hangs, and a loose plug.
-                0 => last,
-                1..=5 => (second, last.1),
-                6 => (second, 60.0),
-                _ => (second, value),
-            });
-        }
-        let list = sent[acknowledged_of(&sent, acknowledged)..]
-            .iter()
-            .map(|(second, value)| json!({ "value": value, "timestamp": time(*second) }));
-        let body = Value::from(list.collect::<Vec<_>>()).to_string();
-        let headers = [("content-type", "application/json"), ("idempotency-key", &*format!("delivery-{delivery}"))];
-        wait_until("a delivery to be acknowledged", LATER, || {
-            match client.try_send("POST", &values_path(DEVICE, SENSOR), &headers, body.as_bytes()) {
-                Ok(reply) if reply.status == 204 => Ok(()),
-                Ok(reply) => Err(format!("{}: {}", reply.status, reply.text())),
-                Err(error) => Err(error.to_string()),
-            }
-        });
-        acknowledged.store(sent.len() as u64, Ordering::Relaxed);
-    }
-    sent
-}
-
-fn acknowledged_of(sent: &[(u64, f64)], acknowledged: &AtomicU64) -> usize {
-    (acknowledged.load(Ordering::Relaxed) as usize).min(sent.len())
-}
-
-fn time(second: u64) -> String {
-    format!("2026-01-31T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-fn live_and_die(node: &mut Node, proxy: &Proxy, acknowledged: &AtomicU64) {
-    for round in 0..ROUNDS {
-        let inside = round % 2 == 0;
-        if inside {
-            node.set_env("TAWI_FAULT", Some(&format!("append:{}", BETWEEN + round)));
-        }
-        match node.start_or_end() {
-            Ok(()) => proxy.mend(node.authority().parse().unwrap()),
-            Err(status) => assert!(inside && status.signal().is_some(), "the node ended with {status} while it started"),
-        }
-        if inside {
-            assert!(!node.wait_for_end().success());
-        } else {
-            let enough = acknowledged.load(Ordering::Relaxed) + BETWEEN;
-            wait_for("readings to be acknowledged", LATER, || acknowledged.load(Ordering::Relaxed), |n| *n >= enough);
+fn derived_on_a_node_that_dies(ledger: Ledger) {
+    let mut node = Node::on(ledger);
+    app(&format!("{FILLED}{HOURLY}")).push(&node);
+    // Seven minutes from one reading to the next, so six of each seven are made up.
+    let last = 7 * 60;
+    for minute in (0..=last).step_by(7) {
+        send(&node, minute, minute as f64);
+        if minute % 70 == 63 {
             node.kill9();
+            node.start_again();
         }
-        proxy.cut();
-        node.set_env("TAWI_FAULT", None);
     }
-    node.start_again();
-    proxy.mend(node.authority().parse().unwrap());
-    let enough = acknowledged.load(Ordering::Relaxed) + BETWEEN;
-    wait_for("readings to be acknowledged", LATER, || acknowledged.load(Ordering::Relaxed), |n| *n >= enough);
+    let made = (last + 1) as u64;
+    wait_for("every gap to be filled", LATER, || node.history_count("kind:reading sensor:temp_filled"), |count| *count >= made);
+    wait_for("every hour to be told", LATER, || node.history_count("kind:reading sensor:temp_hourly"), |count| *count >= 7);
+    let filled = readings(&node, "temp_filled");
+    assert_eq!(filled.len() as u64, made);
+    for (minute, (time, values)) in filled.iter().enumerate() {
+        assert_eq!(*time, jiff::Timestamp::from_second(START + minute as i64 * MINUTE).unwrap().to_string());
+        assert!(values.len() == 1 && (values[0].1.as_f64().unwrap() - minute as f64).abs() < 1e-9, "{time}: {values:?}");
+    }
+    let hourly = readings(&node, "temp_hourly");
+    assert_eq!(hourly.len(), 7);
+    for (hour, (time, values)) in hourly.iter().enumerate() {
+        assert!(values.len() == 1 && (values[0].1.as_f64().unwrap() - (hour * 60 + 59) as f64).abs() < 1e-9, "{time}: {values:?}");
+    }
+    assert_eq!(node.history_count("filled linear"), made - 61, "what was made up says so");
 }
 
-/// The steps of the rule, each remembering everything and looking at all of it again.
-fn judged(sent: &[(u64, f64)]) -> Vec<(&'static str, f64)> {
-    let (mut kept, mut at_stuck, mut at_spike): (Vec<(u64, f64)>, Vec<f64>, Vec<f64>) = Default::default();
-    let judge = |reading: &(u64, f64)| {
-        if kept.iter().rev().take(LAST).any(|before| before == reading) {
-            return ("duplicate", reading.1);
-        }
-        kept.push(*reading);
-        at_stuck.push(reading.1);
-        if at_stuck.iter().rev().take_while(|before| **before == reading.1).count() >= STUCK {
-            return ("stuck", reading.1);
-        }
-        let is_spike = at_spike.len() >= WINDOW && is_spike(&at_spike[at_spike.len() - WINDOW..], reading.1);
-        at_spike.push(reading.1);
-        (if is_spike { "spike" } else { "reading" }, reading.1)
+#[test]
+fn the_rules_of_an_app_are_those_of_the_release_that_lives() {
+    let node = Node::start();
+    let rules = || -> Vec<String> {
+        let rows = node.tawi(&["clean", "list", "--json"]).ok().rows();
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
     };
-    sent.iter().map(judge).collect()
-}
-
-/// Hampel's filter.
-fn is_spike(window: &[f64], value: f64) -> bool {
-    let middle = |numbers: &[f64]| {
-        let mut sorted = numbers.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        sorted[sorted.len() / 2]
-    };
-    let median = middle(window);
-    let apart: Vec<f64> = window.iter().map(|other| (other - median).abs()).collect();
-    (value - median).abs() > (3.0 * 1.4826 * middle(&apart)).max(AT_LEAST)
+    let app = app(CELSIUS);
+    app.push(&node);
+    send(&node, 0, 212.0);
+    write(&app, FILLED);
+    app.commit("degrees as they are");
+    app.push(&node);
+    assert_eq!(rules(), ["probe-time/filled"]);
+    let list = node.tawi(&["clean", "list"]).ok().text();
+    assert!(list.contains("tawi.toml of probe-time") && list.contains("makes {sensor}_filled: fill every 1m"), "{list}");
+    send(&node, 1, 50.0);
+    write(&app, &CELSIUS.replace("Cel", "m"));
+    app.commit("what can't be");
+    app.push_refused(&node, &["tawi.toml:11:", "`steps[0].unit`", "they measure different things"]);
+    let closed = HOURLY.replace("temp_hourly", "temp");
+    write(&app, &format!("{FILLED}{closed}"));
+    app.commit("a circle");
+    app.push_refused(&node, &["without end: probe-time/filled → probe-time/hourly → probe-time/filled"]);
+    assert_eq!(rules(), ["probe-time/filled"], "what was refused changed nothing");
+    node.tawi(&["rollback", "probe-time"]).ok();
+    assert_eq!(rules(), ["probe-time/celsius"]);
+    send(&node, 2, 212.0);
+    node.wait_for_history("kind:reading sensor:temp", 3);
+    let values: Vec<Value> = readings(&node, "temp").into_values().flatten().map(|(_, value)| value).collect();
+    assert_eq!(values.iter().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>(), [100.0, 50.0, 100.0]);
+    assert!(node.tawi(&["clean", "remove", "probe-time/celsius"]).refused().text().contains("tawi.toml of `probe-time`"));
+    node.tawi(&["apps", "delete", "probe-time", "--yes"]).ok();
+    wait_for("the rules to go with their app", LATER, rules, Vec::is_empty);
 }

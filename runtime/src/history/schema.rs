@@ -104,6 +104,11 @@ impl Fields {
                 self.add_value(&mut doc, &event.value);
                 event.raw.iter().for_each(|raw| self.add_value(&mut doc, raw));
             }
+            // What was made of other readings is found by how: beside its value stands that, and nothing that a device sent.
+            Kind::Reading if event.cause.is_some() => {
+                self.add_value(&mut doc, &event.value);
+                event.raw.iter().for_each(|made| self.add_value(&mut doc, made));
+            }
             _ => self.add_value(&mut doc, &event.value),
         }
         doc.add_text(self.event, Stored::of(event));

@@ -8,7 +8,7 @@ use crate::{
         sim::{Dice, SimDisk},
     },
     model::{Kind, Micros, Seq, Value, id::default_tenant},
-    preprocess::{Envelope, Sample},
+    preprocess::{Declared, Envelope, Sample},
     telemetry::Metrics,
 };
 use serde_json::json;
@@ -144,7 +144,7 @@ async fn what_rules_made_of_readings_is_what_they_make_uninterrupted_however_oft
             let (ledger, dir) = (threaded(&disk).unwrap(), tempfile::tempdir().unwrap());
             let registry = Registry::open(ledger.clone(), Devices::open(dir.path()).unwrap(), &default_tenant()).unwrap();
             for sensor in SENSORS {
-                registry.put_rule(&rule(sensor), Micros(1)).await.unwrap();
+                registry.put_rule(&Declared::Clean(Arc::new(rule(sensor))), Micros(1)).await.unwrap();
             }
             ledger.close().await;
         }

@@ -7,6 +7,7 @@
 //! Whoever reads sees the view.
 
 mod backup;
+mod cleaner;
 mod disk;
 mod embedded;
 mod error;
@@ -19,6 +20,7 @@ mod tables;
 mod tail;
 mod view;
 
+pub use cleaner::{Clean, Cleaned, Cleaner};
 pub use error::{ErrorKind, LedgerError};
 pub use op::*;
 pub use queue::Pending;
@@ -104,6 +106,8 @@ pub struct JetstreamOptions {
     pub replicas: usize,
     /// Whether this node takes in what outsiders publish. On one node is enough; on two they take turns.
     pub intake: bool,
+    /// Who cleans what is taken in; nothing is, until it was said. None: it goes into the log as it came.
+    pub cleaner: Option<Cleaner>,
     /// Whether this node publishes events to outsiders. On one node is enough.
     pub relay: bool,
     /// Operations kept in the server, for nodes that were away: days of a busy node, weeks of a quiet one.
@@ -123,6 +127,7 @@ impl Default for JetstreamOptions {
             tenant: crate::model::id::default_tenant(),
             replicas: 1,
             intake: true,
+            cleaner: None,
             relay: true,
             operations_bytes_max: 8 * GIB,
             intake_bytes_max: GIB,

@@ -321,6 +321,8 @@ pub const CLEAN_TABLE_POINTS_MAX: usize = 64;
 pub const CLEAN_COEFFICIENTS_MAX: usize = 8;
 /// One rule, as JSON: a table in each of its steps.
 pub const CLEAN_RULE_BYTES_MAX: usize = 64 * 1024;
+/// Derived sensors that rules make: each rule reads the whole log for itself.
+pub const CLEAN_DERIVED_MAX: usize = 64;
 /// Values that fill one gap: a week, one a minute.
 pub const CLEAN_FILLED_MAX: usize = 10_080;
 /// Calls of one function that go well and are recorded in a second: what a person can look at. Each is some 400 bytes of the log and of

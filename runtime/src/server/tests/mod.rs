@@ -113,6 +113,7 @@ impl Node {
                 let is_stuck = stuck.exists();
                 async move { if is_stuck { Err(std::io::Error::other("stuck")) } else { Ok(()) } }.boxed()
             }),
+            rules_changed: Arc::new(|| async {}.boxed()),
             unready: Arc::new(Vec::new),
             stopping: CancellationToken::new(),
             config,
