@@ -11,6 +11,7 @@ use crate::{
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 type Log = BTreeMap<Seq, Arc<Event>>;
+type Rule = fn(&Story);
 
 /// As the manifests of `releases` say.
 const SECOND: i64 = Micros::SECOND;
@@ -30,7 +31,7 @@ struct Story {
 }
 
 pub fn check(log: &Log, ledger: &Ledger) {
-    let rules: [(&str, fn(&Story)); 6] =
+    let rules: [(&str, Rule); 6] =
         [("window", window), ("silence", silence), ("batch", batch), ("threshold", threshold), ("change", change), ("every", every)];
     for (name, rule) in rules {
         let evaluator = function(name).evaluator();
@@ -65,7 +66,7 @@ fn time(event: &Event, ahead: i64) -> i64 {
 }
 
 impl Story {
-    fn until(&self, seq: Seq) -> impl DoubleEndedIterator<Item = &Arc<Event>> + Clone {
+    fn until(&self, seq: Seq) -> impl Iterator<Item = &Arc<Event>> + Clone {
         self.readings.iter().filter(move |reading| reading.seq <= seq)
     }
 }
