@@ -69,16 +69,22 @@ impl Past {
         }
     }
 
-    /// Brings the history up to the log, and takes from the log all but its last events.
-    async fn forget_the_log(&self, but: u64) {
+    /// Brings the history up to the log.
+    fn index(&self) -> Seq {
         let head = *self.floor.ledger.head().borrow();
-        let mut from = 1;
+        let mut from = self.history.next();
         while from <= head {
             let page = self.floor.ledger.events(from, 1_000, 1 << 20).unwrap();
             from = page.last().unwrap().seq + 1;
             self.history.index(&page).unwrap();
         }
         self.history.commit().unwrap();
+        head
+    }
+
+    /// Takes from the log all but its last events; they are in the history.
+    async fn forget_the_log(&self, but: u64) {
+        let head = self.index();
         // Functions store how far they are when they have nothing to do, within seconds.
         let mut looks = support::looks();
         while self.floor.ledger.trim(head - but + 1).await.unwrap() < head - but + 1 {
@@ -118,7 +124,7 @@ impl Past {
 
 fn wanted(name: &str, on: &str) -> Wanted {
     let id = function(name, on);
-    Wanted { app: id.app, function: id.function, release: 1, from: None, to: None, by_measured: false }
+    Wanted { app: id.app, function: id.function, release: 1, from: None, to: None, by_measured: false, owner: None }
 }
 
 fn text(replays: &Replays, job: &Job) -> String {
@@ -354,17 +360,76 @@ async fn what_was_imported_at_once_is_run_as_if_it_had_come_when_it_was_measured
     let past = Past::open().await;
     let schedule = POND.find("# In the morning").unwrap()..POND.find("[grant]").unwrap();
     past.floor.release(&support::guest("pond-watch"), &format!("{}{}", &POND[..schedule.start], &POND[schedule.end..]));
+    // One pond after the other, as one imports files: to who goes by the order of the log, each begins years after it has ended.
     let now = tawi_runtime::clock::now();
-    past.live(ponds().into_iter().map(|event| NewEvent { received: now, ..event }).collect()).await;
+    let mut all: Vec<NewEvent> = ponds().into_iter().map(|event| NewEvent { received: now, ..event }).collect();
+    all.sort_by_key(|event| (std::cmp::Reverse(event.key.clone()), event.measured));
+    all.insert(0, NewEvent { measured: Micros(0), received: now, ..reading("clock", "oxygen", "7.0") });
+    past.live(all).await;
+    past.index();
     let replays = past.replays();
     let to = Some(Micros::parse("2026-05-03T00:00:00Z").unwrap());
     for (by_measured, silences) in [(false, 0), (true, 2)] {
         let job = replays.start(Wanted { to, by_measured, ..wanted("pond-watch", "silent") }).unwrap();
         let job = over(&replays, &job).await;
         let lines = lines(&text(&replays, &job));
-        let of: Vec<_> = messages(&lines).into_iter().filter(|(_, _, device, ..)| device.as_ref().unwrap().as_str() == "pond2").collect();
+        let of: Vec<_> = messages(&lines).into_iter().filter(|(_, _, device, ..)| device.as_ref().unwrap().as_str() != "clock").collect();
         assert_eq!(of.len(), silences, "the hour of the one pond, and that it was back: {of:?}");
+        assert!(of.iter().all(|(_, _, device, ..)| device.as_ref().unwrap().as_str() == "pond2"), "{of:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_falls_due_at_the_end_is_told_of_every_sensor_and_the_same_however_often_it_is_stopped() {
+    const SENSORS: usize = 3_000;
+    let past = Past::open().await;
+    let schedule = POND.find("# In the morning").unwrap()..POND.find("[grant]").unwrap();
+    past.floor.release(&support::guest("pond-watch"), &format!("{}{}", &POND[..schedule.start], &POND[schedule.end..]));
+    let at = Micros::parse("2026-05-01T10:00:00Z").unwrap();
+    let one = |n: usize| NewEvent { measured: at, received: at, ..reading(&format!("pond{n:04}"), "oxygen", "7.0") };
+    past.live((0..SENSORS).map(one).collect()).await;
+    let replays = past.replays();
+    let to = Some(Micros::parse("2026-05-02T00:00:00Z").unwrap());
+    // All fall silent in one moment, and every day ends where the range does.
+    let silent = over(&replays, &replays.start(Wanted { to, ..wanted("pond-watch", "silent") }).unwrap()).await;
+    let expected = text(&replays, &silent);
+    let devices: Vec<Id> = messages(&lines(&expected)).into_iter().filter_map(|(_, _, device, ..)| device).collect();
+    assert!(devices.is_sorted() && devices.len() == SENSORS, "{}", devices.len());
+    let daily = over(&replays, &replays.start(Wanted { to, ..wanted("pond-watch", "daily") }).unwrap()).await;
+    assert_eq!(states(&lines(&text(&replays, &daily))).len(), SENSORS);
+
+    let job = replays.start(Wanted { to, ..wanted("pond-watch", "silent") }).unwrap();
+    let mut seen = 0;
+    while !replays.get(&job.wanted.app, job.number).unwrap().is_over() {
+        let (replays, stop) = (past.replays(), CancellationToken::new());
+        let running = tokio::spawn(replays.clone().run(stop.clone()));
+        let get = || replays.get(&job.wanted.app, job.number).unwrap();
+        support::until("it gets on", || get().is_over() || get().bytes > seen).await;
+        seen = get().bytes;
+        stop.cancel();
+        running.await.unwrap();
+        if get().is_over() {
+            assert_eq!(text(&replays, &get()), expected);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_replay_that_can_not_be_read_stops_no_node() {
+    let past = Past::open().await;
+    past.floor.release(&support::guest("threshold-alert"), ALERT);
+    let (one, other) = {
+        let replays = past.replays();
+        (replays.start(wanted("alert", "alert")).unwrap(), replays.start(wanted("alert", "alert")).unwrap())
+    };
+    let dir = past.floor.dir.path().join("replays");
+    std::fs::write(dir.join(one.number.to_string()).join("job.json"), "{").unwrap();
+    std::fs::write(dir.join("17"), "no folder").unwrap();
+    std::fs::create_dir(dir.join("9")).unwrap();
+    let numbers: Vec<u64> = past.replays().list(&default_tenant()).into_iter().map(|job| job.number).collect();
+    assert_eq!(numbers, [other.number]);
+    assert!(!dir.join("9").exists(), "it was never begun whole");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -400,7 +465,9 @@ async fn two_replays_run_at_a_time_so_many_wait_and_the_oldest_make_room() {
     assert!(!past.floor.dir.path().join("replays/1").exists());
 
     // What was forgotten is gone from the disk, and its number is not given again.
-    replays.forget(&app("alert")).unwrap();
-    assert_eq!(std::fs::read_dir(past.floor.dir.path().join("replays")).unwrap().count(), 0);
+    replays.forget(&app("alert"));
+    let left = std::fs::read_dir(past.floor.dir.path().join("replays")).unwrap();
+    assert_eq!(left.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["last"]);
+    let replays = past.replays();
     assert_eq!(replays.start(wanted("alert", "alert")).unwrap().number, REPLAYS_KEPT_MAX as u64 + 2);
 }

@@ -55,7 +55,7 @@ async fn again(floor: &Floor, history: &History) -> f64 {
     let parts = Parts { ledger, history: history.clone(), dispatch, store, reconciler, disk_free_bytes_min: 0 };
     let replays = Replays::open(&floor.dir.path().join("replays"), parts).unwrap();
     let own = function(GUEST, "own");
-    let wanted = Wanted { app: own.app.clone(), function: own.function, release: 1, from: None, to: None, by_measured: false };
+    let wanted = Wanted { app: own.app.clone(), function: own.function, release: 1, from: None, to: None, by_measured: false, owner: None };
     let stop = CancellationToken::new();
     let running = tokio::spawn(replays.clone().run(stop.clone()));
     let begin = Instant::now();

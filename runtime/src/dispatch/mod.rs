@@ -28,13 +28,13 @@ mod verdict;
 mod work;
 mod world;
 
-pub use again::{Again, Era, PastLedgers};
+pub use again::{Again, PastLedgers};
 pub use eyes::{Eyes, Sight};
 pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
 pub use replay::{Replay, ReplayError, Replayed};
 pub use shared::Shared;
-pub use triggers::{Derivation, Takes};
+pub use triggers::{Derivation, End, Takes};
 pub use world::HistorySource;
 
 use crate::{
@@ -74,9 +74,8 @@ pub type Fits = Arc<dyn Fn(&Selector, &Event) -> bool + Send + Sync>;
 pub struct Context {
     pub engine: Engine,
     pub ledger: Ledger,
-    /// The log that rules of time look at; the ledger, unless they look at the past.
-    followed: Ledger,
-    era: Era,
+    /// Rules of time are looked at here; not where what they have to tell is told already.
+    evaluates: bool,
     pub history: HistorySource,
     fits: Fits,
     sight: Sight,
@@ -85,7 +84,7 @@ pub struct Context {
     /// Workers of event functions that are active, all over the node.
     workers: Arc<AtomicUsize>,
     /// Calls for events that wait for something: the other instances are for requests.
-    slow: Slow,
+    slow: Arc<Slow>,
     slow_per_app_max: usize,
     /// Room for HTTP calls: the other instances are for events.
     http_calls: Arc<Semaphore>,
@@ -177,11 +176,10 @@ impl Dispatch {
         let (calls_per_function_max, http_calls_per_app_max) = (share(25), share(HTTP_CALLS_PER_APP_PERCENT));
         let http_calls = Arc::new(Semaphore::new(share(HTTP_CALLS_PERCENT)));
         let context = Context {
-            slow: Slow::new(share(EVENT_CALLS_PERCENT)),
+            slow: Arc::new(Slow::new(share(EVENT_CALLS_PERCENT))),
             slow_per_app_max: share(EVENT_CALLS_PER_APP_PERCENT),
             engine,
-            followed: ledger.clone(),
-            era: Era::Now,
+            evaluates: true,
             ledger,
             history,
             fits,
@@ -265,13 +263,19 @@ impl Dispatch {
         }
     }
 
+    /// Functions whose triggers are made here.
+    fn timed<'a>(&self, loaded: &'a Loaded) -> impl Iterator<Item = (FunctionId, &'a Trigger)> + use<'a> {
+        let evaluates = self.context.evaluates;
+        timed(loaded).filter(move |_| evaluates)
+    }
+
     async fn register(&self, loaded: &Loaded) -> Result<(), LedgerError> {
         for (function, _, _) in events(loaded) {
             let start = *self.context.ledger.head().borrow();
             self.context.ledger.apply(Op::Register { function, start }).await?;
         }
         // Behind the functions: what they make is not missed.
-        for (function, trigger) in timed(loaded) {
+        for (function, trigger) in self.timed(loaded) {
             triggers::register(&self.context.ledger, &function, trigger).await?;
         }
         Ok(())
@@ -329,7 +333,7 @@ impl Dispatch {
         }
         drop(consumers);
         let mut evaluators = self.evaluators.lock();
-        for (id, trigger) in timed(loaded) {
+        for (id, trigger) in self.timed(loaded) {
             if !evaluators.contains_key(&id)
                 && let Some(evaluating) = triggers::start(&self.context, &id, trigger)
             {
@@ -340,7 +344,7 @@ impl Dispatch {
 
     /// Ends evaluators whose rule is gone or another. A gone one is forgotten by the ledger too.
     async fn stop_evaluators(&self, app: &App, loaded: &Loaded) -> Result<(), LedgerError> {
-        let wanted: HashMap<FunctionId, &Trigger> = timed(loaded).collect();
+        let wanted: HashMap<FunctionId, &Trigger> = self.timed(loaded).collect();
         let differs = |function: &FunctionId, running: &Evaluating| {
             let differs = wanted.get(function).is_none_or(|trigger| **trigger != running.trigger);
             function.app == app.id && (differs || running.task.is_finished())

@@ -64,6 +64,11 @@ impl Tracker {
         self.scanned
     }
 
+    /// Everything up to here is durably settled, or of no concern.
+    pub fn through(&self) -> Seq {
+        self.done.through
+    }
+
     pub fn open(&self) -> usize {
         self.open
     }

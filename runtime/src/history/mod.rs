@@ -30,7 +30,7 @@ pub use query::{QueryError, devices_named};
 pub use runs::{RunHit, RunPage, RunQuery};
 pub use schema::Hit;
 pub use search::{Page, Query, Sort, Source};
-pub use stretch::Stretch;
+pub use stretch::{Order, Stretch};
 
 use crate::{
     model::{

@@ -1,7 +1,10 @@
 //! What of an event is indexed, what is kept of it, and how it is read back. `docs/formats/history.md` is the promise.
 
 use super::query::{EVENTS, Field as Named, Indexed, Vocabulary};
-use crate::model::{Event, Id, Kind, Micros, NewEvent, Seq, Subject, Tenant, Value};
+use crate::model::{
+    Event, Id, Kind, Micros, NewEvent, Seq, Subject, Tenant, Value,
+    event::{Cause, Place},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tantivy::{
@@ -222,6 +225,14 @@ pub struct Hit {
     pub message: Option<String>,
     /// Of a reading that was taken out: the rule, the step, a code, and why in words.
     pub dropped: Option<serde_json::Value>,
+    /// What order is kept for, where that is neither the device nor, without one, the subject.
+    pub key: Option<String>,
+    /// How many events led to this one.
+    pub hops: u16,
+}
+
+fn key_of(device: Option<&Id>, subject: &str) -> String {
+    device.map_or_else(|| subject.to_owned(), ToString::to_string)
 }
 
 impl Hit {
@@ -230,13 +241,17 @@ impl Hit {
         self.value.len_bytes() + self.raw.as_ref().map_or(0, Value::len_bytes) + self.message.as_ref().map_or(0, String::len)
     }
 
-    /// The event that it was, as far as the history has it: it does not know how many others came before. None: it is not one.
+    /// The event that it was; of the call that wrote it, if one did, not its place among the effects. None: it is not one.
     pub fn into_event(self, tenant: &Tenant) -> Option<Event> {
         let subject = Subject::new(&self.subject).ok()?;
-        let key = self.device.as_ref().map_or_else(|| subject.to_string(), ToString::to_string);
-        let Hit { seq, kind, device, sensor, measured, received, value, raw, .. } = self;
+        let Hit { seq, kind, device, sensor, measured, received, value, raw, key, hops, .. } = self;
+        let key = key.unwrap_or_else(|| key_of(device.as_ref(), subject.as_str()));
+        let cause = match (self.app, self.function, self.call, self.cause) {
+            (Some(app), Some(function), Some(call), Some(seq)) => Some(Cause { app, function, seq, call, place: Place { index: 0, hops } }),
+            _ => None,
+        };
         let tenant = tenant.clone();
-        Some(Event { seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause: None } })
+        Some(Event { seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause } })
     }
 }
 
@@ -282,6 +297,14 @@ struct Stored<'a> {
     c: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    y: Option<String>,
+    #[serde(skip_serializing_if = "is_none")]
+    h: u16,
+}
+
+fn is_none(hops: &u16) -> bool {
+    *hops == 0
 }
 
 /// A value: `j` its JSON, or `b` its bytes in hex.
@@ -332,6 +355,8 @@ impl Stored<'_> {
             f: cause.map(|cause| cause.function.clone()),
             c: cause.map(|cause| cause.call.clone()),
             e: cause.map(|cause| cause.seq),
+            y: Some(&event.key).filter(|key| **key != key_of(event.device.as_ref(), event.subject.as_str())).cloned(),
+            h: event.hops(),
         };
         serde_json::to_string(&stored).unwrap_or_else(|e| unreachable!("names and values are JSON: {e}"))
     }
@@ -364,6 +389,8 @@ impl Stored<'_> {
             level: line.level,
             message: line.message,
             dropped,
+            key: self.y,
+            hops: self.h,
         })
     }
 }

@@ -52,8 +52,22 @@ pub trait Log: Send + Sync {
     fn head(&self) -> watch::Receiver<Seq>;
     /// The oldest sequence that can be read.
     fn first(&self) -> Seq;
-    /// As [`Ledger::events`]. Never blocks.
-    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Vec<Arc<Event>>;
+    /// As [`Ledger::events`].
+    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError>;
+}
+
+impl Log for Ledger {
+    fn head(&self) -> watch::Receiver<Seq> {
+        Ledger::head(self)
+    }
+
+    fn first(&self) -> Seq {
+        Ledger::first(self)
+    }
+
+    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
+        Ledger::events(self, from, max_events, max_bytes)
+    }
 }
 
 struct Inner {
@@ -273,7 +287,7 @@ impl Ledger {
     /// Events from `from` on, ascending; what was trimmed is left out. At least one, however large, if there is one.
     pub fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
         match &self.1 {
-            Some(log) => Ok(log.events(from, max_events, max_bytes)),
+            Some(log) => log.events(from, max_events, max_bytes),
             None => self.0.view.events(from, max_events, max_bytes),
         }
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 const FILE: &str = "job.json";
+const LAST: &str = "last";
 
 /// What somebody wants to have run again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Wanted {
     /// As if each reading had been received when it was measured: for what was imported.
     #[serde(default)]
     pub by_measured: bool,
+    /// Whose the app was: with her eyes it sees. None: with all eyes.
+    #[serde(default)]
+    pub owner: Option<Id>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +66,11 @@ impl Job {
         bytes.and_then(|bytes| replace(&dir.join(FILE), &bytes)).map_err(|source| Failure::file("write", dir.join(FILE), source))
     }
 
+    /// There is no replay there any more. Blocks.
+    pub fn unmake(dir: &Path) -> io::Result<()> {
+        fs::remove_file(dir.join(FILE))
+    }
+
     /// None where there is no replay that was begun whole. Blocks.
     pub fn read(dir: &Path) -> Result<Option<Job>, Failure> {
         let path = dir.join(FILE);
@@ -89,12 +98,24 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
+/// The highest number that was given. A number is never given twice, whatever became of its replay.
+pub(super) fn last_number(dir: &Path) -> u64 {
+    let said = fs::read_to_string(dir.join(LAST)).ok().and_then(|text| text.trim().parse().ok());
+    said.unwrap_or(0)
+}
+
+pub(super) fn set_last_number(dir: &Path, number: u64) -> Result<(), Failure> {
+    replace(&dir.join(LAST), number.to_string().as_bytes()).map_err(|source| Failure::file("write", dir.join(LAST), source))
+}
+
 /// Those of a folder, in their order, and what is left of those that were not begun whole.
 pub(super) fn numbered(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if let Some(number) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) {
+        if path.is_dir()
+            && let Some(number) = path.file_name().and_then(|name| name.to_str()?.parse().ok())
+        {
             found.push((number, path));
         }
     }

@@ -5,6 +5,7 @@
 //! (decision 0031). So it is as parallel and as exact as what is live, and goes on where it was when its node dies.
 
 mod job;
+mod measured;
 mod output;
 mod past;
 mod run;
@@ -122,11 +123,13 @@ impl Replays {
     pub fn open(dir: &Path, rooms: Parts) -> Result<Replays, Failure> {
         let failed = |source| Failure::file("open", dir.to_owned(), source);
         fs::create_dir_all(dir).map_err(failed)?;
-        let mut jobs = Jobs::default();
+        let mut jobs = Jobs { last: job::last_number(dir), ..Jobs::default() };
         for (number, path) in job::numbered(dir).map_err(failed)? {
-            jobs.last = number;
-            match Job::read(&path)? {
-                Some(mut job) => {
+            jobs.last = jobs.last.max(number);
+            match Job::read(&path) {
+                // It is only a question: the node goes on without.
+                Err(error) => tracing::warn!(replay = number, error = chain(&error), "a replay can't be read, and is left alone"),
+                Ok(Some(mut job)) => {
                     if job.is_over() {
                         run::clear(&path);
                     } else {
@@ -135,7 +138,7 @@ impl Replays {
                     jobs.all.insert(number, Known::new(job));
                 }
                 // It was never answered for.
-                None => fs::remove_dir_all(&path).map_err(failed)?,
+                Ok(None) => fs::remove_dir_all(&path).map_err(failed)?,
             }
         }
         Ok(Replays(Arc::new(Inner { dir: dir.to_owned(), rooms, jobs: Mutex::new(jobs), wake: Notify::new() })))
@@ -162,19 +165,28 @@ impl Replays {
                 return Err(Failure::Busy);
             }
             let number = jobs.last + 1;
+            job::set_last_number(&self.0.dir, number)?;
+            jobs.last = number;
             let state = State::Waiting;
             let job = Job { number, wanted, state, created, ended: None, last, through: 0, lines: 0, failed: 0, bytes: 0 };
-            let dir = self.dir(number);
-            fs::create_dir(&dir).map_err(|source| Failure::file("make the folder", dir.clone(), source))?;
-            job.write(&dir)?;
-            job::sync_dir(&self.0.dir).map_err(|source| Failure::file("write to", self.0.dir.clone(), source))?;
-            jobs.last = number;
+            if let Err(failure) = self.store(&job) {
+                // It was not promised.
+                let _ = fs::remove_dir_all(self.dir(number));
+                return Err(failure);
+            }
             jobs.all.insert(number, Known::new(job.clone()));
             job
         };
         self.make_room();
         self.0.wake.notify_one();
         Ok(job)
+    }
+
+    fn store(&self, job: &Job) -> Result<(), Failure> {
+        let dir = self.dir(job.number);
+        fs::create_dir(&dir).map_err(|source| Failure::file("make the folder", dir.clone(), source))?;
+        job.write(&dir)?;
+        job::sync_dir(&self.0.dir).map_err(|source| Failure::file("write to", self.0.dir.clone(), source))
     }
 
     /// The oldest that are over go when there are too many.
@@ -221,26 +233,31 @@ impl Replays {
         Ok((bytes.into(), job))
     }
 
-    /// Stops it where it runs, and forgets it with its output. Blocks.
+    /// Stops it where it runs, and forgets it with its output: nobody sees it any more when this returns. Blocks.
     pub fn remove(&self, app: &AppId, number: u64) -> Result<(), Failure> {
         let known = self.known(app, number)?;
         known.stop.cancel();
         self.0.jobs.lock().all.remove(&number);
-        self.remove_files(number)
+        self.remove_files(number);
+        Ok(())
     }
 
     /// Those of an app. Blocks.
-    pub fn forget(&self, app: &AppId) -> Result<(), Failure> {
-        let of_app = self.list(&app.tenant).into_iter().filter(|job| job.wanted.app == *app);
-        of_app.into_iter().try_for_each(|job| self.remove(app, job.number))
+    pub fn forget(&self, app: &AppId) {
+        for job in self.list(&app.tenant).into_iter().filter(|job| job.wanted.app == *app) {
+            // Somebody else may have been faster.
+            let _ = self.remove(app, job.number);
+        }
     }
 
-    /// Where it still runs, it does this again when it has ended.
-    fn remove_files(&self, number: u64) -> Result<(), Failure> {
+    /// Where it still runs, it does this again when it has ended; without its first file it is nothing, after a crash too.
+    fn remove_files(&self, number: u64) {
         let dir = self.dir(number);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::file("remove", dir, error)),
-            _ => Ok(()),
+        let removed = Job::unmake(&dir).and_then(|()| fs::remove_dir_all(&dir));
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::info!(replay = number, %error, "something of a replay that was forgotten is left for now");
         }
     }
 
@@ -292,9 +309,7 @@ impl Replays {
             ended = stopped => ended,
         };
         if removed.is_cancelled() {
-            if let Err(error) = self.remove_files(number) {
-                tracing::warn!(replay = number, error = chain(&error), "what it has left stays");
-            }
+            self.remove_files(number);
             return;
         }
         match ended {

@@ -1,7 +1,7 @@
 //! The past as a log: what was read ahead of it, for a function that consumes it.
 
 use crate::{
-    ledger::Log,
+    ledger::{LedgerError, Log},
     model::{Event, Seq},
 };
 use parking_lot::Mutex;
@@ -63,7 +63,7 @@ impl Log for Past {
         self.ahead.lock().events.front().map_or(0, |event| event.seq)
     }
 
-    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Vec<Arc<Event>> {
+    fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
         let ahead = self.ahead.lock();
         let begin = ahead.events.partition_point(|event| event.seq < from);
         let mut bytes = 0;
@@ -71,7 +71,7 @@ impl Log for Past {
             bytes += event.size_bytes();
             bytes <= max_bytes || bytes == event.size_bytes()
         };
-        ahead.events.range(begin..).take(max_events).take_while(fits).cloned().collect()
+        Ok(ahead.events.range(begin..).take(max_events).take_while(fits).cloned().collect())
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn seqs(past: &Past, from: Seq, max: usize, bytes: usize) -> Vec<Seq> {
-        past.events(from, max, bytes).iter().map(|event| event.seq).collect()
+        past.events(from, max, bytes).unwrap().iter().map(|event| event.seq).collect()
     }
 
     #[test]
@@ -103,6 +103,7 @@ mod tests {
         past.forget(9);
         assert_eq!(seqs(&past, 1, 10, usize::MAX), [20]);
         past.forget(20);
-        assert_eq!((past.ahead.lock().bytes, past.events(1, 10, 10).len()), (0, 0));
+        let bytes = past.ahead.lock().bytes;
+        assert_eq!((bytes, past.events(1, 10, 10).unwrap().len()), (0, 0));
     }
 }

@@ -8,10 +8,10 @@ use super::{
     source::{Range, Source},
 };
 use crate::{
-    dispatch::{Again, Era, PastLedgers, Settings},
+    dispatch::{Again, End, PastLedgers, Settings},
     engine::Loaded,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
-    model::{FunctionId, Pattern, Release, Seq, limit::REPLAY_OUTPUT_BYTES_MAX, manifest::Trigger},
+    model::{Event, FunctionId, Pattern, Release, Seq, limit::REPLAY_OUTPUT_BYTES_MAX, manifest::Trigger},
 };
 use parking_lot::Mutex;
 use std::{
@@ -22,6 +22,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 const LEDGER: &str = "ledger";
+const TRIGGERS: &str = "triggers";
 /// Memory for pages of the scratch ledger.
 const CACHE_BYTES: usize = 16 << 20;
 /// How often it is looked how far it is.
@@ -67,33 +68,54 @@ pub(super) async fn run(replays: &Replays, job: &Arc<Mutex<Job>>, dir: &Path, st
     let loaded: Arc<Loaded> = Arc::new(loaded.map_err(|source| Failure::Load(Box::new(source)))?);
     let settings = Settings { config: Arc::new(rooms.store.config(&wanted.app)), secrets: Arc::new(rooms.store.secrets(&wanted.app)) };
 
-    let options = LedgerOptions { cache_bytes: CACHE_BYTES, ..LedgerOptions::default() };
-    let scratch = Ledger::open(&LedgerConfig::Embedded { dir: dir.join(LEDGER), options }).await?;
+    let open = |name: &str| {
+        let options = LedgerOptions { cache_bytes: CACHE_BYTES, ..LedgerOptions::default() };
+        let config = LedgerConfig::Embedded { dir: dir.join(name), options };
+        async move { Ledger::open(&config).await }
+    };
+    let (scratch, triggers) = (open(LEDGER).await?, open(TRIGGERS).await?);
     has_room(&scratch, rooms.disk_free_bytes_min)?;
     let function = FunctionId { app: wanted.app.clone(), function: wanted.function.clone() };
-    // What is settled is of no use to anybody: reading begins behind it.
-    let position = |id: &FunctionId| scratch.position(id).map(|position| position.map_or(0, |position| position.through));
     let is_told = matches!(release.manifest.functions[0].trigger, Trigger::Event { rule: Some(_), .. });
-    let through = if is_told { position(&function.evaluator())? } else { position(&function)? };
-    let past = Arc::new(Past::new(through));
-    let ledgers = PastLedgers { past: scratch.over(past.clone()), scratch: scratch.clone() };
-    let era = Era::Past { last, until: wanted.to.unwrap_or(created).min(created) };
-    let again = Arc::new(rooms.dispatch.again(loaded, settings, ledgers, era).await?);
-
+    // What is settled is of no use to anybody: reading begins behind it.
+    let settled = if is_told { triggers.position(&function.evaluator())? } else { scratch.position(&function)? };
+    let through = settled.map_or(0, |position| position.through);
+    let may: Arc<dyn Fn(&Event) -> bool + Send + Sync> = {
+        let (dispatch, app) = (rooms.dispatch.clone(), wanted.app.clone());
+        Arc::new(move |event| dispatch.shows(&app, event))
+    };
     let range =
-        Range { tenant: wanted.app.tenant.clone(), pattern, from: wanted.from, to: wanted.to, last, by_measured: wanted.by_measured };
-    let source = Source::new(rooms.ledger.clone(), rooms.history.clone(), range, through);
-    // The reader ends with this run, however that ends.
+        Range { tenant: wanted.app.tenant.clone(), pattern, from: wanted.from, to: wanted.to, last, by_measured: wanted.by_measured, may };
+    let source = Source::new(rooms.ledger.clone(), rooms.history.clone(), range, is_told, through);
+    let end = End { last: source.last(), until: wanted.to.unwrap_or(created).min(created), measured: wanted.to };
+    let past = Arc::new(Past::new(through));
+    let ledgers = PastLedgers { scratch: scratch.clone(), triggers: triggers.clone(), past: past.clone() };
+    let again = Arc::new(rooms.dispatch.again(loaded, settings, ledgers, end).await?);
+
+    // Who reads and who tells end with this run, however that ends.
     let reading = stop.child_token();
     let _end = reading.clone().drop_guard();
     let reader = tokio::task::spawn_blocking({
         let (past, again, reading) = (past.clone(), again.clone(), reading.clone());
-        move || read(source, &past, &again, &reading)
+        move || read(source, &past, &again, end.last, &reading)
+    });
+    let teller = tokio::spawn({
+        let (again, reading) = (again.clone(), reading.clone());
+        async move { Ok(again.tell(reading).await?) }
     });
     tracing::info!(replay = number, function = %function, release = wanted.release, "a replay runs");
-    let output = Output::open(dir, function)?;
-    let running = Running { job, dir, scratch: &scratch, again: &again, disk_free_bytes_min: rooms.disk_free_bytes_min };
-    let ended = running.follow(output, reader, stop).await;
+    let output = Output::open(dir, function.clone())?;
+    let running = Running {
+        job,
+        dir,
+        scratch: &scratch,
+        triggers: &triggers,
+        again: &again,
+        function: &function,
+        last: end.last,
+        disk_free_bytes_min: rooms.disk_free_bytes_min,
+    };
+    let ended = running.follow(output, reader, teller, stop).await;
     again.stop().await;
     reading.cancel();
     let ended = match ended {
@@ -102,43 +124,58 @@ pub(super) async fn run(replays: &Replays, job: &Arc<Mutex<Job>>, dir: &Path, st
         Err(failure) => Err(failure),
     };
     scratch.close().await;
+    triggers.close().await;
     ended
 }
 
 /// Reads ahead of the function, as far as there is room.
-fn read(mut source: Source, past: &Past, again: &Again, stop: &CancellationToken) -> Result<(), Failure> {
+fn read(mut source: Source, past: &Past, again: &Again, last: Seq, stop: &CancellationToken) -> Result<(), Failure> {
     while let Some(page) = source.next()? {
+        // Where there is nothing yet it is asked again, as where there is no room.
+        let mut waits = page.events.is_empty();
         past.push(page.events, page.through);
-        while past.is_full() {
-            past.forget(again.position()?.1);
+        while waits || past.is_full() {
             if stop.is_cancelled() {
                 return Ok(());
             }
+            past.forget(again.looked_at()?);
             std::thread::sleep(ROOM);
+            waits = false;
         }
         if stop.is_cancelled() {
             return Ok(());
         }
     }
+    past.push(Vec::new(), last);
     Ok(())
 }
 
-type Reader = tokio::task::JoinHandle<Result<(), Failure>>;
+type Task = tokio::task::JoinHandle<Result<(), Failure>>;
 
 /// What runs, and where it is kept.
 struct Running<'a> {
     job: &'a Arc<Mutex<Job>>,
     dir: &'a Path,
     scratch: &'a Ledger,
+    triggers: &'a Ledger,
     again: &'a Again,
+    function: &'a FunctionId,
+    /// The last number of an event.
+    last: Seq,
     disk_free_bytes_min: u64,
 }
 
 impl Running<'_> {
     /// Until all is settled: the output then, which has everything but the state. None: it was stopped.
-    async fn follow(&self, mut output: Output, mut reader: Reader, stop: &CancellationToken) -> Result<Option<Output>, Failure> {
-        let Running { job, dir, scratch, again, .. } = *self;
-        let (mut has_read, mut synced) = (false, Instant::now());
+    async fn follow(
+        &self,
+        mut output: Output,
+        mut reader: Task,
+        mut teller: Task,
+        stop: &CancellationToken,
+    ) -> Result<Option<Output>, Failure> {
+        let Running { job, dir, scratch, triggers, again, .. } = *self;
+        let (mut has_read, mut has_told, mut synced) = (false, false, Instant::now());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(None),
@@ -146,15 +183,19 @@ impl Running<'_> {
                     read??;
                     has_read = true;
                 }
+                told = &mut teller, if !has_told => {
+                    told??;
+                    has_told = true;
+                }
                 () = tokio::time::sleep(LOOK) => {}
             }
             if again.is_lost() {
                 return Err(Failure::Lost);
             }
             // Asked in this order: what is settled when it is through is all.
-            let is_through = has_read && again.is_through();
-            let (through, looked_at) = again.position()?;
-            let through = if is_through { Seq::MAX } else { through };
+            let is_through = has_read && has_told && again.is_through();
+            let through = if is_through { Seq::MAX } else { again.through() };
+            let looked_at = again.looked_at()?;
             let sync = is_through || synced.elapsed() >= SYNC_EVERY;
             let ledger = scratch.clone();
             let advanced = tokio::task::spawn_blocking(move || {
@@ -167,7 +208,8 @@ impl Running<'_> {
             let shown = {
                 let mut job = job.lock();
                 let place = output.place();
-                (job.through, job.bytes, job.lines, job.failed) = (looked_at.min(job.last), place.bytes, place.lines, place.failed);
+                (job.through, job.bytes, job.lines, job.failed) =
+                    (if self.last == job.last { looked_at } else { 0 }, place.bytes, place.lines, place.failed);
                 job.clone()
             };
             check(shown.bytes)?;
@@ -175,6 +217,9 @@ impl Running<'_> {
             if let Some(from) = needed {
                 synced = Instant::now();
                 scratch.trim(from).await?;
+                // Told and settled.
+                let settled = scratch.position(self.function)?.map_or(0, |position| position.through);
+                triggers.trim(settled + 1).await?;
                 let dir = dir.to_owned();
                 tokio::task::spawn_blocking(move || shown.write(&dir)).await??;
             }
@@ -216,7 +261,9 @@ fn check(bytes: u64) -> Result<(), Failure> {
 
 /// What a replay needs no more once it is over. Blocks.
 pub(super) fn clear(dir: &Path) {
-    let _ = std::fs::remove_dir_all(dir.join(LEDGER));
+    for name in [LEDGER, TRIGGERS] {
+        let _ = std::fs::remove_dir_all(dir.join(name));
+    }
 }
 
 #[cfg(test)]

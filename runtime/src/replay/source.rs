@@ -1,8 +1,8 @@
 //! Where the past is read: the log as far as it goes back, before that the history. Blocks.
 
-use super::Failure;
+use super::{Failure, measured::ByTime};
 use crate::{
-    history::{History, Hit, Query, Stretch},
+    history::{History, Hit, Order, Query, Stretch},
     ledger::Ledger,
     model::{Event, Kind, Micros, Pattern, Seq, Tenant},
 };
@@ -14,9 +14,10 @@ const PAGE_BYTES: usize = 4 << 20;
 /// Sequences that the history is asked about at a time; more where it has nothing, and never so many that their places take much memory.
 const SPAN: Seq = 1 << 17;
 const SPAN_MAX: Seq = 1 << 20;
+const KINDS: [Kind; 3] = [Kind::Reading, Kind::Message, Kind::Command];
 
 /// Which events are replayed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Range {
     pub tenant: Tenant,
     pub pattern: Pattern,
@@ -27,9 +28,17 @@ pub struct Range {
     pub last: Seq,
     /// As if each had been received when it was measured.
     pub by_measured: bool,
+    /// Whether the app may be given an event, by when that was received.
+    pub may: Arc<dyn Fn(&Event) -> bool + Send + Sync>,
 }
 
-pub struct Source {
+pub enum Source {
+    /// In the order in which it came.
+    Came(Box<AsItCame>),
+    Measured(Box<ByTime>),
+}
+
+pub struct AsItCame {
     ledger: Ledger,
     history: History,
     range: Range,
@@ -46,13 +55,33 @@ pub struct Page {
 }
 
 impl Source {
-    /// Begins behind `through`.
-    pub fn new(ledger: Ledger, history: History, range: Range, through: Seq) -> Source {
-        Source { ledger, history, range, next: through + 1, span: SPAN, stretch: None }
+    /// Begins behind `through`. What a rule is to make of measured time has to come in the order of it.
+    pub fn new(ledger: Ledger, history: History, range: Range, is_told: bool, through: Seq) -> Source {
+        match range.by_measured && is_told {
+            true => Source::Measured(Box::new(ByTime::new(history, range, through))),
+            false => Source::Came(Box::new(AsItCame { ledger, history, range, next: through + 1, span: SPAN, stretch: None })),
+        }
     }
 
-    /// What comes next; none at the end.
+    /// The last number that an event may have.
+    pub fn last(&self) -> Seq {
+        match self {
+            Source::Came(source) => source.range.last,
+            Source::Measured(_) => ByTime::LAST,
+        }
+    }
+
+    /// What comes next, which may be nothing yet; none at the end.
     pub fn next(&mut self) -> Result<Option<Page>, Failure> {
+        match self {
+            Source::Came(source) => source.next(),
+            Source::Measured(source) => source.next(),
+        }
+    }
+}
+
+impl AsItCame {
+    fn next(&mut self) -> Result<Option<Page>, Failure> {
         if self.stretch.is_some() {
             return self.of_history().map(Some);
         }
@@ -67,9 +96,8 @@ impl Source {
             }
         }
         let end = self.next.saturating_add(self.span).min(self.ledger.first()).min(self.range.last + 1);
-        let kinds = Some(vec![Kind::Reading, Kind::Message, Kind::Command]);
-        let query = Query { kinds, from: self.range.from, to: self.range.to, ..Query::new(self.range.tenant.clone(), "") };
-        self.stretch = Some((self.history.stretch(&query, self.next..end)?, end));
+        let query = self.range.query(self.range.from, self.range.to);
+        self.stretch = Some((self.history.stretch(&query, self.next..end, Order::Came)?, end));
         self.of_history().map(Some)
     }
 
@@ -98,10 +126,15 @@ impl Source {
 }
 
 impl Range {
-    fn holds(&self, event: &Event) -> bool {
-        let kind = matches!(event.kind, Kind::Reading | Kind::Message | Kind::Command);
+    /// The question for what was measured in a part of it.
+    pub fn query(&self, from: Option<Micros>, to: Option<Micros>) -> Query {
+        Query { kinds: Some(KINDS.to_vec()), from, to, ..Query::new(self.tenant.clone(), "") }
+    }
+
+    pub fn holds(&self, event: &Event) -> bool {
         let time = self.from.is_none_or(|from| event.measured >= from) && self.to.is_none_or(|to| event.measured < to);
-        kind && time && event.tenant == self.tenant && self.pattern.matches(event.subject.as_str())
+        let about = KINDS.contains(&event.kind) && event.tenant == self.tenant && self.pattern.matches(event.subject.as_str());
+        time && about && (self.may)(event)
     }
 
     fn told(&self, event: Arc<Event>) -> Arc<Event> {

@@ -49,7 +49,7 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -
     }
     state.dispatch.remove(&app).await;
     state.dispatch.forget(&app).await?;
-    forget_replays(&state, &app).await?;
+    forget_replays(&state, &app).await;
     // Last: what is left of an app must not see more than it did.
     state.registry.set_app_owner(&app.app, None, clock::now()).await?;
     tracing::info!(%app, by = caller.0.name, "app deleted");
@@ -79,17 +79,17 @@ pub async fn set_owner(
     {
         return Err(Problem::bad_request(format!("there is no user `{owner}`")).field("owner"));
     }
-    // What was run again with the eyes of one owner is not for another; nor what somebody asked for just now.
-    forget_replays(&state, &app).await?;
+    forget_replays(&state, &app).await;
     state.registry.set_app_owner(&app.app, owner.as_ref(), clock::now()).await?;
-    forget_replays(&state, &app).await?;
+    forget_replays(&state, &app).await;
     tracing::info!(%app, ?owner, by = caller.0.name, "app given");
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn forget_replays(state: &AppState, app: &AppId) -> Result<(), Problem> {
-    let app = app.clone();
-    blocking(state, move |state| Ok(state.replays.forget(&app)?)).await
+/// What was run again with the eyes of one owner is not for another.
+async fn forget_replays(state: &AppState, app: &AppId) {
+    let (replays, app) = (state.replays.clone(), app.clone());
+    let _ = tokio::task::spawn_blocking(move || replays.forget(&app)).await;
 }
 
 fn has_leftovers(state: &AppState, app: &AppId) -> Result<bool, Problem> {

@@ -53,9 +53,18 @@ pub async fn start(
     };
     let (from, to) = (time("from", from)?, time("to", to)?);
     still_there(&state, &app.tenant, to).await?;
-    let wanted = Wanted { app, function, release, from, to, by_measured };
+    let owner = state.registry.app_owner(&app.app);
+    let wanted = Wanted { app, function, release, from, to, by_measured, owner };
     let job = blocking(&state, move |state| Ok(state.replays.start(wanted)?)).await?;
     Ok((StatusCode::CREATED, Json(shown(&job))))
+}
+
+/// What one owner's eyes have seen is not for the next one's app; who gave it away on another node does not know of this one.
+fn seen(state: &AppState, job: &Job) -> Result<(), Problem> {
+    match state.registry.app_owner(&job.wanted.app.app) == job.wanted.owner {
+        true => Ok(()),
+        false => Err(Failure::Unknown(job.number).into()),
+    }
 }
 
 /// Refuses a range that ends before anything begins that is there.
@@ -82,14 +91,17 @@ pub async fn list(State(state): State<AppState>, caller: Caller, path: Path) -> 
     caller.may(Action::Inspect(&name))?;
     let app = known(&state, caller.app(name))?;
     let jobs = state.replays.list(&app.tenant);
-    Ok(Json(jobs.iter().filter(|job| job.wanted.app == app).map(shown).collect()))
+    let owner = state.registry.app_owner(&app.app);
+    Ok(Json(jobs.iter().filter(|job| job.wanted.app == app && job.wanted.owner == owner).map(shown).collect()))
 }
 
 /// `GET /api/v1/apps/{app}/replays/{replay}`
 pub async fn show(State(state): State<AppState>, caller: Caller, path: Path) -> Result<Json<Value>, Problem> {
     let name = path.id("app")?;
     caller.may(Action::Inspect(&name))?;
-    Ok(Json(shown(&state.replays.get(&caller.app(name), path.number("replay")?)?)))
+    let job = state.replays.get(&caller.app(name), path.number("replay")?)?;
+    seen(&state, &job)?;
+    Ok(Json(shown(&job)))
 }
 
 /// `GET /api/v1/apps/{app}/replays/{replay}/output?offset`: some of its lines' bytes, and in `tawi-replay` how it stood before they were read:
@@ -101,6 +113,7 @@ pub async fn output(State(state): State<AppState>, caller: Caller, path: Path, m
     params.done()?;
     let read = blocking(&state, move |state| Ok(state.replays.output(&app, number, offset, REPLAY_PAGE_BYTES_MAX)?));
     let (bytes, job) = read.await?;
+    seen(&state, &job)?;
     let headers = [("content-type", "application/x-ndjson"), ("tawi-replay", standing(&job).0)];
     Ok((headers, bytes).into_response())
 }

@@ -30,6 +30,8 @@ trait Work {
     fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool;
     /// True when there may be more.
     fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool;
+    /// True when there may be more.
+    fn finish(&mut self, measured: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool;
     fn next(&self) -> Option<Micros>;
     fn trouble(&mut self) -> Vec<Trouble>;
 }
@@ -75,6 +77,12 @@ impl Rules {
     /// As [`Rules::tick`], but not all at once: true when there may be more. For who has to store what fired piece by piece.
     pub fn tick_some(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         self.work.run(now, shelf, out)
+    }
+
+    /// Nothing was measured from `measured` on, and nothing will come any more: windows that end by then are told, and corrections that wait.
+    /// Some of them: true when there may be more. What was told is not told again, so it may be begun anew.
+    pub fn finish_some(&mut self, measured: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        self.work.finish(measured, shelf, out)
     }
 
     /// When [`Rules::tick`] is wanted next; it may come to nothing.
@@ -150,6 +158,10 @@ impl<F: Follow> Work for Series<F> {
         Series::run(self, now, shelf, out)
     }
 
+    fn finish(&mut self, measured: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        Series::finish(self, measured, shelf, out)
+    }
+
     fn next(&self) -> Option<Micros> {
         Series::next(self)
     }
@@ -175,6 +187,10 @@ impl Work for Batch {
 
     fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         Batch::run(self, now, shelf, out);
+        false
+    }
+
+    fn finish(&mut self, _: Micros, _: &mut dyn Shelf, _: &mut Vec<Firing>) -> bool {
         false
     }
 

@@ -43,6 +43,9 @@ pub(super) trait Follow {
     /// The receive clock has come to `at`, the deadline. Afterwards there is a later one, or none, or the same for what is left.
     fn due(&self, _state: &mut Self::State, _at: Micros, _desk: &mut Desk<'_>) {}
 
+    /// Nothing was measured from `measured` on, and nothing will come any more.
+    fn finish(&self, _state: &mut Self::State, _measured: Micros, _desk: &mut Desk<'_>) {}
+
     /// The receive clock was wrong by more than a day when the series was heard last; `now` counts as if it had been heard now.
     fn set_back(&self, _state: &mut Self::State, _now: Micros, _desk: &mut Desk<'_>) {}
 }
@@ -58,6 +61,8 @@ pub(super) struct Series<F: Follow> {
     grace: Option<(Micros, Micros)>,
     pub troubles: Troubles,
     scratch: String,
+    /// Series that are still to end, the next one last.
+    ending: Option<Vec<Arc<str>>>,
 }
 
 struct Slot<S> {
@@ -78,6 +83,7 @@ impl<F: Follow> Series<F> {
             grace: None,
             troubles: Troubles::default(),
             scratch: String::new(),
+            ending: None,
         }
     }
 
@@ -88,6 +94,7 @@ impl<F: Follow> Series<F> {
 
     pub fn reload(&mut self, shelf: &mut dyn Shelf) -> Result<(), ShelfError> {
         (self.known, self.queue, self.newest, self.troubles) = Default::default();
+        self.ending = None;
         self.newest = BEFORE;
         for (part, bytes) in shelf.list("s/") {
             let decoded = postcard::from_bytes::<(Micros, F::State)>(&bytes);
@@ -172,6 +179,27 @@ impl<F: Follow> Series<F> {
             bytes += look.bytes();
         }
         true
+    }
+
+    /// Ends some series, by name. True when there may be more.
+    pub fn finish(&mut self, measured: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        let names = self.ending.get_or_insert_with(|| {
+            let mut names: Vec<Arc<str>> = self.known.keys().cloned().collect();
+            names.sort_unstable_by(|one, other| other.cmp(one));
+            names
+        });
+        let some = names.split_off(names.len().saturating_sub(TURNS_MAX));
+        for name in some.iter().rev() {
+            self.turn(name, shelf, out, |follow, state, desk| {
+                follow.finish(state, measured, desk);
+                (true, desk.last)
+            });
+        }
+        let more = self.ending.as_ref().is_some_and(|names| !names.is_empty());
+        if !more {
+            self.ending = None;
+        }
+        more
     }
 
     pub fn next(&self) -> Option<Micros> {

@@ -3,7 +3,7 @@
 use super::{MADE_BY, Progress, shelf::Shelf, sink::Sink, work::Work};
 use crate::{
     clock,
-    dispatch::{Context, Era, Fits, Sight, outgoing::Origin},
+    dispatch::{Context, Fits, Sight, outgoing::Origin},
     ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
     model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Write},
     time::{Firing, Trouble},
@@ -54,9 +54,6 @@ pub(super) struct Evaluator {
     rule: Bytes,
     lent: Lent,
     progress: Arc<Progress>,
-    era: Era,
-    /// When the last event was received that was looked at.
-    seen: Micros,
     base: Version,
     scanned: Seq,
     flushed: Seq,
@@ -97,7 +94,7 @@ impl Evaluator {
         work: Work,
         progress: Arc<Progress>,
     ) -> Evaluator {
-        let (ledger, now) = (context.followed.clone(), Instant::now());
+        let (ledger, now) = (context.ledger.clone(), Instant::now());
         let shelf = Shelf::new(ledger.clone(), id.app.clone());
         Evaluator {
             fits: context.fits.clone(),
@@ -109,42 +106,26 @@ impl Evaluator {
             id,
             rule,
             progress,
-            era: context.era,
-            seen: Micros(0),
             base: 0,
             scanned: 0,
             flushed: 0,
             flush_at: now,
             keep_at: None,
             paced: now,
-            away: context.era.is_now(),
+            away: true,
             say_at: now,
         }
     }
 
-    /// Until stopped, or until the ledger knows it no more, or the past is at its end. What was not committed then is made again from the log.
+    /// Until stopped, or until the ledger knows it no more. What was not committed then is made again from the log.
     pub async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(async {
             while let Begun::Ours = self.begin().await {
-                let Err(Lost) = self.go_on().await else { return };
+                let Lost = self.go_on().await;
                 self.follow().await;
             }
         })
         .await;
-    }
-
-    /// What time it is for the rule.
-    fn now(&self) -> Micros {
-        match self.era {
-            Era::Now => clock::now(),
-            Era::Past { until, .. } if self.is_through() => until,
-            Era::Past { .. } => self.seen,
-        }
-    }
-
-    /// Nothing will come any more.
-    fn is_through(&self) -> bool {
-        matches!(self.era, Era::Past { last, .. } if self.scanned >= last)
     }
 
     async fn begin(&mut self) -> Begun {
@@ -179,11 +160,11 @@ impl Evaluator {
             firings: Vec::new(),
             firing_bytes: 0,
         };
-        let (now, away) = (self.now(), self.away);
+        let away = self.away;
         // A hundred thousand sensors take some tenths of a second.
         let restored = crate::dispatch::blocking(move || {
             let mut lent = lent;
-            let restored = lent.work.restore(&mut lent.shelf, now, away);
+            let restored = lent.work.restore(&mut lent.shelf, clock::now(), away);
             let restored = lent.shelf.take_failure().map_or(restored, |error| Err(text(error)));
             (lent, restored)
         });
@@ -199,8 +180,7 @@ impl Evaluator {
         Ok(Begun::Ours)
     }
 
-    /// Ends when all that there will ever be was looked at, and is durable.
-    async fn go_on(&mut self) -> Result<(), Lost> {
+    async fn go_on(&mut self) -> Lost {
         let mut head = self.ledger.head();
         loop {
             // What was made while a part could not be read is worth nothing: it must not become durable.
@@ -211,14 +191,13 @@ impl Evaluator {
                 Err(error) => {
                     tracing::warn!(function = %self.target, error = crate::telemetry::chain(&error), "its trigger begins again from what is durable");
                     tokio::time::sleep(WAIT_MAX).await;
-                    return Err(Lost);
+                    return Lost;
                 }
             };
-            if self.wants_commit() {
-                self.commit().await?;
-            }
-            if self.is_through() && self.is_settled() {
-                return Ok(());
+            if self.wants_commit()
+                && let Err(lost) = self.commit().await
+            {
+                return lost;
             }
             self.wait(&mut head, more).await;
         }
@@ -227,6 +206,7 @@ impl Evaluator {
     /// Looks at some of the log, then at the time. True when there is more to look at.
     fn step(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
         let last = *head.borrow_and_update();
+        let now = clock::now();
         if !self.lent.work.follows_the_log() {
             self.scanned = self.scanned.max(last);
         } else if self.scanned < last && !self.scan(last)? {
@@ -234,7 +214,7 @@ impl Evaluator {
         }
         let more = self.scanned < last;
         if !more {
-            self.tick(self.now());
+            self.tick(now);
         }
         if self.lent.firings.is_empty() {
             self.progress.scanned.store(self.scanned, Ordering::Release);
@@ -270,7 +250,6 @@ impl Evaluator {
                     }
                 }
             }
-            self.seen = event.received;
             self.scanned = event.seq;
         }
         Ok(true)
@@ -288,7 +267,7 @@ impl Evaluator {
         if self.lent.shelf.bytes() > 0 && now >= *self.keep_at.get_or_insert(now + KEEP_EVERY) {
             return true;
         }
-        if self.scanned >= self.flushed + FLUSH_EVENTS || (self.is_through() && !self.is_settled()) {
+        if self.scanned >= self.flushed + FLUSH_EVENTS {
             return true;
         }
         if now >= self.flush_at {
@@ -299,15 +278,10 @@ impl Evaluator {
         false
     }
 
-    /// Everything that was looked at is durable, and what came of it.
-    fn is_settled(&self) -> bool {
-        self.flushed == self.scanned && self.lent.firings.is_empty() && self.lent.shelf.bytes() == 0
-    }
-
     async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
-        let (now, moment) = (self.now(), Instant::now());
+        let (now, moment) = (clock::now(), Instant::now());
         let due = self.lent.work.next(now).map_or(CLOCK_LOOK, |due| Duration::from_millis(due.millis_since(now)).min(CLOCK_LOOK));
-        let mut until = if self.era.is_now() { (moment + due).min(self.flush_at) } else { self.flush_at };
+        let mut until = (moment + due).min(self.flush_at);
         if let Some(at) = self.keep_at.filter(|_| self.lent.shelf.bytes() > 0) {
             until = until.min(at);
         }
@@ -324,7 +298,7 @@ impl Evaluator {
     }
 
     async fn commit(&mut self) -> Result<(), Lost> {
-        let now = self.now();
+        let now = clock::now();
         let firings = self.lent.take_firings();
         let mut events: Vec<NewEvent> = firings.into_iter().filter_map(|firing| self.sink.event(&self.target, firing, now)).collect();
         events.extend(self.say_troubles(now));

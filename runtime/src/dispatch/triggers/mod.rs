@@ -8,6 +8,7 @@
 
 mod derive;
 mod evaluator;
+mod past;
 mod shelf;
 mod sink;
 mod work;
@@ -20,6 +21,7 @@ use crate::{
 pub(super) use derive::Deriving;
 pub use derive::{Derivation, Takes};
 use evaluator::Evaluator;
+pub use past::{End, Teller};
 use sink::Sink;
 use std::{
     mem,

@@ -279,6 +279,11 @@ impl Follow for Panes {
         }
     }
 
+    fn finish(&self, state: &mut State, measured: Micros, desk: &mut Desk<'_>) {
+        self.tell_pending(state, desk, |_| true);
+        self.close(state, measured, desk);
+    }
+
     /// What was of the future is told, and all begins anew.
     fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
         let told = self.tell_pending(state, desk, |_| true) && self.close(state, NEVER, state.watermark, desk);

@@ -254,6 +254,15 @@ impl Follow for Sessions {
         }
     }
 
+    fn finish(&self, state: &mut State, measured: Micros, desk: &mut Desk<'_>) {
+        self.tell_pending(state, desk);
+        let source = state.source;
+        if let Some(newest) = state.newest.as_mut().filter(|newest| !newest.closed && later(newest.last, self.gap) <= measured) {
+            newest.closed = true;
+            self.tell(newest, source, desk);
+        }
+    }
+
     /// What was of the future is told, and all begins anew.
     fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
         self.tell_pending(state, desk);
