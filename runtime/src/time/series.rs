@@ -183,23 +183,29 @@ impl<F: Follow> Series<F> {
 
     /// Ends some series, by name. True when there may be more.
     pub fn finish(&mut self, measured: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
-        let names = self.ending.get_or_insert_with(|| {
+        let mut names = self.ending.take().unwrap_or_else(|| {
             let mut names: Vec<Arc<str>> = self.known.keys().cloned().collect();
             names.sort_unstable_by(|one, other| other.cmp(one));
             names
         });
-        let some = names.split_off(names.len().saturating_sub(TURNS_MAX));
-        for name in some.iter().rev() {
-            self.turn(name, shelf, out, |follow, state, desk| {
+        let mut bytes = 0;
+        for _ in 0..TURNS_MAX {
+            if bytes >= LOOK_BYTES {
+                break;
+            }
+            let Some(name) = names.pop() else { return false };
+            let look = self.turn(&name, shelf, out, |follow, state, desk| {
                 follow.finish(state, measured, desk);
                 (true, desk.last)
             });
+            bytes += look.bytes();
+            if look.again {
+                names.push(name);
+                break;
+            }
         }
-        let more = self.ending.as_ref().is_some_and(|names| !names.is_empty());
-        if !more {
-            self.ending = None;
-        }
-        more
+        self.ending = (!names.is_empty()).then_some(names);
+        self.ending.is_some()
     }
 
     pub fn next(&self) -> Option<Micros> {

@@ -280,8 +280,9 @@ impl Follow for Panes {
     }
 
     fn finish(&self, state: &mut State, measured: Micros, desk: &mut Desk<'_>) {
-        self.tell_pending(state, desk, |_| true);
-        self.close(state, measured, desk);
+        if !self.tell_pending(state, desk, |_| true) || !self.close(state, measured, state.watermark, desk) {
+            desk.put_off();
+        }
     }
 
     /// What was of the future is told, and all begins anew.
