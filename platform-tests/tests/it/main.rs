@@ -15,6 +15,7 @@ mod event;
 mod fetch;
 mod history;
 mod http;
+mod judged;
 mod limits;
 mod log;
 mod misbehave;

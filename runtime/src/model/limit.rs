@@ -287,6 +287,8 @@ pub const CLOCK_BACK_SECONDS_MAX: u64 = 24 * 60 * 60;
 pub const RULE_SERIES_MAX: usize = 250_000;
 /// What a rule keeps of one sensor in memory; what is larger is read when it is needed.
 pub const RULE_STATE_BYTES_MAX: usize = 1024;
+/// What a rule tells, and lets go of, in one go; the rest comes in the next, each with the state that belongs to it: several fit one commit.
+pub const RULE_LOOK_BYTES_MAX: usize = 1024 * 1024;
 /// Parts that a sliding window is put together from, each as long as the greatest measure of `length` and `every`: a day in minutes.
 pub const WINDOW_PANES_MAX: u64 = 1_440;
 /// Windows of one sensor that take late readings at a time: a month of minutes.

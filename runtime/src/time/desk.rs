@@ -1,9 +1,19 @@
 //! What a rule has at hand while it looks at one series: where its parts are, and where its firings go.
 
 use super::{Firing, Shelf, Trouble, name, span::digits};
-use crate::model::{Micros, event::Seq, limit::LATE_SENSORS_MAX, trigger::Fired};
+use crate::model::{
+    Micros,
+    event::Seq,
+    limit::{LATE_SENSORS_MAX, RULE_LOOK_BYTES_MAX},
+    trigger::Fired,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
+
+/// What one look at a series tells, and lets go of. In tests of this crate little, so that most of what is looked at takes several.
+pub(super) const LOOK_BYTES: usize = if cfg!(test) { 1_500 } else { RULE_LOOK_BYTES_MAX };
+/// About what it takes to let go of a part, besides its name.
+const REMOVAL_BYTES: usize = 32;
 
 pub(super) struct Desk<'a> {
     pub name: &'a str,
@@ -12,11 +22,44 @@ pub(super) struct Desk<'a> {
     pub shelf: &'a mut dyn Shelf,
     pub out: &'a mut Vec<Firing>,
     pub troubles: &'a mut Troubles,
+    pub look: Look,
+}
+
+/// How much came of one look, and whether there is more: what is large is told in several, each with the state that belongs to it, so
+/// that whatever dies in between goes on where it was.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Look {
+    told: usize,
+    let_go: usize,
+    /// It is to be looked at again, as it is now, before anything else is.
+    pub again: bool,
+}
+
+impl Look {
+    pub fn bytes(&self) -> usize {
+        self.told + self.let_go
+    }
 }
 
 impl Desk<'_> {
+    /// Enough was told for one look.
+    pub fn is_full(&self) -> bool {
+        self.look.told >= LOOK_BYTES
+    }
+
+    /// Enough was let go of.
+    pub fn has_let_go(&self) -> bool {
+        self.look.let_go >= LOOK_BYTES
+    }
+
+    /// The rest of it is for the next look.
+    pub fn put_off(&mut self) {
+        self.look.again = true;
+    }
+
     pub fn fire(&mut self, fired: Fired, measured: Micros, source: Seq, hops: u16) {
         let (device, sensor) = name::ids(self.name);
+        self.look.told += fired.size_bytes();
         self.out.push(Firing { fired, key: name::order(self.name), device, sensor, measured, source, hops });
     }
 
@@ -35,8 +78,13 @@ impl Desk<'_> {
     pub fn remove(&mut self, kind: char, at: Micros) {
         let part = self.part(kind, at);
         if self.shelf.get(&part).is_some() {
-            self.shelf.put(&part, None);
+            self.let_go(&part);
         }
+    }
+
+    fn let_go(&mut self, part: &str) {
+        self.look.let_go += REMOVAL_BYTES + part.len();
+        self.shelf.put(part, None);
     }
 
     /// All parts of a kind, in the order of their moments; with `at`, those under that moment.
@@ -54,18 +102,23 @@ impl Desk<'_> {
 
     pub fn remove_in(&mut self, kind: char, at: Micros) {
         for (part, _) in self.shelf.list(&(self.part(kind, at) + "/")) {
-            self.shelf.put(&part, None);
+            self.let_go(&part);
         }
     }
 
-    /// All parts of moments before that one.
-    pub fn remove_before(&mut self, kind: char, at: Micros) {
+    /// Parts of moments before that one, as many as one look lets go of. True when that was all.
+    pub fn remove_before(&mut self, kind: char, at: Micros) -> bool {
         let (prefix, first) = (format!("{kind}/{}/", self.name), self.part(kind, at));
         for (part, _) in self.shelf.list(&prefix) {
-            if part < first {
-                self.shelf.put(&part, None);
+            if part >= first {
+                break;
             }
+            if self.has_let_go() {
+                return false;
+            }
+            self.let_go(&part);
         }
+        true
     }
 
     fn part(&self, kind: char, at: Micros) -> String {

@@ -26,7 +26,8 @@ pub struct Rules {
 trait Work {
     fn reload(&mut self, shelf: &mut dyn Shelf) -> Result<(), ShelfError>;
     fn grace(&mut self, now: Micros);
-    fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>);
+    /// True when it was looked at in part only.
+    fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool;
     /// True when there may be more.
     fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool;
     /// True when there may be more.
@@ -59,7 +60,13 @@ impl Rules {
 
     /// One reading, in the order of the log; what is due by its receive time, of any sensor, fires before it.
     pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        self.work.take(event, shelf, out);
+        while self.take_some(event, shelf, out) {}
+    }
+
+    /// As [`Rules::take`], but no more than fits a commit: true when the same event is to be given again before anything else. What it has
+    /// told until then stays told, with what is on the shelf, whether memory is lost in between or not.
+    pub fn take_some(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        self.work.take(event, shelf, out)
     }
 
     /// The receive clock has come to `now`, and everything before it was taken.
@@ -143,8 +150,8 @@ impl<F: Follow> Work for Series<F> {
         Series::grace(self, now);
     }
 
-    fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        Series::take(self, event, shelf, out);
+    fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        Series::take(self, event, shelf, out)
     }
 
     fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
@@ -172,8 +179,10 @@ impl Work for Batch {
     /// A batch waits for nobody.
     fn grace(&mut self, _now: Micros) {}
 
-    fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+    /// Two batches at most.
+    fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         Batch::take(self, event, shelf, out);
+        false
     }
 
     fn run(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{
     Firing, Shelf, ShelfError,
-    desk::{Desk, Troubles, encode},
+    desk::{Desk, LOOK_BYTES, Look, Troubles, encode},
     name,
     span::{self, BEFORE, CLOCK_BACK, GRACE, NEVER},
 };
@@ -19,6 +19,8 @@ use std::{
 
 /// Series that are looked at in one go because their time has come: what they fire together fits a few commits.
 const TURNS_MAX: usize = 64;
+/// Series of a clock that was wrong that are set right in one go: their states fit a commit.
+const SET_BACK_MAX: usize = 1_000;
 
 /// One kind of rule, which looks at one series at a time.
 pub(super) trait Follow {
@@ -30,7 +32,7 @@ pub(super) trait Follow {
         Per::Sensor
     }
 
-    /// Whether the state is another one now.
+    /// Whether the state is another one now. What puts off the rest of it ([`Desk::put_off`]) is given the same event again.
     fn take(&self, state: &mut Self::State, event: &Event, desk: &mut Desk<'_>) -> bool;
 
     /// When [`Follow::due`] is wanted, of a series that was heard last at `last`.
@@ -38,7 +40,7 @@ pub(super) trait Follow {
         None
     }
 
-    /// The receive clock has come to `at`, the deadline. Afterwards there is a later one, or none.
+    /// The receive clock has come to `at`, the deadline. Afterwards there is a later one, or none, or the same for what is left.
     fn due(&self, _state: &mut Self::State, _at: Micros, _desk: &mut Desk<'_>) {}
 
     /// Nothing was measured from `measured` on, and nothing will come any more.
@@ -107,37 +109,45 @@ impl<F: Follow> Series<F> {
         Ok(())
     }
 
-    pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+    /// True when it was looked at in part only, and is to be given again.
+    pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         let received = span::bounded(event.received);
-        while self.run(received, shelf, out) {}
+        if self.run(received, shelf, out) {
+            return true;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         name::write(event, self.follow.per(), &mut scratch);
-        match self.known.get_key_value(scratch.as_str()).map(|(name, _)| name.clone()) {
+        let again = match self.known.get_key_value(scratch.as_str()).map(|(name, _)| name.clone()) {
             Some(name) => self.take_of(&name, event, received, shelf, out),
-            None if self.known.len() >= RULE_SERIES_MAX => self.troubles.full += 1,
+            None if self.known.len() >= RULE_SERIES_MAX => {
+                self.troubles.full += 1;
+                false
+            }
             None => {
                 let name: Arc<str> = scratch.as_str().into();
                 self.known.insert(name.clone(), Slot { last: BEFORE, queued: NEVER, state: Some(Box::default()) });
-                self.take_of(&name, event, received, shelf, out);
+                self.take_of(&name, event, received, shelf, out)
             }
-        }
+        };
         self.scratch = scratch;
+        again
     }
 
-    fn take_of(&mut self, name: &Arc<str>, event: &Event, received: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        self.turn(name, shelf, out, |follow, state, desk| {
+    fn take_of(&mut self, name: &Arc<str>, event: &Event, received: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        let look = self.turn(name, shelf, out, |follow, state, desk| {
             let changed = follow.take(state, event, desk);
             // What is in memory is what is on the shelf.
             (changed, if changed { desk.last.max(received) } else { desk.last })
         });
         self.newest = self.known.get(name).map_or(self.newest, |slot| slot.last.max(self.newest));
+        look.again
     }
 
     /// Fires what is due, in the order of its deadlines, then of names; some of it. True when there may be more.
     pub fn run(&mut self, at: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         let at = span::bounded(at);
-        if self.newest.0 - at.0 > CLOCK_BACK {
-            self.set_back(at, shelf, out);
+        if self.newest.0 - at.0 > CLOCK_BACK && self.set_back(at, shelf, out) {
+            return true;
         }
         if let Some((from, until)) = self.grace.filter(|_| F::PATIENT)
             && at >= from
@@ -147,7 +157,11 @@ impl<F: Follow> Series<F> {
             }
             self.grace = None;
         }
+        let mut bytes = 0;
         for _ in 0..TURNS_MAX {
+            if bytes >= LOOK_BYTES {
+                return true;
+            }
             if self.queue.first().is_none_or(|(due, _)| *due > at) {
                 return false;
             }
@@ -155,36 +169,43 @@ impl<F: Follow> Series<F> {
             if let Some(slot) = self.known.get_mut(&name) {
                 slot.queued = NEVER;
             }
-            self.turn(&name, shelf, out, |follow, state, desk| {
+            let look = self.turn(&name, shelf, out, |follow, state, desk| {
                 let deadline = follow.deadline(state, desk.last).filter(|deadline| *deadline <= due);
                 if let Some(deadline) = deadline {
                     follow.due(state, deadline, desk);
                 }
                 (deadline.is_some(), desk.last)
             });
+            bytes += look.bytes();
         }
         true
     }
 
     /// Ends some series, by name. True when there may be more.
     pub fn finish(&mut self, measured: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
-        let names = self.ending.get_or_insert_with(|| {
+        let mut names = self.ending.take().unwrap_or_else(|| {
             let mut names: Vec<Arc<str>> = self.known.keys().cloned().collect();
             names.sort_unstable_by(|one, other| other.cmp(one));
             names
         });
-        let some = names.split_off(names.len().saturating_sub(TURNS_MAX));
-        for name in some.iter().rev() {
-            self.turn(name, shelf, out, |follow, state, desk| {
+        let mut bytes = 0;
+        for _ in 0..TURNS_MAX {
+            if bytes >= LOOK_BYTES {
+                break;
+            }
+            let Some(name) = names.pop() else { return false };
+            let look = self.turn(&name, shelf, out, |follow, state, desk| {
                 follow.finish(state, measured, desk);
                 (true, desk.last)
             });
+            bytes += look.bytes();
+            if look.again {
+                names.push(name);
+                break;
+            }
         }
-        let more = self.ending.as_ref().is_some_and(|names| !names.is_empty());
-        if !more {
-            self.ending = None;
-        }
-        more
+        self.ending = (!names.is_empty()).then_some(names);
+        self.ending.is_some()
     }
 
     pub fn next(&self) -> Option<Micros> {
@@ -193,18 +214,27 @@ impl<F: Follow> Series<F> {
         Some(until.max(*due))
     }
 
-    /// Those that were heard in what is the future now were heard now.
-    fn set_back(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
+    /// Those that were heard in what is the future now were heard now; some of them. True when there are more.
+    fn set_back(&mut self, now: Micros, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
         let of_the_future = self.known.iter().filter(|(_, slot)| slot.last.0 - now.0 > CLOCK_BACK);
         let mut names: Vec<Arc<str>> = of_the_future.map(|(name, _)| name.clone()).collect();
         names.sort_unstable();
-        for name in names {
-            self.turn(&name, shelf, out, |follow, state, desk| {
+        let mut bytes = 0;
+        for (n, name) in names.iter().enumerate() {
+            if n >= SET_BACK_MAX || bytes >= LOOK_BYTES {
+                return true;
+            }
+            let look = self.turn(name, shelf, out, |follow, state, desk| {
                 follow.set_back(state, now, desk);
-                (true, now)
+                (true, if desk.look.again { desk.last } else { now })
             });
+            if look.again {
+                return true;
+            }
+            bytes += look.bytes();
         }
         self.newest = self.known.values().map(|slot| slot.last).max().unwrap_or(BEFORE);
+        false
     }
 
     /// One look at one series: `look` says whether its state changed, and when it was heard last.
@@ -214,8 +244,8 @@ impl<F: Follow> Series<F> {
         shelf: &mut dyn Shelf,
         out: &mut Vec<Firing>,
         look: impl FnOnce(&F, &mut F::State, &mut Desk<'_>) -> (bool, Micros),
-    ) {
-        let Some(slot) = self.known.get_mut(name) else { return };
+    ) -> Look {
+        let Some(slot) = self.known.get_mut(name) else { return Look::default() };
         let part = || format!("s/{name}");
         let mut state = slot.state.take().unwrap_or_else(|| {
             let bytes = shelf.get(&part()).unwrap_or_default();
@@ -225,7 +255,7 @@ impl<F: Follow> Series<F> {
                 F::State::default()
             }))
         });
-        let mut desk = Desk { name, last: slot.last, shelf, out, troubles: &mut self.troubles };
+        let mut desk = Desk { name, last: slot.last, shelf, out, troubles: &mut self.troubles, look: Look::default() };
         let (changed, last) = look(&self.follow, &mut state, &mut desk);
         slot.last = last;
         enqueue(&mut self.queue, slot, name, self.follow.deadline(&state, last));
@@ -236,6 +266,7 @@ impl<F: Follow> Series<F> {
             desk.shelf.put(&part(), Some(bytes));
         }
         slot.state = (!large).then_some(state);
+        desk.look
     }
 }
 

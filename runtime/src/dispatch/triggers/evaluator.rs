@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 /// Events looked at in one go, after which others have their turn.
 const SCAN_EVENTS: usize = 512;
 const SCAN_BYTES: usize = 4 << 20;
-/// From here on what is made is committed before more is: others on the log wait for no more than this.
-pub(super) const COMMIT_BYTES_MAX: usize = 384 * 1024;
-/// Triggers in one commit, and parts of what is kept in one, however large a single look made them: both fit one operation of the ledger.
-const LOOK_BYTES_MAX: usize = 3 << 20;
+/// From here on what is made is committed before more is: others on the log wait for no more than this, and for what one look makes, which
+/// is bounded by the rule (`RULE_LOOK_BYTES_MAX`). In tests of this crate little, so that a reading is often told of in several commits.
+const COMMIT_BYTES_MAX: usize = if cfg!(test) { 2048 } else { 384 * 1024 };
+/// What a rule forgets of another rule at once, and that alone, goes ahead in commits of so much.
+const FORGET_BYTES_MAX: usize = 3 << 20;
 /// From one commit with triggers to the next: under load they share one.
 const PACE: Duration = Duration::from_millis(4);
 /// How long what is kept may be ahead of what is durable when nothing is told: a crash costs reading so much of the log again.
@@ -238,10 +239,16 @@ impl Evaluator {
                         return Ok(false);
                     }
                 }
-                if self.lent.is_full() {
-                    return Ok(false);
+                // One reading may end many windows with all their readings in them: each part of that is committed with the state that
+                // belongs to it, and what is left is made of the same reading again, also by a node that knows it from the log alone.
+                loop {
+                    if self.lent.is_full() {
+                        return Ok(false);
+                    }
+                    if !self.lent.take(event) {
+                        break;
+                    }
                 }
-                self.lent.take(event);
             }
             self.scanned = event.seq;
         }
@@ -297,12 +304,10 @@ impl Evaluator {
         events.extend(self.say_troubles(now));
         let through = self.scanned;
         let mut writes = self.lent.shelf.take_writes();
-        // One reading may end many windows with all their readings in them. What is larger than an operation goes ahead in several; to die
-        // among them is the one way in which a trigger is told twice, or a reading counted twice.
-        while let Some(ahead) = split(&mut events, LOOK_BYTES_MAX, NewEvent::size_bytes) {
-            self.apply(ahead, Vec::new(), None).await?;
-        }
-        while let Some(ahead) = split(&mut writes, LOOK_BYTES_MAX, write_bytes) {
+        // Only a rule that begins anew has so much to write: it forgets what another kept, and says last that it did. What goes ahead of
+        // that is forgotten again where this node dies.
+        writes.sort_by_key(|write| write.value.is_some());
+        while let Some(ahead) = split(&mut writes, FORGET_BYTES_MAX) {
             self.apply(Vec::new(), ahead, None).await?;
         }
         self.apply(events, writes, Some(through)).await?;
@@ -374,15 +379,18 @@ impl Evaluator {
     }
 }
 
-/// Takes from the front as much as `bytes_max`, where there is more; at least one.
-fn split<T>(all: &mut Vec<T>, bytes_max: usize, size: impl Fn(&T) -> usize) -> Option<Vec<T>> {
+/// Takes removals from the front, so much of them, where all is more than that.
+fn split(all: &mut Vec<Write>, bytes_max: usize) -> Option<Vec<Write>> {
+    if all.iter().map(write_bytes).sum::<usize>() <= bytes_max {
+        return None;
+    }
     let mut sum = 0;
-    let fits = all.iter().take_while(|it| {
-        sum += size(it);
-        sum <= bytes_max
+    let ahead = all.iter().take_while(|write| {
+        sum += write_bytes(write);
+        sum <= bytes_max && write.value.is_none()
     });
-    let fits = fits.count().max(1);
-    (fits < all.len()).then(|| all.drain(..fits).collect())
+    let ahead = ahead.count();
+    (ahead > 0).then(|| all.drain(..ahead).collect())
 }
 
 fn write_bytes(write: &Write) -> usize {
@@ -394,10 +402,12 @@ impl Lent {
         self.firing_bytes + self.shelf.bytes() >= COMMIT_BYTES_MAX
     }
 
-    fn take(&mut self, event: &crate::model::Event) {
+    /// True when it is to be given again.
+    fn take(&mut self, event: &crate::model::Event) -> bool {
         let before = self.firings.len();
-        self.work.take(event, &mut self.shelf, &mut self.firings);
+        let again = self.work.take(event, &mut self.shelf, &mut self.firings);
         self.weigh(before);
+        again
     }
 
     fn tick(&mut self, now: Micros) -> bool {

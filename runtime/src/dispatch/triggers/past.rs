@@ -138,11 +138,16 @@ impl Teller {
         let eyes = (self.sight)(&self.target.app);
         for event in &events {
             if self.concerns(event, eyes.as_deref()) {
-                if self.is_full() || !self.come_to(event.received) || self.is_full() {
-                    return self.read();
+                loop {
+                    if self.is_full() || !self.come_to(event.received) || self.is_full() {
+                        return self.read();
+                    }
+                    let again = self.rules.take_some(event, &mut self.shelf, &mut self.firings);
+                    self.take_firings(event.received);
+                    if !again {
+                        break;
+                    }
                 }
-                self.rules.take(event, &mut self.shelf, &mut self.firings);
-                self.take_firings(event.received);
             }
             self.seen = event.received;
             self.scanned = event.seq;

@@ -84,9 +84,11 @@ impl Work {
         }
     }
 
-    pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) {
-        if let Work::Rule { rules, .. } = self {
-            rules.take(event, shelf, out);
+    /// True when it was looked at in part: it is to be given again, after a commit or before.
+    pub fn take(&mut self, event: &Event, shelf: &mut dyn Shelf, out: &mut Vec<Firing>) -> bool {
+        match self {
+            Work::Rule { rules, .. } => rules.take_some(event, shelf, out),
+            Work::Schedule { .. } | Work::Nothing => false,
         }
     }
 

@@ -1,6 +1,10 @@
 //! What a rule holds, and what happens beyond.
 
-use super::{super::Trouble, *};
+use super::{
+    super::{Trouble, desk::LOOK_BYTES},
+    stream::Step,
+    *,
+};
 use crate::model::{
     limit::{
         FIRED_BYTES_MAX, LATE_SENSORS_MAX, RULE_SERIES_MAX, RULE_STATE_BYTES_MAX, SESSIONS_KEPT_MAX, VALUE_BYTES_MAX, WINDOW_NUMBERS_MAX,
@@ -8,6 +12,7 @@ use crate::model::{
     },
     manifest::{BATCH_READINGS_MAX, Difference},
 };
+use std::collections::BTreeSet;
 
 fn text(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes - 2))
@@ -155,5 +160,51 @@ fn a_reading_writes_a_part_or_two() {
         }
         let longest = bench.shelf.parts.iter().filter(|(part, _)| *part != "rule").map(|(_, value)| value.len()).max();
         assert!(longest.is_none_or(|longest| longest < 300), "{longest:?} bytes for {rule:?}");
+    }
+}
+
+/// However much a reading, a timer or a clock ends: it is told in pieces, all of it once, also when memory is lost between any two.
+#[test]
+fn what_is_large_is_told_in_pieces_and_nothing_of_it_twice() {
+    let shape = Shape::Sliding { length: micros(64 * MINUTE), every: micros(MINUTE) };
+    let rule = Rule::Window(Window { shape, readings: true, ..tumbling(HOUR, HOUR) });
+    let sent = |seq, measured, received| Step::Reading(reading(seq, "fridge", "temp", &text(300), measured, received));
+    let (two, future) = (MONDAY + 2 * HOUR, MONDAY + 900 * DAY);
+    // A reading ends 64 windows and more, a late one corrects as many, and so does the clock, also one that was wrong.
+    let steps = [
+        sent(1, MONDAY, MONDAY),
+        sent(2, two, two),
+        sent(3, MONDAY + HOUR, two),
+        Step::Tick(two + MINUTE),
+        Step::Tick(MONDAY + 5 * HOUR),
+        sent(4, future, future),
+        Step::Tick(MONDAY + 6 * HOUR),
+    ];
+    for forgets in [false, true] {
+        let (mut bench, mut looks) = (Bench::new(&rule), Vec::new());
+        for step in &steps {
+            loop {
+                if forgets {
+                    bench.reload();
+                }
+                let mut out = Vec::new();
+                let more = match step {
+                    Step::Reading(event) => bench.rules.take_some(event, &mut bench.shelf, &mut out),
+                    Step::Tick(now) => bench.rules.tick_some(Micros(*now), &mut bench.shelf, &mut out),
+                };
+                looks.push(windows(out));
+                if !more {
+                    break;
+                }
+            }
+        }
+        let sizes = looks.iter().map(|told| told.iter().map(|window| Fired::Window(window.clone()).size_bytes()).sum::<usize>());
+        assert!(sizes.clone().all(|size| size < 4 * LOOK_BYTES), "{:?}", sizes.collect::<Vec<_>>());
+        let told: Vec<(i64, u32)> = looks.concat().iter().map(|window| (window.start.0, window.revision)).collect();
+        let once: BTreeSet<_> = told.iter().collect();
+        assert_eq!(once.len(), told.len(), "something was told twice");
+        // Of the 64 windows of the late reading 60 were over, and 4 are told with the second one.
+        assert_eq!(told.len(), 64 + 60 + 64 + 64, "{told:?}");
+        assert_eq!(bench.shelf.parts.keys().collect::<Vec<_>>(), ["rule", "s/fridge/temp"], "nothing is left of what was of the future");
     }
 }

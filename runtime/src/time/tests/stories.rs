@@ -83,6 +83,10 @@ fn neither_1970_nor_the_year_2300_makes_windows_of_what_is_in_between() {
         }
         told += bench.tick(year_2300 + DAY).len();
         assert!((3..=5 * 60).contains(&told), "{told}");
+        // What nobody needs any more goes in pieces, each with a later reading.
+        for n in 1..=10 {
+            bench.number(1.0, year_2300 + DAY + n, year_2300 + DAY + n);
+        }
         assert!(bench.shelf.parts.len() < 70, "{:?}", bench.shelf.parts.keys());
     }
 }

@@ -92,19 +92,23 @@ impl Panes {
         Some(Micros(first_with_it.max(first_open))).filter(|window| *window <= pane)
     }
 
-    /// Tells the windows that end by then.
-    fn close(&self, state: &mut State, until: Micros, desk: &mut Desk<'_>) {
+    /// Tells the windows that end by then, as many as one look tells. True when that was all.
+    fn close(&self, state: &mut State, until: Micros, watermark: Micros, desk: &mut Desk<'_>) -> bool {
         let mut seen = Seen::new();
         while let Some(window) = self.first_open(state).filter(|window| self.end(*window) <= until) {
-            self.tell(state, window, &mut seen, desk);
+            if desk.is_full() {
+                return false;
+            }
+            self.tell(state, window, watermark, &mut seen, desk);
             state.closed = state.closed.max(self.end(window));
             let closed = state.closed;
             let told = state.open.iter().take_while(|pane| self.open_window_of(**pane, closed).is_none()).count();
             state.open.drain(..told);
         }
+        true
     }
 
-    fn tell(&self, state: &mut State, window: Micros, seen: &mut Seen, desk: &mut Desk<'_>) {
+    fn tell(&self, state: &mut State, window: Micros, watermark: Micros, seen: &mut Seen, desk: &mut Desk<'_>) {
         let (mut content, mut records) = (Content::default(), Vec::new());
         let end = self.end(window);
         for start in (window.0..end.0).step_by(self.pane as usize).map(Micros) {
@@ -119,28 +123,31 @@ impl Panes {
         self.terms.tell(told, &content, records, desk);
         first.told += 1;
         // Nobody asks how often a window was told that is not told again.
-        if !self.terms.is_past(end, state.watermark) {
+        if !self.terms.is_past(end, watermark) {
             put_pane(state, window, first, seen, desk);
         }
     }
 
-    /// Lets go of panes in whose windows there will be nothing new.
+    /// Lets go of panes in whose windows there will be nothing new; of many, some, and of the others with the next reading.
     fn let_go(&self, state: &mut State, desk: &mut Desk<'_>) {
         let until = Micros(floor(state.watermark.0 - self.length - self.terms.lateness, self.pane));
         let from = state.gone;
-        state.gone = from.max(until);
         if from == BEFORE || until <= from {
+            state.gone = from.max(until);
             return;
         }
         if (until.0 - from.0) / self.pane <= BY_NAME {
             for start in (from.0 + self.pane..=until.0).step_by(self.pane as usize).map(Micros) {
+                if desk.has_let_go() {
+                    return;
+                }
                 self.remove(start, desk);
+                state.gone = start;
             }
             return;
         }
-        desk.remove_before('p', later(until, 1));
-        if self.terms.keeps() {
-            desk.remove_before('r', later(until, 1));
+        if desk.remove_before('p', later(until, 1)) && (!self.terms.keeps() || desk.remove_before('r', later(until, 1))) {
+            state.gone = until;
         }
     }
 
@@ -151,10 +158,9 @@ impl Panes {
         }
     }
 
-    /// The watermark moves on: windows are told, panes let go, and a new one begins.
+    /// The watermark moves on, and all windows that end by then are told: panes are let go, and a new one begins.
     fn advance(&self, state: &mut State, time: Micros, desk: &mut Desk<'_>) {
         state.watermark = time;
-        self.close(state, time, desk);
         state.closed = state.closed.max(time);
         let start = Micros(floor(time.0, self.pane));
         if let Some((old, pane)) = state.newest.filter(|(old, _)| *old < start) {
@@ -168,17 +174,24 @@ impl Panes {
         self.let_go(state, desk);
     }
 
-    fn tell_pending(&self, state: &mut State, desk: &mut Desk<'_>, ready: impl Fn(&(Micros, Micros)) -> bool) {
+    /// As many as one look tells. True when that was all.
+    fn tell_pending(&self, state: &mut State, desk: &mut Desk<'_>, ready: impl Fn(&(Micros, Micros)) -> bool) -> bool {
         if state.pending.is_empty() {
-            return;
+            return true;
         }
         let (mut now, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending).into_iter().partition(ready);
         state.pending = rest;
         now.sort_unstable();
-        let mut seen = Seen::new();
-        for (window, _) in now {
-            self.tell(state, window, &mut seen, desk);
+        let (mut seen, watermark) = (Seen::new(), state.watermark);
+        let mut now = now.into_iter();
+        while !desk.is_full()
+            && let Some((window, _)) = now.next()
+        {
+            self.tell(state, window, watermark, &mut seen, desk);
         }
+        let all = now.as_slice().is_empty();
+        state.pending.extend(now);
+        all
     }
 }
 
@@ -211,8 +224,15 @@ impl Follow for Panes {
     fn take(&self, state: &mut State, event: &Event, desk: &mut Desk<'_>) -> bool {
         let time = self.terms.event_time(event);
         state.source = event.seq;
-        self.tell_pending(state, desk, |(window, _)| !self.holds(*window, time));
+        if !self.tell_pending(state, desk, |(window, _)| !self.holds(*window, time)) {
+            desk.put_off();
+            return true;
+        }
         if time > state.watermark {
+            if !self.close(state, time, time, desk) {
+                desk.put_off();
+                return true;
+            }
             self.advance(state, time, desk);
         }
         let (past, windows): (Vec<_>, Vec<_>) =
@@ -253,23 +273,23 @@ impl Follow for Panes {
     }
 
     fn due(&self, state: &mut State, at: Micros, desk: &mut Desk<'_>) {
-        self.tell_pending(state, desk, |(_, since)| later(*since, REVISION) <= at);
-        if later(desk.last, self.terms.idle) <= at {
-            self.close(state, at, desk);
+        // What is put off has the same deadline again.
+        if self.tell_pending(state, desk, |(_, since)| later(*since, REVISION) <= at) && later(desk.last, self.terms.idle) <= at {
+            self.close(state, at, state.watermark, desk);
         }
     }
 
     fn finish(&self, state: &mut State, measured: Micros, desk: &mut Desk<'_>) {
-        self.tell_pending(state, desk, |_| true);
-        self.close(state, measured, desk);
+        if !self.tell_pending(state, desk, |_| true) || !self.close(state, measured, state.watermark, desk) {
+            desk.put_off();
+        }
     }
 
     /// What was of the future is told, and all begins anew.
     fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
-        self.tell_pending(state, desk, |_| true);
-        self.close(state, NEVER, desk);
-        for kind in ['p', 'r'] {
-            desk.remove_before(kind, NEVER);
+        let told = self.tell_pending(state, desk, |_| true) && self.close(state, NEVER, state.watermark, desk);
+        if !told || !desk.remove_before('p', NEVER) || !desk.remove_before('r', NEVER) {
+            return desk.put_off();
         }
         *state = State::default();
     }

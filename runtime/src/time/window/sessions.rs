@@ -267,10 +267,11 @@ impl Follow for Sessions {
     fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
         self.tell_pending(state, desk);
         if let Some(newest) = state.newest.as_mut().filter(|newest| !newest.closed) {
+            newest.closed = true;
             self.tell(newest, state.source, desk);
         }
-        for kind in ['p', 'r'] {
-            desk.remove_before(kind, NEVER);
+        if !desk.remove_before('p', NEVER) || !desk.remove_before('r', NEVER) {
+            return desk.put_off();
         }
         *state = State::default();
     }

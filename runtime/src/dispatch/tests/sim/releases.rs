@@ -30,7 +30,10 @@ const RETRY: [&str; 3] = [
 pub const NUMBERS: &str = "n";
 /// What time makes triggers of, two kinds for a history; durations as short as histories are.
 const RULES: [&[(&str, &str)]; 3] = [
-    &[("window", "window = { tumbling = \"1s\", lateness = \"2s\", ahead = \"1s\", idle = \"1s\" }"), ("silence", "silence = \"2s\"")],
+    &[
+        ("window", "window = { sliding = \"4s\", every = \"1s\", lateness = \"2s\", ahead = \"1s\", idle = \"1s\" }"),
+        ("silence", "silence = \"2s\""),
+    ],
     &[("batch", "batch = { max = 3, within = \"500ms\" }"), ("threshold", "threshold = { above = 0, hold = \"1s\" }")],
     &[("change", "change = { by = 9 }"), ("every", "every = 3")],
 ];

@@ -11,9 +11,11 @@ use crate::{
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 type Log = BTreeMap<Seq, Arc<Event>>;
+type Rule = fn(&Story);
 
 /// As the manifests of `releases` say.
 const SECOND: i64 = Micros::SECOND;
+const LENGTH: i64 = 4 * SECOND;
 const LATENESS: i64 = 2 * SECOND;
 const AHEAD: i64 = SECOND;
 const HOLD: i64 = SECOND;
@@ -29,7 +31,7 @@ struct Story {
 }
 
 pub fn check(log: &Log, ledger: &Ledger) {
-    let rules: [(&str, fn(&Story)); 6] =
+    let rules: [(&str, Rule); 6] =
         [("window", window), ("silence", silence), ("batch", batch), ("threshold", threshold), ("change", change), ("every", every)];
     for (name, rule) in rules {
         let evaluator = function(name).evaluator();
@@ -64,7 +66,7 @@ fn time(event: &Event, ahead: i64) -> i64 {
 }
 
 impl Story {
-    fn until(&self, seq: Seq) -> impl DoubleEndedIterator<Item = &Arc<Event>> + Clone {
+    fn until(&self, seq: Seq) -> impl Iterator<Item = &Arc<Event>> + Clone {
         self.readings.iter().filter(move |reading| reading.seq <= seq)
     }
 }
@@ -76,9 +78,11 @@ fn window(story: &Story) {
     for reading in &story.readings {
         let time = time(reading, AHEAD);
         watermark = watermark.max(time);
-        let start = time.div_euclid(SECOND) * SECOND;
-        if start + SECOND + LATENESS > watermark {
-            counted.entry(start).or_default().push(reading);
+        let last = time.div_euclid(SECOND) * SECOND;
+        for start in (0..LENGTH).step_by(SECOND as usize).map(|back| last - back) {
+            if start + LENGTH + LATENESS > watermark {
+                counted.entry(start).or_default().push(reading);
+            }
         }
     }
     let mut told: BTreeMap<i64, u64> = BTreeMap::new();
@@ -88,7 +92,7 @@ fn window(story: &Story) {
         let of = &window.aggregate;
         let holds: Vec<f64> = counted[&window.start.0].iter().filter(|reading| reading.seq <= *source).map(|r| value(r)).collect();
         let revision = revisions.entry(window.start.0).or_default();
-        assert_eq!((window.revision, window.end.0), (*revision, window.start.0 + SECOND), "told again, or one was left out: {window:?}");
+        assert_eq!((window.revision, window.end.0), (*revision, window.start.0 + LENGTH), "told again, or one was left out: {window:?}");
         *revision += 1;
         assert_eq!(
             (of.count, of.readings, of.sum),
