@@ -231,7 +231,10 @@ impl Hit {
         let key = self.device.as_ref().map_or_else(|| subject.to_string(), ToString::to_string);
         let Hit { seq, kind, device, sensor, measured, received, value, raw, .. } = self;
         let tenant = tenant.clone();
-        Some(Event { seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause: None } })
+        Some(Event {
+            seq,
+            body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw: raw.map(Box::new), cause: None },
+        })
     }
 
     /// As the API shows it, times in RFC 3339; what an event does not have is left out.
@@ -349,7 +352,7 @@ impl Stored<'_> {
             d: event.device.clone(),
             n: event.sensor.clone(),
             v: Content::of(&event.value),
-            w: event.raw.as_ref().map(Content::of).unwrap_or_default(),
+            w: event.raw.as_deref().map(Content::of).unwrap_or_default(),
             a: cause.map(|cause| cause.app.clone()),
             f: cause.map(|cause| cause.function.clone()),
             c: cause.map(|cause| cause.call.clone()),

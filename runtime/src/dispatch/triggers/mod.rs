@@ -128,6 +128,6 @@ fn event(target: &FunctionId, subject: &Subject, firing: Firing, now: Micros) ->
         received: now,
         value: firing.fired.to_value(),
         raw: None,
-        cause: Some(cause),
+        cause: Some(Box::new(cause)),
     }
 }

@@ -14,7 +14,7 @@ fn a_reading_that_was_taken_out_is_found_by_its_kind_its_value_and_the_reason() 
         Arc::new(Event { seq, body: body.dropped(why) })
     };
     let mut changed = Event::clone(&reading(4, "pond1", "temp", at, "10"));
-    changed.body.raw = Value::json("50");
+    changed.body.raw = Value::json("50").map(Box::new);
     let place = history_of(&[
         reading(1, "pond1", "oxygen", at, "7.5"),
         dropped(2, "99", "above", "99 is above 20"),
