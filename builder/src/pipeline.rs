@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tawi_runtime::{
-    deploy::{Draft, circles},
+    deploy::{Draft, circles, read_manifest},
     model::{AppId, Digest, Manifest, Micros},
 };
 
@@ -116,7 +116,7 @@ async fn inspect(app: &AppId, commit: &Commit<'_>) -> Result<(Manifest, Vec<Entr
     source::check_manifest_file(&entries)?;
     source::check(&entries)?;
     let text = String::from_utf8(commit.read("tawi.toml").await?).map_err(|_| BuildError::new("`tawi.toml` is not UTF-8 text"))?;
-    let manifest = Manifest::parse(&text).map_err(|e| BuildError::new(format!("`tawi.toml` has mistakes\n{e}")))?;
+    let manifest = read_manifest(&text).map_err(|e| BuildError::new(format!("`tawi.toml` has mistakes\n{e}")))?;
     if manifest.app != app.app {
         let (says, pushed) = (&manifest.app, &app.app);
         return Err(BuildError::new(format!("`tawi.toml` calls the app `{says}`, but it was pushed to `{pushed}.git`"))

@@ -134,7 +134,9 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
         at: Option<Micros>,
     },
-    /// Run one event of the past again and see what would come of it, or a function over a range of it; or send recorded readings from a CSV file
+    /// Save events in a file that tests and `tawi replay` play: as they come, or with `--from` out of the history
+    Record(Record),
+    /// Run one event of the past again and see what would come of it, or a function over a range of it; or send recorded readings, of a trace or a CSV file
     Replay(Replay),
     /// Functions that were run over a range of the past
     #[command(subcommand)]
@@ -516,15 +518,47 @@ pub struct ImportDevices {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct Record {
+    /// Only of this device; may be given several times
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub devices: Vec<String>,
+    /// Events on these subjects: `*` for one token, `>` for the rest
+    #[arg(long, value_name = "PATTERN", default_value = "reading.>")]
+    pub subject: String,
+    /// Out of the history: measured at this time or later
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse)]
+    pub from: Option<Micros>,
+    /// And before this time
+    #[arg(long, value_name = "TIME", value_parser = crate::when::parse, requires = "from")]
+    pub to: Option<Micros>,
+    /// End after this time: `10m`
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::when::duration, conflicts_with = "from")]
+    pub lasts: Option<std::time::Duration>,
+    /// End after this many events
+    #[arg(long, short = 'n', conflicts_with = "from")]
+    pub count: Option<u64>,
+    /// The file; it is there when the recording has ended
+    #[arg(long, value_name = "FILE")]
+    pub into: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct Replay {
-    /// A CSV file with the columns `timestamp` and `value`, or `-` for standard input
-    #[arg(required_unless_present_any = ["event", "function"], requires_all = ["device", "sensor"])]
+    /// A trace of `tawi record`, or a CSV file with the columns `timestamp` and `value`; `-` for standard input
+    #[arg(required_unless_present_any = ["event", "function"])]
     pub file: Option<PathBuf>,
-    #[arg(long, requires = "file")]
+    /// Whose readings those of a CSV file are
+    #[arg(long, requires_all = ["file", "sensor"])]
     pub device: Option<String>,
-    #[arg(long, requires = "file")]
+    #[arg(long, requires_all = ["file", "device"])]
     pub sensor: Option<String>,
-    /// Send each row once even if the command is repeated (within the node's dedup window)
+    /// How fast a trace is sent: `10x` as fast as it came, or `max` [default: max]
+    #[arg(long, value_name = "SPEED", requires = "file", conflicts_with = "device")]
+    pub speed: Option<crate::pace::Speed>,
+    /// Move a trace's times so that it ends now
+    #[arg(long, requires = "file", conflicts_with_all = ["device", "once"])]
+    pub now: bool,
+    /// Send each reading once even if the command is repeated (within the node's dedup window)
     #[arg(long, requires = "file")]
     pub once: bool,
     /// Readings per request

@@ -7,7 +7,9 @@ mod failure;
 mod login;
 mod node;
 mod out;
+mod pace;
 mod progress;
+mod trace;
 mod when;
 
 pub use failure::Failure;

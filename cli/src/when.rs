@@ -23,6 +23,12 @@ fn parse_at(text: &str, now: i64) -> Result<Micros, String> {
     Err(format!("`{text}` is not a time such as `2026-01-31T08:30:00Z`, `2026-01-31` or `2h` (ago)"))
 }
 
+/// How long something is to last: `90s`, `15m`, `2h`, `7d`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let micros = span(text).and_then(|micros| u64::try_from(micros).ok());
+    micros.map(std::time::Duration::from_micros).ok_or_else(|| format!("`{text}` is no duration such as `90s`, `15m` or `2h`"))
+}
+
 fn span(text: &str) -> Option<i64> {
     let (number, seconds) = match text.split_at_checked(text.len().checked_sub(1)?)? {
         (number, "s") => (number, 1),
@@ -73,6 +79,8 @@ mod tests {
         for wrong in ["", "h", "soon", "2026-13-01", "-1h"] {
             assert!(at(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(duration("10m").unwrap().as_secs(), 600);
+        assert!(duration("10").is_err() && duration("-1s").is_err());
         assert_eq!(short("2026-01-30T01:00:00.123456Z"), "2026-01-30 01:00:00");
         assert_eq!([0, 1, 60_000, 1_250_000, 7_200_000].map(long), ["0s", "1s", "1m", "20m 50s", "2h"]);
         assert_eq!(precise("2026-01-30T01:00:00.123456Z"), "2026-01-30 01:00:00.123");

@@ -11,7 +11,7 @@ use crate::{
     host::{HistoryPage, HistoryQuery, NodeSecret},
     identity::{AccountError, Identify, IdentityError, Principal, Tokens, node_secret},
     ingest::{Codecs, Ingest},
-    ledger::{JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
+    ledger::{Cleaner, JetstreamOptions, Ledger, LedgerConfig, LedgerError, LedgerOptions},
     model::{AppId, Id, Kind, Tenant},
     notify::{Notify, NotifyError},
     records::{Records, Space},
@@ -36,9 +36,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod around;
+mod derive;
 mod eyes;
 mod mqtt;
 mod upkeep;
+use derive::Deriver;
 use upkeep::Upkeep;
 
 pub use eyes::Owners;
@@ -87,6 +89,7 @@ pub struct Node {
     pub store: Store,
     pub dispatch: Arc<Dispatch>,
     pub reconciler: Arc<Reconciler>,
+    deriver: Arc<Deriver>,
     pub history: History,
     pub devices: Devices,
     pub registry: Registry,
@@ -127,7 +130,8 @@ impl Node {
             true => Some(tokens.create(&config.tenant, "admin (made at start)", crate::identity::Role::Admin, clock::now())?.1),
             false => tokens.first_admin(&config.tenant, clock::now())?,
         };
-        let ledger = Ledger::open(&ledger_config(&config)).await?;
+        let cleaner = Cleaner::default();
+        let ledger = Ledger::open(&ledger_config(&config, &cleaner)).await?;
         let secret = node_secret(&config.data)?;
         let records = Records::new(ledger.clone(), &config.tenant, Space::Identity);
         let identify = Identify::new(records, tokens.clone(), &secret, &config.tenant, config.guests)?;
@@ -135,6 +139,7 @@ impl Node {
         let history = History::open(&config.history_dir(), HistoryOptions::default())?;
         let devices = Devices::open(&config.devices_dir())?;
         let registry = Registry::open(ledger.clone(), devices.clone(), &config.tenant)?;
+        registry.know(around::people(&identify, &config.tenant));
         let notify = around::notify(&config, &ledger, &devices, &registry, &identify)?;
         let engine = Engine::open(&EngineOptions {
             instances_max: u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX),
@@ -145,9 +150,20 @@ impl Node {
         let owners = Owners { registry: registry.clone(), devices: devices.clone(), users: identify.users.clone(), ledger: ledger.clone() };
         let (history_of, fits) = (history_source(history.clone(), owners.clone()), fits(registry.clone()));
         let dispatch = Arc::new(Dispatch::seeing(engine.clone(), ledger.clone(), history_of, fits, owners.sight()));
-        let reconciler = Arc::new(Reconciler::new(store.clone(), engine.clone(), dispatch.clone()));
+        let deriver = Arc::new(Deriver {
+            tenant: config.tenant.clone(),
+            registry: registry.clone(),
+            devices: devices.clone(),
+            ledger: ledger.clone(),
+            dispatch: dispatch.clone(),
+            turn: Default::default(),
+        });
+        let reconciler = Arc::new(
+            Reconciler::new(store.clone(), engine.clone(), dispatch.clone()).with_rules(around::set_rules(&registry, &deriver.changed())),
+        );
         let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
         let ingest = Ingest::new(ledger.clone(), registry.clone(), metrics.clone(), config.auto_register).with_codecs(codecs(&dispatch));
+        cleaner.set(ingest.cleaner());
         let sources = Sources::new(ledger.clone(), &config.tenant, store.clone(), registry.clone(), ingest.clone());
         let parts = Parts {
             ledger: ledger.clone(),
@@ -155,6 +171,7 @@ impl Node {
             dispatch: dispatch.clone(),
             store: store.clone(),
             reconciler: reconciler.clone(),
+            disk_free_bytes_min: config.limits.disk_free_bytes_min,
         };
         let replays = Replays::open(&config.data.join("replays"), parts)?;
         Ok(Node {
@@ -164,6 +181,7 @@ impl Node {
             store,
             dispatch,
             reconciler,
+            deriver,
             history,
             devices,
             registry,
@@ -243,6 +261,7 @@ impl Node {
             metrics: self.metrics.clone(),
             redeploy,
             forget_source,
+            rules_changed: self.deriver.changed(),
             unready: Arc::new(unready),
             stopping: self.stopping.clone(),
         })
@@ -264,6 +283,7 @@ impl Node {
             store,
             dispatch,
             reconciler,
+            deriver,
             history,
             devices,
             registry,
@@ -294,7 +314,7 @@ impl Node {
         });
         // What is in a server may belong to apps that other nodes serve; what is in this folder belongs to this one.
         if config.ledger == LedgerChoice::Embedded {
-            remove_orphans(&store, &ledger, &config.tenant).await;
+            remove_orphans(&store, &ledger, &registry, &config.tenant).await;
         }
         reconciler.round().await;
         let deploys = stop.child_token();
@@ -310,6 +330,10 @@ impl Node {
         control.start("replays", {
             let stop = deploys.clone();
             async move { replays.run(stop).await }
+        });
+        control.start("derive", {
+            let stop = deploys.clone();
+            async move { deriver.run(stop).await }
         });
         control.start("reconcile", {
             let (reconciler, stop) = (reconciler.clone(), deploys.clone());
@@ -381,7 +405,7 @@ fn lock(config: &NodeConfig) -> Result<std::fs::File, NodeError> {
     }
 }
 
-fn ledger_config(config: &NodeConfig) -> LedgerConfig {
+fn ledger_config(config: &NodeConfig, cleaner: &Cleaner) -> LedgerConfig {
     let options = LedgerOptions {
         dedup_window: config.dedup_window,
         disk_reserve_bytes: config.limits.disk_free_bytes_min,
@@ -390,7 +414,8 @@ fn ledger_config(config: &NodeConfig) -> LedgerConfig {
     match &config.ledger {
         LedgerChoice::Embedded => LedgerConfig::Embedded { dir: config.ledger_dir(), options },
         LedgerChoice::Jetstream(url) => {
-            let jetstream = JetstreamOptions { tenant: config.tenant.clone(), ..JetstreamOptions::default() };
+            let (tenant, cleaner) = (config.tenant.clone(), Some(cleaner.clone()));
+            let jetstream = JetstreamOptions { tenant, cleaner, ..JetstreamOptions::default() };
             // A folder of its own: the view of a stream is not a ledger, and must not be taken for one.
             LedgerConfig::Jetstream { dir: config.data.join("view"), url: url.clone(), options, jetstream }
         }
@@ -440,7 +465,13 @@ async fn follow<E: std::error::Error + 'static>(run: impl Future<Output = Result
 }
 
 /// Apps whose deletion a crash cut short.
-async fn remove_orphans(store: &Store, ledger: &Ledger, tenant: &Tenant) {
+async fn remove_orphans(store: &Store, ledger: &Ledger, registry: &Registry, tenant: &Tenant) {
+    let known = store.apps();
+    for app in registry.apps_with_rules().into_iter().filter(|app| !known.iter().any(|known| known.app == *app)) {
+        if let Err(error) = registry.set_app_rules(&app, &[], clock::now()).await {
+            tracing::warn!(%app, error = crate::telemetry::chain(&error), "the rules of a deleted app stay until the next start");
+        }
+    }
     let removed = async {
         for app in orphans(store, ledger, tenant)? {
             crate::dispatch::forget(ledger, &app).await?;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What windows, silences and thresholds of recorded readings come to, computed without any of Tawi's code.
+"""What windows, silences, thresholds and filled gaps of recorded readings come to, computed without any of Tawi's code.
 
     pilots_time.py DIR          prints one JSON object, by sensor
 
@@ -19,6 +19,7 @@ AHEAD = 300 * SECOND  # a clock further ahead of ours is not believed
 SILENT = 6 * HOUR
 GAP = HOUR  # between two sessions
 ABOVE, HYSTERESIS = 30.0, 0.5
+EVERY, MAX_GAP = 60 * SECOND, 12 * HOUR  # of gaps that are filled
 
 
 def micros(text):
@@ -78,6 +79,38 @@ def crossings(rows):
     return found
 
 
+def filled(rows, method):
+    """The series without its gaps: [when, value, whether it was made up]. Late readings pass; what was made up stays."""
+    found, before = [], []
+    for _, time, value in rows:
+        last = before[-1][0] if before else None
+        if last is not None and time <= last:
+            found.append([time, value, False])
+            continue
+        if last is not None and time - last > MAX_GAP:
+            before = []
+        elif last is not None:
+            # As many as readings are missing: to the nearest.
+            for nth in range(1, (2 * (time - last) + EVERY) // (2 * EVERY)):
+                found.append([last + nth * EVERY, guess(method, before, (time, value), last + nth * EVERY), True])
+        found.append([time, value, False])
+        before = (before + [(time, value)])[-8:]
+    return found
+
+
+def guess(method, before, after, at):
+    last, value = before[-1]
+    if method == "hold":
+        return value
+    if method == "linear":
+        return value + (after[1] - value) * ((at - last) / (after[0] - last))
+    times, values = [time - last for time, _ in before], [value for _, value in before]
+    mid, mean = sum(times) / len(times), sum(values) / len(values)
+    width = sum((time - mid) ** 2 for time in times)
+    slope = sum((time - mid) * (value - mean) for time, value in zip(times, values)) / width if width else 0.0
+    return mean + slope * (at - last - mid)
+
+
 def main(folder):
     sensors = {}
     for path in sorted(glob.glob(os.path.join(folder, "*.csv"))):
@@ -88,6 +121,7 @@ def main(folder):
             "sessions": sessions(rows),
             "silences": silences(rows),
             "crossings": crossings(rows),
+            "filled": {method: filled(rows, method) for method in ("hold", "linear", "trend")},
         }
     print(json.dumps(sensors))
 

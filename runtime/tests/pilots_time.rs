@@ -15,8 +15,8 @@ use tawi_runtime::{
     model::{
         Event, Id, Micros, NewEvent, Value,
         id::default_tenant,
-        manifest::{Per, Rule, Shape, Threshold, Window},
-        trigger::{Fired, WindowResult},
+        manifest::{Fill, Method, Per, Rule, Shape, Threshold, Window},
+        trigger::{Filled, Fired, WindowResult},
     },
     time::{Firing, Rules, Shelf},
 };
@@ -28,6 +28,8 @@ struct Expected {
     sessions: Vec<(i64, u64)>,
     silences: Vec<i64>,
     crossings: Vec<(u64, bool)>,
+    /// By method: when, what, and whether it was made up.
+    filled: BTreeMap<String, Vec<(i64, f64, bool)>>,
 }
 
 #[derive(Deserialize)]
@@ -172,4 +174,32 @@ fn what_time_makes_of_recorded_readings_is_what_python_computes() {
         };
         assert_eq!(crossings.iter().map(crossing).collect::<Vec<_>>(), expected.crossings, "{sensor}");
     }
+}
+
+/// The soil moisture among them: of the real ones its sensors were away for minutes and for days.
+#[test]
+fn recorded_readings_without_their_gaps_are_what_python_computes() {
+    let made = tempfile::tempdir().unwrap();
+    let dir = sample::pilots_dir().unwrap_or_else(|| {
+        sample::make(made.path());
+        made.path().to_owned()
+    });
+    let expected = expected(&dir);
+    let mut guessed = 0;
+    for recording in sample::recordings(&dir) {
+        let (sensor, events) = (format!("{}-{}", recording.device, recording.sensor), events(&recording));
+        for method in [Method::Hold, Method::Linear, Method::Trend] {
+            let (every, ahead) = (HOUR / 60, Duration::from_secs(300));
+            let found = told(&Rule::Fill(Fill { every, method, max_gap: 12 * HOUR, ahead }), &events);
+            let wanted = &expected[&sensor].filled[method.name()];
+            assert_eq!(found.len(), wanted.len(), "{sensor} {method:?}");
+            for (firing, (time, value, is_made)) in found.iter().zip(wanted) {
+                let Fired::Filled(Filled { value: is, gap }) = &firing.fired else { panic!("{firing:?}") };
+                assert_eq!((firing.measured.0, gap.is_some()), (*time, *is_made), "{sensor} {method:?}");
+                assert!(close(is.as_f64(), *value), "{sensor} {method:?} {time}: {is:?}, not {value}");
+                guessed += usize::from(*is_made);
+            }
+        }
+    }
+    assert!(guessed > 100, "{guessed}");
 }

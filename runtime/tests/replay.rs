@@ -5,11 +5,15 @@ mod support;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use support::{Floor, app, function, reading};
 use tawi_runtime::{
     history::{History, HistoryOptions},
-    model::{Event, Id, Kind, Micros, NewEvent, Seq, Value, id::default_tenant, limit::REPLAY_PAGE_BYTES_MAX},
+    model::{
+        Event, Id, Kind, Micros, NewEvent, Seq, Value,
+        id::default_tenant,
+        limit::{REPLAY_PAGE_BYTES_MAX, REPLAYS_KEPT_MAX, REPLAYS_RUNNING_MAX, REPLAYS_WAITING_MAX},
+    },
     replay::{Job, Parts, Replays, State, Wanted},
 };
 use tokio_util::sync::CancellationToken;
@@ -76,15 +80,20 @@ impl Past {
         }
         self.history.commit().unwrap();
         // Functions store how far they are when they have nothing to do, within seconds.
+        let mut looks = support::looks();
         while self.floor.ledger.trim(head - but + 1).await.unwrap() < head - but + 1 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            looks.tick().await;
         }
     }
 
     fn replays(&self) -> Replays {
+        self.replays_with(0)
+    }
+
+    fn replays_with(&self, disk_free_bytes_min: u64) -> Replays {
         let Floor { ledger, dispatch, store, reconciler, .. } = &self.floor;
         let (ledger, dispatch, store, reconciler) = (ledger.clone(), dispatch.clone(), store.clone(), reconciler.clone());
-        let parts = Parts { ledger, history: self.history.clone(), dispatch, store, reconciler };
+        let parts = Parts { ledger, history: self.history.clone(), dispatch, store, reconciler, disk_free_bytes_min };
         Replays::open(&self.floor.dir.path().join("replays"), parts).unwrap()
     }
 
@@ -144,19 +153,11 @@ fn states(lines: &[Line]) -> Vec<(String, String)> {
 async fn over(replays: &Replays, job: &Job) -> Job {
     let stop = CancellationToken::new();
     let running = tokio::spawn(replays.clone().run(stop.clone()));
-    let wait = async {
-        loop {
-            let now = replays.get(&job.wanted.app, job.number).unwrap();
-            if now.is_over() {
-                return now;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    let over = tokio::time::timeout(Duration::from_secs(120), wait).await.expect("the replay ends");
+    let get = || replays.get(&job.wanted.app, job.number).unwrap();
+    support::until("the replay is over", || get().is_over()).await;
     stop.cancel();
     running.await.unwrap();
-    over
+    get()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,9 +239,7 @@ async fn what_time_made_of_the_past_it_makes_of_it_again() {
     let ids = ["silent", "daily", "low"].map(|name| function("pond-watch", name));
     for id in &ids {
         let head = *past.floor.ledger.head().borrow();
-        while past.floor.dispatch.evaluated(id).is_none_or(|evaluated| evaluated < head) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        support::until("its rule has looked at all", || past.floor.dispatch.evaluated(id).is_some_and(|it| it >= head)).await;
     }
     for id in &ids {
         past.floor.settled(id).await;
@@ -280,26 +279,25 @@ async fn a_replay_that_is_stopped_goes_on_where_it_was_and_comes_to_the_same() {
 
     let job = replays.start(wanted("alert", "alert")).unwrap();
     drop(replays);
-    let (mut runs, mut stopped) = (0, Vec::new());
+    let mut stopped: Vec<Seq> = Vec::new();
     loop {
         // As a node does that is started again: all that is known of it is on the disk.
         let replays = past.replays();
         let stop = CancellationToken::new();
         let running = tokio::spawn(replays.clone().run(stop.clone()));
         let scratch = past.floor.dir.path().join("replays").join(job.number.to_string());
-        tokio::time::sleep(Duration::from_millis(150 + 40 * runs)).await;
+        let get = || replays.get(&job.wanted.app, job.number).unwrap();
+        let before = stopped.last().copied().unwrap_or(0);
+        support::until("it gets on", || get().is_over() || get().through > before).await;
         stop.cancel();
         running.await.unwrap();
-        runs += 1;
-        let now = replays.get(&job.wanted.app, job.number).unwrap();
-        if now.is_over() {
-            assert_eq!((&now.state, text(&replays, &now)), (&State::Done, expected));
+        if get().is_over() {
+            assert_eq!((&get().state, text(&replays, &get())), (&State::Done, expected));
             assert!(!scratch.join("ledger").exists(), "what it needs no more is gone");
             break;
         }
         assert!(scratch.join("ledger").exists());
-        stopped.push(now.through);
-        assert!(runs < 200, "it gets on: {stopped:?}");
+        stopped.push(get().through);
     }
     assert!(!stopped.is_empty(), "it was stopped once at least");
 }
@@ -344,6 +342,11 @@ async fn a_range_is_what_was_measured_in_it_and_what_can_not_be_run_is_refused_a
     assert!(refused(wanted("alert", "alrt")).contains("no function `alrt`"));
     assert!(refused(wanted("pond-watch", "report")).contains("is for a schedule"));
     assert_eq!(replays.list(&default_tenant()).len(), 2, "nothing is left of what was refused");
+
+    let crowded = past.replays_with(u64::MAX / 2);
+    let job = over(&crowded, &crowded.start(wanted("alert", "alert")).unwrap()).await;
+    let State::Failed(why) = &job.state else { panic!("{:?}", job.state) };
+    assert!(why.contains("are free on the disk"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -362,4 +365,42 @@ async fn what_was_imported_at_once_is_run_as_if_it_had_come_when_it_was_measured
         let of: Vec<_> = messages(&lines).into_iter().filter(|(_, _, device, ..)| device.as_ref().unwrap().as_str() == "pond2").collect();
         assert_eq!(of.len(), silences, "the hour of the one pond, and that it was back: {of:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replays_run_at_a_time_so_many_wait_and_the_oldest_make_room() {
+    let past = Past::open().await;
+    past.floor.release(&support::guest("threshold-alert"), ALERT);
+    past.live(readings(300)).await;
+    let replays = past.replays();
+    let standing = || replays.list(&default_tenant()).into_iter().map(|job| job.state).collect::<Vec<_>>();
+    for _ in 0..REPLAYS_WAITING_MAX {
+        replays.start(wanted("alert", "alert")).unwrap();
+    }
+    let refused = replays.start(wanted("alert", "alert")).unwrap_err().to_string();
+    assert!(refused.contains("32 replays wait or run already"), "{refused}");
+
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(replays.clone().run(stop.clone()));
+    let mut at_once = 0;
+    let mut started = REPLAYS_WAITING_MAX;
+    let all = || {
+        at_once = at_once.max(standing().iter().filter(|state| **state == State::Running).count());
+        if started <= REPLAYS_KEPT_MAX && replays.start(wanted("alert", "alert")).is_ok() {
+            started += 1;
+        }
+        started > REPLAYS_KEPT_MAX && standing().iter().all(|state| *state == State::Done)
+    };
+    support::until("all are done", all).await;
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(at_once, REPLAYS_RUNNING_MAX);
+    let numbers: Vec<u64> = replays.list(&default_tenant()).into_iter().map(|job| job.number).collect();
+    assert_eq!(numbers, (2..=REPLAYS_KEPT_MAX as u64 + 1).collect::<Vec<_>>(), "the first has made room");
+    assert!(!past.floor.dir.path().join("replays/1").exists());
+
+    // What was forgotten is gone from the disk, and its number is not given again.
+    replays.forget(&app("alert")).unwrap();
+    assert_eq!(std::fs::read_dir(past.floor.dir.path().join("replays")).unwrap().count(), 0);
+    assert_eq!(replays.start(wanted("alert", "alert")).unwrap().number, REPLAYS_KEPT_MAX as u64 + 2);
 }

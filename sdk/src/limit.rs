@@ -28,5 +28,9 @@ pub const STATE_ENTRIES_MAX: u32 = 1_000;
 pub const STATE_PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Results that one history query returns.
 pub const HISTORY_HITS_MAX: u32 = 1_000;
+/// One line of a trace.
+pub const TRACE_LINE_BYTES_MAX: usize = 512 * 1024;
+/// A trace that a test plays: some 300,000 readings, which are all in memory.
+pub const TRACE_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// First tokens of subjects that only the node itself writes.
 pub const RESERVED: [&str; 9] = ["reading", "command", "log", "registry", "uplink", "tawi", "trigger", "run", "dropped"];

@@ -65,7 +65,7 @@ pub fn history(context: &Context, what: History) -> Done {
             let value = match (hit.message, hit.dropped, hit.raw) {
                 (Some(message), ..) => format!("{} {message}", text(hit.level.as_deref()).to_uppercase()),
                 (None, Some(why), _) => format!("{} ({}: {})", hit.value, why.rule, why.reason),
-                (None, None, Some(raw)) => format!("{} (sent as {raw})", hit.value),
+                (None, None, Some(raw)) => format!("{} ({})", hit.value, beside(&raw)),
                 (None, None, None) => hit.value.to_string(),
             };
             table.row([when::short(&hit.measured), hit.kind, hit.sequence.to_string(), hit.subject, value]);
@@ -76,6 +76,15 @@ pub fn history(context: &Context, what: History) -> Done {
         }
         Ok(())
     })
+}
+
+/// What stands beside a value: what a device sent, or how a rule made it.
+fn beside(raw: &Value) -> String {
+    match raw.get("made").and_then(Value::as_str) {
+        Some("filled") => format!("filled: {}", text(raw["method"].as_str())),
+        Some(what) => format!("{what} of {}", raw["readings"]),
+        None => format!("sent as {raw}"),
+    }
 }
 
 pub fn state(context: &Context, command: State) -> Done {

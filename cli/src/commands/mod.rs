@@ -11,7 +11,9 @@ mod import;
 mod lag;
 mod live;
 mod new;
+mod play;
 mod range;
+mod record;
 mod replay;
 mod rerun;
 mod runs;
@@ -87,6 +89,7 @@ pub fn run(args: Args) -> Done {
         Command::Clean(command) => clean::run(&context, command),
         Command::Actuate { device, actuator, value } => devices::command(&context, &device, actuator.zip(value)),
         Command::Send { device, sensor, value, at } => devices::send(&context, &device, &sensor, &value, at),
+        Command::Record(what) => record::run(&context, what),
         Command::Replay(replay) => replay::run(&context, replay),
         Command::Replays(command) => range::run(&context, command),
         Command::Backup { file } => archive::backup(&context, &file),

@@ -2,13 +2,14 @@
 //!
 //! The file is read twice: once to find every mistake before anything is sent, once to send.
 
-use super::{Context, range, rerun};
+use super::{Context, play, range, rerun};
 use crate::{
     args,
     client::{Client, patiently},
     failure::{Done, Failure},
     out,
     progress::Progress,
+    trace,
 };
 use serde_json::{Value, json};
 use std::{io::Read, path::PathBuf, time::Instant};
@@ -47,13 +48,19 @@ pub fn run(context: &Context, what: args::Replay) -> Done {
         (None, Some(file), Some(device), Some(sensor)) => {
             send_file(context, Replay { file, device, sensor, once: what.once, batch: what.batch })
         }
-        _ => Err(Failure::new("it is not said what to replay").hint("`tawi replay --event ID`, or a file with `--device` and `--sensor`")),
+        (None, Some(file), ..) => {
+            play::run(context, play::Play { file, speed: what.speed, now: what.now, once: what.once, batch: what.batch })
+        }
+        _ => Err(Failure::new("it is not said what to replay").hint("`tawi replay --event ID`, or a file")),
     }
 }
 
 fn send_file(context: &Context, what: Replay) -> Done {
     let name = what.file.display().to_string();
     let bytes = read(&what).map_err(|e| Failure::because(format!("can't read `{name}`"), &e))?;
+    if bytes.starts_with(trace::HEAD.as_bytes()) {
+        return Err(Failure::new(format!("`{name}` is a trace, which names its devices")).hint("leave `--device` and `--sensor` out"));
+    }
     let recording = parse(&bytes).map_err(|why| Failure::new(format!("`{name}`: {why}")).hint("nothing was sent"))?;
     let client = context.client()?;
     let run = if what.once { identity(&bytes, &what) } else { unique() };
@@ -166,13 +173,13 @@ fn identity(bytes: &[u8], what: &Replay) -> String {
 }
 
 /// Another one each time, so that only the retries of this run are recognised.
-fn unique() -> String {
+pub(super) fn unique() -> String {
     let now = jiff::Timestamp::now().as_nanosecond();
     Digest::of(format!("{} {now}", std::process::id()).as_bytes()).hex()
 }
 
 /// The key makes a batch that arrived, and whose answer was lost, harmless to send again. True: it was there already.
-fn send(client: &Client, body: &str, key: &str) -> Done<bool> {
+pub(super) fn send(client: &Client, body: &str, key: &str) -> Done<bool> {
     let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", key)];
     let done = patiently(|| client.call("POST", "/api/v1/readings", &headers, body.as_bytes()));
     done.map(|response| response.headers().contains_key("tawi-duplicate"))

@@ -38,7 +38,7 @@ fn threshold(sensor: &str) -> tawi::Result<Option<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tawi::testing::Host;
+    use tawi::testing::{Host, Trace};
 
     fn host() -> Host {
         let host = Host::new();
@@ -94,5 +94,20 @@ mod tests {
         let host = host();
         host.config("threshold", "warm");
         assert!(host.run(alert, host.event("reading.fridge1.temp", 9.5)).is_err_and(|e| e.is_retry()));
+    }
+
+    /// Four hours of two fridges. The door of the first was left open for half an hour; the clock of the second is two hours ahead, it
+    /// quotes its numbers, and for an hour it was offline.
+    #[test]
+    fn of_a_recorded_morning_each_warm_reading_of_the_open_fridge_is_an_alert() -> tawi::Result {
+        let host = host();
+        let steps = host.play(alert, &Trace::read("tests/fridges.ndjson")?)?;
+        let warm: Vec<_> = steps.iter().filter(|step| !step.published.is_empty()).collect();
+        assert!(warm.iter().all(|step| step.event.device() == Some("fridge1") && step.published.len() == 1));
+        let alerts: Vec<_> = warm.iter().map(|step| (step.event.payload().json(), step.published[0].json()["measured"].clone())).collect();
+        assert_eq!((steps.len(), alerts.len()), (100, 6));
+        assert_eq!(alerts.first(), Some(&(Some("9.25"), json!("2026-03-02T09:50:02Z"))));
+        assert_eq!(alerts.last(), Some(&(Some("8.39"), json!("2026-03-02T10:15:02Z"))));
+        Ok(())
     }
 }

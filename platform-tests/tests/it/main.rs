@@ -3,6 +3,7 @@
 
 mod backup;
 mod bad_input;
+mod clean;
 mod codec;
 mod command;
 mod config;
@@ -25,7 +26,9 @@ mod owners;
 mod pilots;
 mod publish;
 mod push;
+mod record;
 mod refused;
+mod replay;
 mod retry;
 mod secrets;
 mod state;

@@ -44,6 +44,29 @@ fn a_reading_published_by_any_nats_client_triggers_functions() {
 }
 
 #[test]
+fn what_outsiders_publish_is_cleaned_as_what_devices_send_and_once() {
+    let mut node = Node::on(Ledger::Jetstream);
+    let rule = r#"{"device":"d","sensor":"state","steps":[{"duplicate":{}},{"range":{"max":100}},{"unit":{"from":"[degF]","to":"Cel"}}]}"#;
+    node.client().send("PUT", "/api/v1/clean/cold", &[("content-type", "application/json")], rule.as_bytes()).expect(204);
+    let reading = |n: u32| format!(r#"{{"value":{},"timestamp":"2026-01-31T08:30:{n:02}Z"}}"#, if n % 5 == 4 { 212 } else { 50 });
+    for round in 0..4 {
+        with_client(&url(&node), async |client| {
+            let stream = jetstream::new(client);
+            // The last one of the round before comes again, of which the rule knows by what it kept.
+            for n in (round * 10_u32).saturating_sub(1)..round * 10 + 10 {
+                stream.publish(READING, reading(n).into()).await.unwrap().await.unwrap();
+            }
+        });
+        node.kill9();
+        node.start_again();
+    }
+    node.wait_for_history("device:d", 43);
+    assert_eq!(node.history_count("device:d kind:reading value:10"), 32);
+    assert_eq!(node.history_count("device:d kind:dropped above"), 8);
+    assert_eq!(node.history_count("device:d kind:dropped duplicate"), 3);
+}
+
+#[test]
 fn a_message_published_by_any_nats_client_is_one_for_apps() {
     let node = Node::on(Ledger::Jetstream);
     App::prebuilt("probe-event").push(&node);

@@ -52,7 +52,7 @@ async fn round() -> (f64, f64, f64) {
 async fn again(floor: &Floor, history: &History) -> f64 {
     let Floor { ledger, dispatch, store, reconciler, .. } = floor;
     let (ledger, dispatch, store, reconciler) = (ledger.clone(), dispatch.clone(), store.clone(), reconciler.clone());
-    let parts = Parts { ledger, history: history.clone(), dispatch, store, reconciler };
+    let parts = Parts { ledger, history: history.clone(), dispatch, store, reconciler, disk_free_bytes_min: 0 };
     let replays = Replays::open(&floor.dir.path().join("replays"), parts).unwrap();
     let own = function(GUEST, "own");
     let wanted = Wanted { app: own.app.clone(), function: own.function, release: 1, from: None, to: None, by_measured: false };

@@ -9,7 +9,7 @@ use crate::{
     dispatch::{Dispatch, Settings},
     engine::{Engine, EngineError, Loaded},
     ledger::LedgerError,
-    model::{AppId, Digest, Release, Tenant},
+    model::{AppId, Digest, Release, Tenant, manifest::Clean},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -49,9 +49,14 @@ pub enum DeployError {
     Compile { artifact: Digest, source: EngineError },
     #[error("can't register the functions of `{app}`")]
     Ledger { app: AppId, source: LedgerError },
+    #[error("can't set the rules of pre-processing of `{app}`: {why}")]
+    Rules { app: AppId, why: String },
     #[error("the task that loads ended early")]
     Task(#[from] tokio::task::JoinError),
 }
+
+/// Makes the rules of an app the ones that its release says. Why not, if it can't be.
+pub type SetRules = Arc<dyn Fn(AppId, Vec<Clean>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 pub struct Reconciler {
     store: Store,
@@ -65,6 +70,7 @@ pub struct Reconciler {
     loads: Semaphore,
     /// Counts the engine's pools: what is loaded into one before this is to be loaded again.
     pool: AtomicU32,
+    rules: SetRules,
 }
 
 /// Steps that are being done, one an app at most.
@@ -88,7 +94,12 @@ impl Reconciler {
     pub fn new(store: Store, engine: Engine, dispatch: Arc<Dispatch>) -> Reconciler {
         let rounds = watch::Sender::new(0);
         let (loads, pool) = (Semaphore::new(LOADS_MAX), AtomicU32::new(0));
-        Reconciler { store, engine, dispatch, actual: Mutex::default(), failing: Mutex::default(), rounds, loads, pool }
+        let rules: SetRules = Arc::new(|_, _| futures::future::ready(Ok(())).boxed());
+        Reconciler { store, engine, dispatch, actual: Mutex::default(), failing: Mutex::default(), rounds, loads, pool, rules }
+    }
+
+    pub fn with_rules(self, rules: SetRules) -> Reconciler {
+        Reconciler { rules, ..self }
     }
 
     /// Follows the store until stopped, then ends what it has begun. An app that can't be loaded, or whose functions take long to end,
@@ -290,6 +301,7 @@ impl Reconciler {
                 Ok(())
             }
             Step::Remove { app } => {
+                self.set_rules(&app, Vec::new()).await?;
                 self.dispatch.remove(&app).await;
                 let removed = self.dispatch.forget(&app).await;
                 removed.map_err(|source| DeployError::Ledger { app, source })
@@ -306,8 +318,15 @@ impl Reconciler {
             self.engine.probe(&loaded).await.map_err(failed)?;
             loaded
         };
+        // Before its functions: they see no reading that its rules have not.
+        self.set_rules(&app, release.manifest.clean.clone()).await?;
         let set = self.dispatch.set(Arc::new(loaded), self.settings(&app)).await;
         set.map_err(|source| DeployError::Ledger { app, source })
+    }
+
+    async fn set_rules(&self, app: &AppId, rules: Vec<Clean>) -> Result<(), DeployError> {
+        let set = (self.rules)(app.clone(), rules).await;
+        set.map_err(|why| DeployError::Rules { app: app.clone(), why })
     }
 
     /// A release of an app, whichever, to run an event of the past with: it asks nobody outside, because the past can't be asked.
@@ -339,7 +358,9 @@ impl Reconciler {
 /// does not know.
 pub fn orphans(store: &Store, ledger: &crate::ledger::Ledger, tenant: &Tenant) -> Result<Vec<AppId>, LedgerError> {
     let known = store.apps();
-    let mut apps: Vec<AppId> = ledger.functions()?.into_iter().map(|(function, _)| function.evaluates().unwrap_or(function).app).collect();
+    // What makes the readings of derived sensors goes with its rule.
+    let functions = ledger.functions()?.into_iter().map(|(function, _)| function).filter(|function| function.derives().is_none());
+    let mut apps: Vec<AppId> = functions.map(|function| function.evaluates().unwrap_or(function).app).collect();
     apps.sort();
     apps.dedup();
     apps.retain(|app| app.tenant == *tenant && !known.contains(app));

@@ -60,8 +60,13 @@ impl Dispatch {
         let target: FunctionId = super::events(&loaded).next().map(|(id, _, _)| id).ok_or_else(none)?;
         let ledger = if is_told { scratch.clone() } else { past.clone() };
         let context = self.context.again(ledger, past, era);
-        let dispatch =
-            Dispatch { context: Arc::new(context), apps: Default::default(), consumers: Mutex::default(), evaluators: Mutex::default() };
+        let dispatch = Dispatch {
+            context: Arc::new(context),
+            apps: Default::default(),
+            consumers: Mutex::default(),
+            evaluators: Mutex::default(),
+            deriving: Default::default(),
+        };
         let begun = dispatch.set(loaded, settings).await;
         let shared = begun.and_then(|()| dispatch.consumer(&target).ok_or(LedgerError::Unknown));
         match shared {

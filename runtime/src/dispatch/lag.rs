@@ -37,7 +37,7 @@ impl Dispatch {
         let (ledger, now) = (&self.context.ledger, clock::now());
         let bytes = ledger.log_bytes(position.through + 1, below)?;
         // What makes its triggers of time is paused as the function is.
-        let shown = function.evaluates().unwrap_or_else(|| function.clone());
+        let shown = function.shown();
         let why = format!(
             "paused: {bytes} bytes of the log were kept for it alone, from event {} on. They are dropped now, and counted as lost to it; \
              `tawi resume {} {}` lets it go on with what is there then",
@@ -59,6 +59,11 @@ impl Dispatch {
     pub async fn resume(&self, function: &FunctionId) -> Result<bool, LedgerError> {
         let evaluator = self.resume_one(&function.evaluator(), function).await?;
         Ok(self.resume_one(function, function).await? || evaluator)
+    }
+
+    /// Nobody sees what makes a rule's readings, and nobody could let it go on: it does so by itself, with what is there.
+    pub(super) async fn resume_rule(&self, rule: &FunctionId) -> Result<bool, LedgerError> {
+        self.resume_one(&rule.deriver(), rule).await
     }
 
     async fn resume_one(&self, function: &FunctionId, shown: &FunctionId) -> Result<bool, LedgerError> {

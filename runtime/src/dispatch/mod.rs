@@ -34,6 +34,7 @@ pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
 pub use replay::{Replay, ReplayError, Replayed};
 pub use shared::Shared;
+pub use triggers::{Derivation, Takes};
 pub use world::HistorySource;
 
 use crate::{
@@ -55,9 +56,12 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
-use triggers::Evaluating;
+use triggers::{Deriving, Evaluating};
 use work::Slow;
 
 /// How long a release waits for what its app's functions have done to be durable, before it is tried again.
@@ -129,6 +133,8 @@ pub struct Dispatch {
     consumers: Mutex<BTreeMap<FunctionId, Running>>,
     /// By the function whose triggers they make.
     evaluators: Mutex<BTreeMap<FunctionId, Evaluating>>,
+    /// By the rule whose readings they make.
+    deriving: tokio::sync::Mutex<BTreeMap<FunctionId, Deriving>>,
 }
 
 impl App {
@@ -185,7 +191,13 @@ impl Dispatch {
             http_calls,
             http_calls_per_app_max,
         };
-        Dispatch { context: Arc::new(context), apps: ArcSwap::default(), consumers: Mutex::default(), evaluators: Mutex::default() }
+        Dispatch {
+            context: Arc::new(context),
+            apps: ArcSwap::default(),
+            consumers: Mutex::default(),
+            evaluators: Mutex::default(),
+            deriving: tokio::sync::Mutex::default(),
+        }
     }
 
     pub fn app(&self, id: &AppId) -> Option<Arc<App>> {
@@ -245,6 +257,7 @@ impl Dispatch {
 
     /// Stops every function; what was folded is durable when this returns.
     pub async fn stop(&self) {
+        self.stop_deriving().await;
         join_evaluators(self.take_evaluators(|_, _| true)).await;
         join(self.take_consumers(|_, _| true)).await;
         for app in self.apps() {
@@ -401,6 +414,15 @@ fn part() -> f64 {
         return part;
     }
     rand::random()
+}
+
+/// On a thread that may block; in a simulation, which has one thread for everything, here and now.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    #[cfg(test)]
+    if tests::sim::is_here() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
 }
 
 /// Which events are a function's, and in which order.

@@ -69,7 +69,7 @@ fn missing(function: &Function, exports: &Exports) -> Option<String> {
         Trigger::Http { .. } => (exports.http, "wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3", "http"),
         Trigger::Schedule(_) => (exports.schedule, "tawi:app/schedule-handler", "schedule"),
         Trigger::Event { rule, .. } => match rule {
-            None | Some(Rule::Every { .. }) => (exports.event, "tawi:app/event-handler", "event"),
+            None | Some(Rule::Every { .. } | Rule::Fill(_)) => (exports.event, "tawi:app/event-handler", "event"),
             Some(Rule::Batch { .. }) => (exports.batch, "tawi:app/batch-handler", "batch"),
             Some(Rule::Window(_)) => (exports.window, "tawi:app/window-handler", "window"),
             Some(Rule::Silence { .. }) => (exports.silence, "tawi:app/silence-handler", "silence"),

@@ -111,6 +111,8 @@ pub(super) async fn call(
             &threshold_handler::Crossing { reading: reading(crossing.reading), beyond: crossing.beyond, since: crossing.since.0 }
         ),
         Fired::Every(_) => Err(nobody("event")),
+        // It becomes a reading.
+        Fired::Filled(_) => Err(nobody("reading")),
     })
 }
 

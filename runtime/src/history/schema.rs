@@ -104,6 +104,11 @@ impl Fields {
                 self.add_value(&mut doc, &event.value);
                 event.raw.iter().for_each(|raw| self.add_value(&mut doc, raw));
             }
+            // What was made of other readings is found by how: beside its value stands that, and nothing that a device sent.
+            Kind::Reading if event.cause.is_some() => {
+                self.add_value(&mut doc, &event.value);
+                event.raw.iter().for_each(|made| self.add_value(&mut doc, made));
+            }
             _ => self.add_value(&mut doc, &event.value),
         }
         doc.add_text(self.event, Stored::of(event));
@@ -235,33 +240,6 @@ impl Hit {
             seq,
             body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw: raw.map(Box::new), cause: None },
         })
-    }
-
-    /// As the API shows it, times in RFC 3339; what an event does not have is left out.
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut json = serde_json::json!({
-            "sequence": self.seq,
-            "kind": kind_name(self.kind),
-            "subject": self.subject,
-            "device": self.device,
-            "sensor": self.sensor,
-            "value": self.value.to_json(),
-            "raw": self.raw.as_ref().map(Value::to_json),
-            "measured": self.measured.to_string(),
-            "received": self.received.to_string(),
-            "app": self.app,
-            "function": self.function,
-            "call": self.call,
-            "cause": self.cause,
-            "level": self.level,
-            "message": self.message,
-            "dropped": self.dropped,
-        });
-        if let Some(entries) = json.as_object_mut() {
-            // A value may well be null, and is one then.
-            entries.retain(|name, value| name == "value" || !value.is_null());
-        }
-        json
     }
 }
 

@@ -179,3 +179,8 @@ impl Drop for Turn {
 #[allow(clippy::unwrap_used)]
 #[path = "clean_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "clean_sim.rs"]
+mod sim;

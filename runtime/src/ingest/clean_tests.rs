@@ -6,6 +6,7 @@ use crate::{
     devices::Devices,
     ledger::{LedgerConfig, LedgerOptions},
     model::{Event, Kind, Micros, Value, id::default_tenant, limit::VALUE_BYTES_MAX},
+    preprocess::Declared,
     preprocess::{Envelope, Sample},
     telemetry::Metrics,
 };
@@ -26,7 +27,7 @@ impl Door {
     }
 
     async fn rule(&self, steps: Json) {
-        let rule = Rule::of(&id("r"), json!({ "device": "d1", "sensor": "t", "steps": steps })).unwrap();
+        let rule = Declared::of(&id("r"), json!({ "device": "d1", "sensor": "t", "steps": steps })).unwrap();
         self.registry.put_rule(&rule, Micros(1)).await.unwrap();
     }
 
@@ -147,7 +148,8 @@ async fn a_device_that_hangs_up_before_its_answer_and_sends_again_is_judged_by_w
 async fn deliveries_that_come_at_once_are_judged_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let door = Door::open(dir.path()).await;
-    let rule = |name, sensor| Rule::of(&id(name), json!({ "device": "d1", "sensor": sensor, "steps": [{ "stuck": { "readings": 11 } }] }));
+    let rule =
+        |name, sensor| Declared::of(&id(name), json!({ "device": "d1", "sensor": sensor, "steps": [{ "stuck": { "readings": 11 } }] }));
     door.registry.put_rule(&rule("a", "t").unwrap(), Micros(1)).await.unwrap();
     door.registry.put_rule(&rule("b", "u").unwrap(), Micros(1)).await.unwrap();
     // Both sensors, in one order and in the other.

@@ -18,14 +18,18 @@ pub use uplink::{Arrival, Codecs, Otherwise, Taken, Why};
 use crate::{
     devices::{Registry, RegistryError, registry::Known},
     identity::Principal,
-    ledger::{Append, Dedup, Ledger, LedgerError, Op, Outcome},
+    ledger::{self, Append, Dedup, Ledger, LedgerError, Op, Outcome},
     model::{AppId, Digest, Id, Micros, NewEvent, Seq, Tenant, Uplink, Value, Write},
     preprocess::{self, Envelope},
     telemetry::{Metrics, chain},
 };
 use bytes::Bytes;
 use clean::{Cleaned, Turns};
-use std::time::{Duration, Instant};
+use futures::FutureExt;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long a delivery waits to become durable: less than a client waits, more than a restart of a server takes.
 const DURABLE_WAIT: Duration = Duration::from_secs(5);
@@ -137,6 +141,25 @@ impl Ingest {
         tokio::time::timeout(DURABLE_WAIT, cleaned).await.unwrap_or_else(|_| {
             let why = format!("what came before it of this sensor was not durable within {DURABLE_WAIT:?}; the readings are not stored");
             Err(LedgerError::Unavailable(why).into())
+        })
+    }
+
+    /// Cleans what comes by a door that is the ledger's own.
+    pub fn cleaner(&self) -> ledger::Clean {
+        let ingest = self.clone();
+        Arc::new(move |mut append| {
+            let ingest = ingest.clone();
+            async move {
+                let events = std::mem::take(&mut append.events);
+                let mut cleaned = ingest.clean(&append.tenant, events).await.map_err(|error| match error {
+                    IngestError::Ledger(error) => error,
+                    error => LedgerError::Unavailable(chain(&error)),
+                })?;
+                append.events = std::mem::take(&mut cleaned.events);
+                let (op, turns) = cleaned.op(append, None);
+                Ok(ledger::Cleaned { op, wait: Box::new(move |pending| turns.wait(pending).boxed()) })
+            }
+            .boxed()
         })
     }
 

@@ -7,6 +7,7 @@
 //! Whoever reads sees the view.
 
 mod backup;
+mod cleaner;
 mod disk;
 mod embedded;
 mod error;
@@ -19,6 +20,7 @@ mod tables;
 mod tail;
 mod view;
 
+pub use cleaner::{Clean, Cleaned, Cleaner};
 pub use error::{ErrorKind, LedgerError};
 pub use op::*;
 pub use queue::Pending;
@@ -112,6 +114,8 @@ pub struct JetstreamOptions {
     pub replicas: usize,
     /// Whether this node takes in what outsiders publish. On one node is enough; on two they take turns.
     pub intake: bool,
+    /// Who cleans what is taken in; nothing is, until it was said. None: it goes into the log as it came.
+    pub cleaner: Option<Cleaner>,
     /// Whether this node publishes events to outsiders. On one node is enough.
     pub relay: bool,
     /// Operations kept in the server, for nodes that were away: days of a busy node, weeks of a quiet one.
@@ -131,6 +135,7 @@ impl Default for JetstreamOptions {
             tenant: crate::model::id::default_tenant(),
             replicas: 1,
             intake: true,
+            cleaner: None,
             relay: true,
             operations_bytes_max: 8 * GIB,
             intake_bytes_max: GIB,
@@ -235,6 +240,12 @@ impl Ledger {
             inner.relayed = Some(relayed);
         }
         self
+    }
+
+    /// Refuses reads, as it does itself while its view is brought up to date after a write that failed.
+    #[cfg(test)]
+    pub(crate) fn hide(&self, hidden: bool) {
+        self.0.view.hide(hidden);
     }
 
     /// Trims until nothing is left to trim below `below`; says what the oldest event is then.
@@ -378,6 +389,11 @@ impl Ledger {
 
     /// The name of the view's file in the ledger's directory.
     pub const FILE: &str = disk::FILE;
+
+    /// Free bytes where it lies.
+    pub fn free_bytes(&self) -> Result<u64, LedgerError> {
+        self.0.view.free_bytes()
+    }
 
     /// Finishes what was submitted, then closes; whoever submits later is refused.
     pub async fn close(&self) {

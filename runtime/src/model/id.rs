@@ -120,24 +120,48 @@ pub struct FunctionId {
 impl FunctionId {
     /// Where what makes this function's triggers of time has its place in the ledger: under a name that no app has.
     pub fn evaluator(&self) -> FunctionId {
+        self.behind(EVALUATOR)
+    }
+
+    /// Where what makes the readings of derived sensors has its place, under the name of its rule.
+    pub fn deriver(&self) -> FunctionId {
+        self.behind(DERIVER)
+    }
+
+    fn behind(&self, prefix: &str) -> FunctionId {
         // A name of an app and one of a function may together be longer than an id.
         let digest = Sha256::digest(self.function.as_str().as_bytes());
         let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{EVALUATOR}{}.{short}", self.app.app);
+        let name = format!("{prefix}{}.{short}", self.app.app);
         let app = Id::new(&name).unwrap_or_else(|_| self.app.app.clone());
         FunctionId { app: AppId::new(self.app.tenant.clone(), app), function: self.function.clone() }
     }
 
     /// The function whose triggers of time this makes, if it is what makes some.
     pub fn evaluates(&self) -> Option<FunctionId> {
-        let (app, _) = self.app.app.as_str().strip_prefix(EVALUATOR)?.rsplit_once('.')?;
+        self.before(EVALUATOR)
+    }
+
+    /// The rule whose readings this makes, if it is what makes some.
+    pub fn derives(&self) -> Option<FunctionId> {
+        self.before(DERIVER)
+    }
+
+    fn before(&self, prefix: &str) -> Option<FunctionId> {
+        let (app, _) = self.app.app.as_str().strip_prefix(prefix)?.rsplit_once('.')?;
         let app = AppId::new(self.app.tenant.clone(), Id::new(app).ok()?);
         Some(FunctionId { app, function: self.function.clone() })
+    }
+
+    /// As people know it: what makes a function's triggers, or a rule's readings, under the name of those.
+    pub fn shown(&self) -> FunctionId {
+        self.evaluates().or_else(|| self.derives()).unwrap_or_else(|| self.clone())
     }
 }
 
 /// Before the name of an app, which has no `~`.
 const EVALUATOR: &str = "~time.";
+const DERIVER: &str = "~made.";
 
 impl fmt::Display for FunctionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,6 +181,7 @@ mod tests {
         let long = function(&"a".repeat(63), &"\u{e9}".repeat(64));
         for id in [function("pond-watch", "daily"), function("pond-watch", "a.b"), long] {
             assert_eq!(id.evaluator().evaluates(), Some(id.clone()));
+            assert_eq!((id.deriver().derives(), id.deriver().evaluates()), (Some(id.clone()), None));
             assert_eq!(id.evaluates(), None);
             assert!(AppId::check_name(id.evaluator().app.app.as_str()).is_err());
         }

@@ -319,6 +319,8 @@ pub const CLEAN_TABLE_POINTS_MAX: usize = 64;
 pub const CLEAN_COEFFICIENTS_MAX: usize = 8;
 /// One rule, as JSON: a table in each of its steps.
 pub const CLEAN_RULE_BYTES_MAX: usize = 64 * 1024;
+/// Derived sensors that rules make: each rule reads the whole log for itself.
+pub const CLEAN_DERIVED_MAX: usize = 64;
 /// Values that fill one gap: a week, one a minute.
 pub const CLEAN_FILLED_MAX: usize = 10_080;
 /// Calls of one function that go well and are recorded in a second: what a person can look at. Each is some 400 bytes of the log and of
@@ -340,7 +342,8 @@ pub const REPLAYS_WAITING_MAX: usize = 32;
 /// Replays that are kept with their output; the oldest that are over make room.
 pub const REPLAYS_KEPT_MAX: usize = 64;
 /// What one replay may write: a disk is not to be filled by a question.
-pub const REPLAY_OUTPUT_BYTES_MAX: u64 = REPLAY_OUTPUT_GIB_MAX << 30;
-pub const REPLAY_OUTPUT_GIB_MAX: u64 = 4;
+pub const REPLAY_OUTPUT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of a replay's output in one answer.
-pub const REPLAY_PAGE_BYTES_MAX: usize = 4 << 20;
+pub const REPLAY_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One line of a trace: a value, and what was sent instead of it, each of 64 KiB and twice that in hex, with room for all names.
+pub const TRACE_LINE_BYTES_MAX: usize = 512 * 1024;

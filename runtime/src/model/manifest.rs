@@ -8,6 +8,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
+mod clean;
 mod delivery;
 mod grant;
 mod limits;
@@ -20,6 +21,7 @@ mod section;
 mod source;
 mod timed;
 
+pub use clean::{CLEAN_MAX, CheckRules, Clean, RuleError};
 pub use delivery::{BackoffPolicy, Delivery, RETRY_AFTER_MAX, RETRY_MAX};
 pub use grant::{Reach, default_port};
 pub use limits::{
@@ -29,7 +31,7 @@ pub use limits::{
 pub use parse::check_host;
 pub use problem::{ManifestError, Problem};
 pub use quantity::duration;
-pub use rule::{Difference, MISSED_ALL_MAX, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
+pub use rule::{Difference, Fill, MISSED_ALL_MAX, Method, Missed, Per, Rule, Schedule, Shape, Threshold, Window};
 pub use schedule::{CRON_BYTES_MAX, Unkept};
 pub use source::{SOURCES_MAX, Source, SourceKind, Verify, secrets_in};
 pub use timed::{
@@ -53,6 +55,9 @@ pub struct Manifest {
     /// Values from elsewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
+    /// What is done to readings before anybody sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clean: Vec<Clean>,
     pub grant: Grant,
     pub limits: Limits,
     pub build: Build,

@@ -3,6 +3,7 @@
 
 pub mod calibration;
 pub mod deployment;
+pub mod derive;
 pub mod device;
 pub mod effect;
 pub mod event;

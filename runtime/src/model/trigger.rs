@@ -4,6 +4,7 @@
 use super::{
     event::{Event, Seq},
     id::Id,
+    manifest::Method,
     time::Micros,
     value::Value,
 };
@@ -22,6 +23,26 @@ pub enum Fired {
     Threshold(Crossing),
     /// One of every N.
     Every(Sampled),
+    /// A reading of a sensor without gaps. No function is told: it becomes a reading.
+    Filled(Filled),
+}
+
+/// A reading as it came, or one that fills a gap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Filled {
+    #[serde(with = "plain")]
+    pub value: Value,
+    /// None: it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+}
+
+/// The gap that is filled: between which readings, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub method: Method,
+    pub from: Micros,
+    pub to: Micros,
 }
 
 /// One reading, or one message, as a trigger saw it.
@@ -177,6 +198,7 @@ impl Fired {
                 Fired::Change(change) => change.reading.size_bytes() + change.previous.as_ref().map_or(0, Sampled::size_bytes),
                 Fired::Threshold(crossing) => crossing.reading.size_bytes(),
                 Fired::Every(reading) => reading.size_bytes(),
+                Fired::Filled(filled) => filled.value.len_bytes(),
             }
     }
 

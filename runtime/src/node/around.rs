@@ -1,15 +1,20 @@
-//! What notifications ask of other rooms, and how their messages leave: wiring.
+//! What notifications and rules of pre-processing ask of other rooms, and how messages leave: wiring.
 
 use super::NodeError;
 use crate::{
+    clock,
     config::{LedgerChoice, NodeConfig},
-    devices::{Devices, DevicesError, Registry},
-    identity::Identify,
+    deploy::SetRules,
+    devices::{Devices, DevicesError, Registry, registry::People},
+    identity::{Identify, Principal},
     ledger::Ledger,
-    model::{Id, Seq, Tenant},
+    model::{AppId, Id, Seq, Tenant, manifest::Clean},
     notify::{Channels, Known, Lookup, Notify, Pace, Person, Registered},
+    preprocess::{Declared, Name},
+    server::RulesChanged,
     telemetry::chain,
 };
+use futures::FutureExt;
 use std::{path::Path, sync::Arc};
 
 pub(super) fn notify(
@@ -27,6 +32,38 @@ pub(super) fn notify(
     let channels = Channels::new(smtp, config.webhooks_private.clone(), &lookup).map_err(NodeError::Smtp)?;
     let pace = Pace { is_alone: config.ledger == LedgerChoice::Embedded, ..Pace::default() };
     Ok(Notify::open(ledger.clone(), &config.tenant, lookup, channels, pace)?)
+}
+
+/// Who the owners of apps are, for what their rules touch.
+pub(super) fn people(identify: &Identify, tenant: &Tenant) -> People {
+    let (users, tenant) = (identify.users.clone(), tenant.clone());
+    Arc::new(move |id| {
+        let user = users.get(id).inspect_err(|error| tracing::warn!(error = chain(error), "a user can't be looked up")).ok()??;
+        Some(Principal::User { tenant: tenant.clone(), id: user.id, admin: user.admin })
+    })
+}
+
+/// Rules that releases say become rules of the registry.
+pub(super) fn set_rules(registry: &Registry, changed: &RulesChanged) -> SetRules {
+    let (registry, changed) = (registry.clone(), changed.clone());
+    Arc::new(move |app, rules| {
+        let (registry, changed) = (registry.clone(), changed.clone());
+        async move {
+            set_rules_of(&registry, &app, &rules).await?;
+            changed().await;
+            Ok(())
+        }
+        .boxed()
+    })
+}
+
+async fn set_rules_of(registry: &Registry, app: &AppId, rules: &[Clean]) -> Result<(), String> {
+    let read = |rule: &Clean| {
+        // It was checked when it was pushed, perhaps by a later Tawi.
+        Declared::of(Name::of_app(&app.app, &rule.name), rule.rule.clone()).map_err(|error| format!("`{}`: {error}", rule.name))
+    };
+    let rules: Vec<Declared> = rules.iter().map(read).collect::<Result<_, _>>()?;
+    registry.set_app_rules(&app.app, &rules, clock::now()).await.map_err(|error| chain(&error))
 }
 
 fn password(path: &Path) -> Result<String, NodeError> {

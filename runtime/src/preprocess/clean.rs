@@ -19,7 +19,7 @@ impl Rule {
                 reading
             }
             Verdict::Dropped(step, reason) => reading.dropped(serde_json::json!({
-                "rule": self.name,
+                "rule": self.name.to_string(),
                 "step": format!("steps[{step}]"),
                 "code": reason.code(),
                 "reason": reason.to_string(),

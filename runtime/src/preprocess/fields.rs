@@ -1,28 +1,9 @@
 //! The fields of a document, each with the path to it, for who has to find the wrong one. Pure.
 
 use crate::model::manifest;
+pub use crate::model::manifest::RuleError;
 use serde_json::{Map, Value as Json};
 use std::time::Duration;
-
-/// What is wrong with a document, where, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}`: {why}")]
-pub struct RuleError {
-    /// As in `steps[2].spike.window`.
-    pub field: String,
-    pub why: String,
-    pub hint: Option<String>,
-}
-
-impl RuleError {
-    pub fn new(field: impl Into<String>, why: impl Into<String>) -> RuleError {
-        RuleError { field: field.into(), why: why.into(), hint: None }
-    }
-
-    pub fn hint(self, hint: impl Into<String>) -> RuleError {
-        RuleError { hint: Some(hint.into()), ..self }
-    }
-}
 
 pub struct Fields<'d> {
     path: String,

@@ -8,8 +8,10 @@
 
 pub mod chain;
 mod clean;
+mod declared;
+mod derived;
 mod fields;
-mod fill;
+mod name;
 mod rule;
 mod unit;
 
@@ -17,8 +19,10 @@ mod unit;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use declared::{Declared, check};
+pub use derived::{Derived, circle, circle_error};
 pub use fields::RuleError;
-pub use fill::{Fill, GapTooLong, fill};
+pub use name::Name;
 pub use rule::{Of, Rule};
 
 use crate::model::{Id, Micros, NewEvent, Tenant, Value, limit::MEASURED_AHEAD_MAX_DAYS};

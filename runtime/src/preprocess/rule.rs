@@ -3,6 +3,7 @@
 use super::{
     chain::{Beyond, Chain, Duplicate, Instead, Line, Outside, Range, Spike, State, Step, Stuck, Table, Thin},
     fields::{Fields, RuleError},
+    name::Name,
     unit::{self, Which},
 };
 use crate::model::{
@@ -21,7 +22,7 @@ const SIGMAS_MAX: f64 = 1_000.0;
 /// A rule, ready to be used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    pub name: Id,
+    pub name: Name,
     pub of: Of,
     /// As it was said.
     pub document: Json,
@@ -37,25 +38,33 @@ pub enum Of {
     Select(Selector),
 }
 
+impl Of {
+    /// Whether it says this very sensor.
+    pub fn names(&self, device: &Id, sensor: &Id) -> bool {
+        matches!(self, Of::Sensor(of) if of.device == *device && of.sensor == *sensor)
+    }
+}
+
 impl Rule {
     /// Under this key, behind it the name, it is kept.
     pub const PREFIX: &str = "c:";
 
     /// `{"name"?, "device" and "sensor" or "select", "steps": [{"range": {"min": 0}}, …]}`
-    pub fn of(name: &Id, document: Json) -> Result<Rule, RuleError> {
+    pub fn of(name: impl Into<Name>, document: Json) -> Result<Rule, RuleError> {
+        let name = name.into();
         let bytes = document.to_string().len();
         if bytes > CLEAN_RULE_BYTES_MAX {
             return Err(RuleError::new("steps", format!("a rule has at most {CLEAN_RULE_BYTES_MAX} bytes as JSON, this one has {bytes}")));
         }
         let fields = Fields::of("", &document, &["name", "device", "sensor", "select", "steps"])?;
-        if fields.text("name")?.is_some_and(|said| said != name.as_str()) {
+        if fields.text("name")?.is_some_and(|said| said != name.name.as_str()) {
             return Err(fields.wrong("name", format!("the rule is put under the name `{name}`")));
         }
         let of = whose(&fields)?;
         let list = fields.list("steps", 1, CLEAN_STEPS_MAX)?.ok_or_else(|| no_steps(&fields))?;
         let steps: Vec<Step> = list.iter().enumerate().map(|(n, json)| step(&format!("steps[{n}]"), json)).collect::<Result<_, _>>()?;
         let print = mark(Json::Array(list.clone()).to_string().as_bytes());
-        Ok(Rule { name: name.clone(), of, chain: Chain::new(steps), print, document })
+        Ok(Rule { name, of, chain: Chain::new(steps), print, document })
     }
 
     pub fn chain(&self) -> &Chain {
@@ -88,7 +97,7 @@ fn no_steps(fields: &Fields<'_>) -> RuleError {
     fields.wrong("steps", "it is missing").hint(format!("a list of steps, of {}", STEPS.join(", ")))
 }
 
-fn whose(fields: &Fields<'_>) -> Result<Of, RuleError> {
+pub(super) fn whose(fields: &Fields<'_>) -> Result<Of, RuleError> {
     let id = |key: &str| fields.text(key)?.map(|text| Id::new(text).map_err(|e| fields.wrong(key, e.to_string()))).transpose();
     match (id("device")?, id("sensor")?, fields.get("select")) {
         (Some(device), Some(sensor), None) => Ok(Of::Sensor(SensorRef { device, sensor })),

@@ -61,6 +61,8 @@ pub enum Failure {
     Unknown(u64),
     #[error("its output would be more than {0} GiB: ask for a shorter time, or let the function publish less")]
     TooMuch(u64),
+    #[error("less than {} MiB are free on the disk, which what is live may need", .0 >> 20)]
+    NoRoom(u64),
     #[error("the function's consumer ended early")]
     Lost,
     #[error("a task of the replay ended early")]
@@ -81,6 +83,8 @@ pub struct Parts {
     pub dispatch: Arc<Dispatch>,
     pub store: Store,
     pub reconciler: Arc<Reconciler>,
+    /// What has to stay free on the disk for what is live.
+    pub disk_free_bytes_min: u64,
 }
 
 /// The replays of this node. Cheap to clone.
@@ -202,7 +206,7 @@ impl Replays {
         self.known(app, number).map(|known| known.job.lock().clone())
     }
 
-    /// Bytes of its output from `offset` on, at most so many, and how it was then. What is given will not change. Blocks.
+    /// Bytes of its output from `offset` on, at most so many, and how it was then. What is given is there again after a crash. Blocks.
     pub fn output(&self, app: &AppId, number: u64, offset: u64, max: usize) -> Result<(Bytes, Job), Failure> {
         // The job first: there is at least as much in the file.
         let job = self.get(app, number)?;

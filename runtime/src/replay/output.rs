@@ -114,7 +114,8 @@ impl Output {
         self.place
     }
 
-    /// Writes what came of the events up to `through`, all of which were settled before this was asked.
+    /// Writes what came of the events up to `through`, all of which were settled before this was asked. Whoever reads the file sees it; what a
+    /// crash takes of it is written again, to the byte.
     pub fn advance(&mut self, scratch: &Ledger, through: Seq) -> Result<(), Failure> {
         self.read(scratch)?;
         self.read_dead(scratch, through)?;
@@ -124,7 +125,7 @@ impl Output {
             self.write(&line)?;
         }
         self.place.through = self.place.through.max(through);
-        Ok(())
+        self.file.flush().map_err(|source| Failure::file("write to", self.dir.join(OUTPUT), source))
     }
 
     fn read(&mut self, scratch: &Ledger) -> Result<(), Failure> {
@@ -178,8 +179,7 @@ impl Output {
     /// What was written is durable when this returns. From where on the scratch log is still needed.
     pub fn sync(&mut self) -> Result<Seq, Failure> {
         self.place.from = self.held.values().map(|(at, _)| *at).min().unwrap_or(Seq::MAX).min(self.next);
-        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        synced.map_err(|source| Failure::file("write to", self.dir.join(OUTPUT), source))?;
+        self.file.get_ref().sync_all().map_err(|source| Failure::file("write to", self.dir.join(OUTPUT), source))?;
         let bytes = serde_json::to_vec(&self.place).map_err(io::Error::from);
         let written = bytes.and_then(|bytes| replace(&self.dir.join(PLACE), &bytes));
         written.map_err(|source| Failure::file("write", self.dir.join(PLACE), source))?;

@@ -11,11 +11,7 @@ use crate::{
     dispatch::{Again, Era, PastLedgers, Settings},
     engine::Loaded,
     ledger::{Ledger, LedgerConfig, LedgerOptions},
-    model::{
-        FunctionId, Pattern, Release, Seq,
-        limit::{REPLAY_OUTPUT_BYTES_MAX, REPLAY_OUTPUT_GIB_MAX},
-        manifest::Trigger,
-    },
+    model::{FunctionId, Pattern, Release, Seq, limit::REPLAY_OUTPUT_BYTES_MAX, manifest::Trigger},
 };
 use parking_lot::Mutex;
 use std::{
@@ -32,6 +28,8 @@ const CACHE_BYTES: usize = 16 << 20;
 const LOOK: Duration = Duration::from_millis(20);
 /// How often the output and what is shown of the replay are made durable.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// What has to be free on the disk beyond what live functions need.
+const ROOM_BYTES: u64 = 256 << 20;
 /// Until there is room again for what is read ahead.
 const ROOM: Duration = Duration::from_millis(1);
 
@@ -71,6 +69,7 @@ pub(super) async fn run(replays: &Replays, job: &Arc<Mutex<Job>>, dir: &Path, st
 
     let options = LedgerOptions { cache_bytes: CACHE_BYTES, ..LedgerOptions::default() };
     let scratch = Ledger::open(&LedgerConfig::Embedded { dir: dir.join(LEDGER), options }).await?;
+    has_room(&scratch, rooms.disk_free_bytes_min)?;
     let function = FunctionId { app: wanted.app.clone(), function: wanted.function.clone() };
     // What is settled is of no use to anybody: reading begins behind it.
     let position = |id: &FunctionId| scratch.position(id).map(|position| position.map_or(0, |position| position.through));
@@ -93,11 +92,12 @@ pub(super) async fn run(replays: &Replays, job: &Arc<Mutex<Job>>, dir: &Path, st
     });
     tracing::info!(replay = number, function = %function, release = wanted.release, "a replay runs");
     let output = Output::open(dir, function)?;
-    let ended = follow(job, dir, &scratch, &again, output, reader, stop).await;
+    let running = Running { job, dir, scratch: &scratch, again: &again, disk_free_bytes_min: rooms.disk_free_bytes_min };
+    let ended = running.follow(output, reader, stop).await;
     again.stop().await;
     reading.cancel();
     let ended = match ended {
-        Ok(Some(output)) => finish(job, dir, &scratch, output).await.map(|()| Ended::Through),
+        Ok(Some(output)) => running.finish(output).await.map(|()| Ended::Through),
         Ok(None) => Ok(Ended::Stopped),
         Err(failure) => Err(failure),
     };
@@ -125,81 +125,107 @@ fn read(mut source: Source, past: &Past, again: &Again, stop: &CancellationToken
 
 type Reader = tokio::task::JoinHandle<Result<(), Failure>>;
 
-/// Until all is settled: the output then, which has everything but the state. None: it was stopped.
-async fn follow(
-    job: &Arc<Mutex<Job>>,
-    dir: &Path,
-    scratch: &Ledger,
-    again: &Arc<Again>,
-    mut output: Output,
-    mut reader: Reader,
-    stop: &CancellationToken,
-) -> Result<Option<Output>, Failure> {
-    let (mut has_read, mut synced) = (false, Instant::now());
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(None),
-            read = &mut reader, if !has_read => {
-                read??;
-                has_read = true;
+/// What runs, and where it is kept.
+struct Running<'a> {
+    job: &'a Arc<Mutex<Job>>,
+    dir: &'a Path,
+    scratch: &'a Ledger,
+    again: &'a Again,
+    disk_free_bytes_min: u64,
+}
+
+impl Running<'_> {
+    /// Until all is settled: the output then, which has everything but the state. None: it was stopped.
+    async fn follow(&self, mut output: Output, mut reader: Reader, stop: &CancellationToken) -> Result<Option<Output>, Failure> {
+        let Running { job, dir, scratch, again, .. } = *self;
+        let (mut has_read, mut synced) = (false, Instant::now());
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                read = &mut reader, if !has_read => {
+                    read??;
+                    has_read = true;
+                }
+                () = tokio::time::sleep(LOOK) => {}
             }
-            () = tokio::time::sleep(LOOK) => {}
-        }
-        if again.is_lost() {
-            return Err(Failure::Lost);
-        }
-        // Asked in this order: what is settled when it is through is all.
-        let is_through = has_read && again.is_through();
-        let (through, looked_at) = again.position()?;
-        let through = if is_through { Seq::MAX } else { through };
-        let sync = is_through || synced.elapsed() >= SYNC_EVERY;
-        let ledger = scratch.clone();
-        let advanced = tokio::task::spawn_blocking(move || {
-            output.advance(&ledger, through)?;
-            let needed = if sync { Some(output.sync()?) } else { None };
-            Ok::<_, Failure>((output, needed))
-        });
-        let needed;
-        (output, needed) = advanced.await??;
-        if let Some(from) = needed {
-            synced = Instant::now();
-            scratch.trim(from).await?;
+            if again.is_lost() {
+                return Err(Failure::Lost);
+            }
+            // Asked in this order: what is settled when it is through is all.
+            let is_through = has_read && again.is_through();
+            let (through, looked_at) = again.position()?;
+            let through = if is_through { Seq::MAX } else { through };
+            let sync = is_through || synced.elapsed() >= SYNC_EVERY;
+            let ledger = scratch.clone();
+            let advanced = tokio::task::spawn_blocking(move || {
+                output.advance(&ledger, through)?;
+                let needed = if sync { Some(output.sync()?) } else { None };
+                Ok::<_, Failure>((output, needed))
+            });
+            let needed;
+            (output, needed) = advanced.await??;
             let shown = {
                 let mut job = job.lock();
                 let place = output.place();
                 (job.through, job.bytes, job.lines, job.failed) = (looked_at.min(job.last), place.bytes, place.lines, place.failed);
                 job.clone()
             };
-            if shown.bytes > REPLAY_OUTPUT_BYTES_MAX {
-                return Err(Failure::TooMuch(REPLAY_OUTPUT_GIB_MAX));
+            check(shown.bytes)?;
+            has_room(scratch, self.disk_free_bytes_min)?;
+            if let Some(from) = needed {
+                synced = Instant::now();
+                scratch.trim(from).await?;
+                let dir = dir.to_owned();
+                tokio::task::spawn_blocking(move || shown.write(&dir)).await??;
             }
-            let dir = dir.to_owned();
-            tokio::task::spawn_blocking(move || shown.write(&dir)).await??;
+            if is_through {
+                return Ok(Some(output));
+            }
         }
-        if is_through {
-            return Ok(Some(output));
-        }
+    }
+
+    /// Over: the state is the end of the output, and the scratch ledger has done its duty.
+    async fn finish(&self, output: Output) -> Result<(), Failure> {
+        let (ledger, dir, job) = (self.scratch.clone(), self.dir.to_owned(), self.job.clone());
+        let finished = tokio::task::spawn_blocking(move || {
+            let place = output.finish(&ledger)?;
+            check(place.bytes)?;
+            let shown = {
+                let mut job = job.lock();
+                (job.through, job.bytes, job.lines) = (job.last, place.bytes, place.lines);
+                job.state = State::Done;
+                job.ended = Some(crate::clock::now());
+                job.clone()
+            };
+            shown.write(&dir)
+        });
+        finished.await?
     }
 }
 
-/// Over: the state is the end of the output, and the scratch ledger has done its duty.
-async fn finish(job: &Arc<Mutex<Job>>, dir: &Path, scratch: &Ledger, output: Output) -> Result<(), Failure> {
-    let (ledger, dir, job) = (scratch.clone(), dir.to_owned(), job.clone());
-    let finished = tokio::task::spawn_blocking(move || {
-        let place = output.finish(&ledger)?;
-        let shown = {
-            let mut job = job.lock();
-            (job.through, job.bytes, job.lines) = (job.last, place.bytes, place.lines);
-            job.state = State::Done;
-            job.ended = Some(crate::clock::now());
-            job.clone()
-        };
-        shown.write(&dir)
-    });
-    finished.await?
+/// What a replay keeps is of less use than what is live.
+fn has_room(scratch: &Ledger, free_min: u64) -> Result<(), Failure> {
+    let wanted = free_min.saturating_add(ROOM_BYTES);
+    if scratch.free_bytes()? < wanted { Err(Failure::NoRoom(wanted)) } else { Ok(()) }
+}
+
+/// A disk is not filled by a question.
+fn check(bytes: u64) -> Result<(), Failure> {
+    if bytes > REPLAY_OUTPUT_BYTES_MAX { Err(Failure::TooMuch(REPLAY_OUTPUT_BYTES_MAX >> 30)) } else { Ok(()) }
 }
 
 /// What a replay needs no more once it is over. Blocks.
 pub(super) fn clear(dir: &Path) {
     let _ = std::fs::remove_dir_all(dir.join(LEDGER));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_that_writes_without_end_is_ended() {
+        assert!(check(REPLAY_OUTPUT_BYTES_MAX).is_ok());
+        assert!(check(REPLAY_OUTPUT_BYTES_MAX + 1).is_err_and(|failure| failure.to_string().contains("more than 4 GiB")));
+    }
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// Events, and bytes of them, that are read at a time.
 const PAGE_EVENTS: usize = 4_096;
 const PAGE_BYTES: usize = 4 << 20;
-/// Sequences that the history is asked about at a time; more where it has nothing.
+/// Sequences that the history is asked about at a time; more where it has nothing, and never so many that their places take much memory.
 const SPAN: Seq = 1 << 17;
-const SPAN_MAX: Seq = 1 << 30;
+const SPAN_MAX: Seq = 1 << 20;
 
 /// Which events are replayed.
 #[derive(Debug, Clone)]

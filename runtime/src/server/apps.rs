@@ -79,9 +79,10 @@ pub async fn set_owner(
     {
         return Err(Problem::bad_request(format!("there is no user `{owner}`")).field("owner"));
     }
-    // What was run again with the eyes of one owner is not for another.
+    // What was run again with the eyes of one owner is not for another; nor what somebody asked for just now.
     forget_replays(&state, &app).await?;
     state.registry.set_app_owner(&app.app, owner.as_ref(), clock::now()).await?;
+    forget_replays(&state, &app).await?;
     tracing::info!(%app, ?owner, by = caller.0.name, "app given");
     Ok(StatusCode::NO_CONTENT)
 }

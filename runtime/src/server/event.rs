@@ -1,6 +1,9 @@
 //! An event as the API shows it, live or from history: one object, the same names everywhere.
 
-use crate::model::{Event, Id, Kind, Micros, NewEvent, Seq, Value};
+use crate::{
+    history::Hit,
+    model::{Event, Id, Kind, Micros, NewEvent, Seq, Value},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -17,6 +20,9 @@ pub struct EventJson<'a> {
     pub sensor: Option<&'a Id>,
     /// The digits that were sent, not the nearest float.
     pub value: Box<RawValue>,
+    /// `hex` where the value is bytes, so that nobody takes an object with the member `bytes` for some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<Box<RawValue>>,
     pub measured: String,
@@ -34,6 +40,9 @@ pub struct EventJson<'a> {
     pub level: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Why a reading was taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<&'a serde_json::Value>,
 }
 
 /// What the value of a log event holds, as far as a reader looks for it.
@@ -75,6 +84,7 @@ impl<'a> EventJson<'a> {
             device: event.device.as_ref(),
             sensor: event.sensor.as_ref(),
             value: one_line(&event.value),
+            encoding: encoding(&event.value),
             raw: event.raw.as_deref().map(one_line),
             measured: event.measured.to_string(),
             received: event.received.to_string(),
@@ -84,6 +94,30 @@ impl<'a> EventJson<'a> {
             cause: cause.map(|c| c.seq),
             level: line.level,
             message: line.message,
+            dropped: None,
+        }
+    }
+
+    /// One that the history found: with the digits that were sent, as live.
+    pub fn found(hit: &'a Hit) -> EventJson<'a> {
+        EventJson {
+            sequence: hit.seq,
+            kind: kind_name(hit.kind),
+            subject: &hit.subject,
+            device: hit.device.as_ref(),
+            sensor: hit.sensor.as_ref(),
+            value: one_line(&hit.value),
+            encoding: encoding(&hit.value),
+            raw: hit.raw.as_ref().map(one_line),
+            measured: hit.measured.to_string(),
+            received: hit.received.to_string(),
+            app: hit.app.as_ref(),
+            function: hit.function.as_ref(),
+            call: hit.call.as_deref(),
+            cause: hit.cause,
+            level: hit.level.clone(),
+            message: hit.message.clone(),
+            dropped: hit.dropped.as_ref(),
         }
     }
 
@@ -101,6 +135,10 @@ fn line(value: &Value) -> Line {
         Value::Json(text) => serde_json::from_str(text).unwrap_or_default(),
         Value::Bytes(_) => Line::default(),
     }
+}
+
+fn encoding(value: &Value) -> Option<&'static str> {
+    matches!(value, Value::Bytes(_)).then_some("hex")
 }
 
 /// JSON has line ends only between its tokens, where a space does as well.
@@ -148,6 +186,19 @@ mod tests {
             "{\"sequence\":7,\"kind\":\"reading\",\"subject\":\"reading.d%2E1.t\",\"device\":\"d.1\",\"sensor\":\"t\",\
              \"value\":{\"n\":  12345678901234567890.10},\"measured\":\"1970-01-01T00:00:00Z\",\"received\":\"1970-01-01T00:00:00.000001Z\"}\n"
         );
+    }
+
+    #[test]
+    fn bytes_say_that_they_are_bytes_and_an_object_of_that_name_does_not() {
+        let id = |t| Id::new(t).unwrap();
+        let shown = |value: Value| {
+            let body = NewEvent::reading(&default_tenant(), &id("d"), &id("t"), Micros(0), Micros(1), value);
+            let json = serde_json::to_value(EventJson::new(7, &body)).unwrap();
+            (json["value"].clone(), json.get("encoding").cloned())
+        };
+        let bytes = serde_json::json!({ "bytes": "00ff" });
+        assert_eq!(shown(Value::Bytes(vec![0, 255].into())), (bytes.clone(), Some("hex".into())));
+        assert_eq!(shown(Value::from_json(&bytes)), (bytes, None));
     }
 
     #[test]

@@ -1,18 +1,29 @@
 //! Questions to history.
 
-use super::{AppState, Problem, auth::Caller, request::Params};
+use super::{AppState, Problem, auth::Caller, event::EventJson, request::Params};
 use crate::{
-    history::{Hit, Query},
+    history::Query,
     identity::Action,
     model::limit::{ANSWER_BYTES_MAX, HISTORY_HITS_MAX},
 };
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 const LIMIT_DEFAULT: usize = 100;
 
+#[derive(Serialize)]
+struct Page<'a> {
+    total: u64,
+    hits: Vec<EventJson<'a>>,
+}
+
 /// `GET /api/v1/history?q&from&to&limit&offset`: newest measured first.
-pub async fn search(State(state): State<AppState>, caller: Caller, mut params: Params) -> Result<Json<Value>, Problem> {
+pub async fn search(State(state): State<AppState>, caller: Caller, mut params: Params) -> Result<Response, Problem> {
     caller.may(Action::Read)?;
     let mut query = query(&caller, &mut params)?;
     query.limit = params.limit(LIMIT_DEFAULT, HISTORY_HITS_MAX)?;
@@ -20,7 +31,7 @@ pub async fn search(State(state): State<AppState>, caller: Caller, mut params: P
     query.offset = params.parse("offset")?.unwrap_or(0);
     params.done()?;
     let page = state.history.ask(query).await?;
-    Ok(Json(json!({ "total": page.total, "hits": page.hits.iter().map(Hit::to_json).collect::<Vec<_>>() })))
+    Ok(Json(Page { total: page.total, hits: page.hits.iter().map(EventJson::found).collect() }).into_response())
 }
 
 /// `GET /api/v1/history/count?q&from&to`

@@ -3,6 +3,7 @@
 use super::{
     AppState, Problem, apps,
     auth::Caller,
+    event::EventJson,
     request::{Params, Path},
     tail::{ndjson, tail},
 };
@@ -47,8 +48,9 @@ pub async fn logs(State(state): State<AppState>, caller: Caller, path: Path, mut
     }
     // What came later than that is in the tail; a page may hold it already.
     let old = hits.iter().rev().filter(|hit| !follow || hit.seq <= known);
-    let old: Vec<u8> = old.flat_map(|hit| format!("{}\n", hit.to_json()).into_bytes()).collect();
-    let old = stream::iter((!old.is_empty()).then(|| Bytes::from(old)));
+    let mut lines = Vec::new();
+    old.for_each(|hit| EventJson::found(hit).write(&mut lines));
+    let old = stream::iter((!lines.is_empty()).then(|| Bytes::from(lines)));
     if !follow {
         return Ok(ndjson(old));
     }

@@ -75,8 +75,7 @@ fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {
 
 /// What makes a function's triggers counts as the function.
 fn labels(id: &FunctionId) -> FunctionLabels {
-    let function = id.evaluates();
-    let id = function.as_ref().unwrap_or(id);
+    let id = id.shown();
     FunctionLabels { app: id.app.app.to_string(), function: id.function.to_string() }
 }
 

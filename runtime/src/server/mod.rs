@@ -75,6 +75,8 @@ use tokio_util::sync::CancellationToken;
 pub type Redeploy = Arc<dyn Fn(AppId) -> BoxStream<'static, Progress> + Send + Sync>;
 /// Forgets an app's repository and build cache.
 pub type ForgetSource = Arc<dyn Fn(AppId) -> BoxFuture<'static, std::io::Result<()>> + Send + Sync>;
+/// Sees to it that rules of pre-processing which changed are at work.
+pub type RulesChanged = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 /// What keeps the node from being ready, in words; empty: it is.
 pub type Unready = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
@@ -101,6 +103,7 @@ pub struct Rooms {
     pub metrics: Metrics,
     pub redeploy: Redeploy,
     pub forget_source: ForgetSource,
+    pub rules_changed: RulesChanged,
     pub unready: Unready,
     /// Ends the streams, so that a shutdown does not wait for who only listens.
     pub stopping: CancellationToken,

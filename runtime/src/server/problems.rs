@@ -100,6 +100,7 @@ impl From<RegistryError> for Problem {
                 let hint = "ask for fewer values in one condition, or put first the condition that the fewest devices meet";
                 Problem::too_slow(error.to_string()).field("q").hint(hint)
             }
+            RegistryError::Rule(error) => error.into(),
             RegistryError::Records(error) => error.into(),
             RegistryError::Devices(error) => error.into(),
         }

@@ -7,8 +7,9 @@ use super::{
     request::{Params, Path, blocking, json},
 };
 use crate::{
+    history::{Query, Sort},
     identity::Action,
-    model::{Id, Micros, limit::REPLAY_PAGE_BYTES_MAX},
+    model::{Id, Micros, Tenant, limit::REPLAY_PAGE_BYTES_MAX},
     replay::{Failure, Job, State as Standing, Wanted},
 };
 use axum::{
@@ -51,9 +52,23 @@ pub async fn start(
         None => state.store.current(&app).ok_or_else(none)?.number,
     };
     let (from, to) = (time("from", from)?, time("to", to)?);
+    still_there(&state, &app.tenant, to).await?;
     let wanted = Wanted { app, function, release, from, to, by_measured };
     let job = blocking(&state, move |state| Ok(state.replays.start(wanted)?)).await?;
     Ok((StatusCode::CREATED, Json(shown(&job))))
+}
+
+/// Refuses a range that ends before anything begins that is there.
+async fn still_there(state: &AppState, tenant: &Tenant, to: Option<Micros>) -> Result<(), Problem> {
+    let Some(to) = to else { return Ok(()) };
+    let oldest = Query { limit: 1, sort: Sort::OldestFirst, ..Query::new(tenant.clone(), "") };
+    match state.history.ask(oldest).await?.hits.pop() {
+        Some(oldest) if to <= oldest.measured => {
+            let text = format!("nothing of that is there: the history begins with what was measured at {}", oldest.measured);
+            Err(Problem::conflict(text).field("to").hint("`history-retention` says how long events are kept"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn time(name: &str, text: Option<String>) -> Result<Option<Micros>, Problem> {

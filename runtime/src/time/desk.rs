@@ -90,6 +90,7 @@ pub(super) fn encode<T: Serialize>(value: &T) -> bytes::Bytes {
 #[derive(Default)]
 pub(super) struct Troubles {
     late: BTreeMap<String, (u64, Micros)>,
+    gaps: BTreeMap<String, (u64, Micros, Micros, i64)>,
     pub full: u64,
     pub unreadable: Vec<String>,
 }
@@ -101,13 +102,23 @@ impl Troubles {
         (*count, *latest) = (*count + 1, measured);
     }
 
+    pub fn gap(&mut self, name: &str, from: Micros, to: Micros, values: i64) {
+        let known = self.gaps.len() < LATE_SENSORS_MAX || self.gaps.contains_key(name);
+        let count = self.gaps.get(if known { name } else { "" }).map_or(0, |(count, ..)| *count);
+        self.gaps.insert(if known { name } else { "" }.to_owned(), (count + 1, from, to, values));
+    }
+
     pub fn take(&mut self) -> Vec<Trouble> {
-        let Troubles { late, full, unreadable } = std::mem::take(self);
+        let Troubles { late, gaps, full, unreadable } = std::mem::take(self);
+        let gaps = gaps.into_iter().map(|(name, (gaps, from, to, values))| {
+            let (device, sensor) = name::ids(&name);
+            Trouble::Gaps { device, sensor, gaps, from, to, values }
+        });
         let late = late.into_iter().map(|(name, (readings, latest))| {
             let (device, sensor) = name::ids(&name);
             Trouble::Late { device, sensor, readings, latest }
         });
         let full = (full > 0).then_some(Trouble::Full { readings: full });
-        late.chain(full).chain(unreadable.into_iter().map(|part| Trouble::Unreadable { part })).collect()
+        late.chain(gaps).chain(full).chain(unreadable.into_iter().map(|part| Trouble::Unreadable { part })).collect()
     }
 }

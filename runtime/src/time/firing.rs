@@ -26,6 +26,8 @@ pub enum Trouble {
     Late { device: Option<Id>, sensor: Option<Id>, readings: u64, latest: Micros },
     /// Readings of sensors that are not followed, because there are too many of them.
     Full { readings: u64 },
+    /// Gaps of a sensor that are longer than is filled, and the last of them.
+    Gaps { device: Option<Id>, sensor: Option<Id>, gaps: u64, from: Micros, to: Micros, values: i64 },
     /// What was kept can't be read; its sensor begins anew.
     Unreadable { part: String },
 }
@@ -37,6 +39,13 @@ impl fmt::Display for Trouble {
                 let of = |id: &Option<Id>| id.as_ref().map_or_else(|| "-".to_owned(), Id::to_string);
                 let (device, sensor) = (of(device), of(sensor));
                 write!(f, "{readings} readings of `{device}/{sensor}` came later than `lateness` allows, the last one measured at {latest}")
+            }
+            Trouble::Gaps { device, sensor, gaps, from, to, values } => {
+                let of = |id: &Option<Id>| id.as_ref().map_or_else(|| "-".to_owned(), Id::to_string);
+                let (device, sensor) = (of(device), of(sensor));
+                let times = if *gaps == 1 { "once".to_owned() } else { format!("{gaps} times") };
+                let last = format!("the last gap is from {from} to {to}, where {values} values are missing");
+                write!(f, "`{device}/{sensor}` was away for longer than `max_gap`, {times}, and nothing fills that: {last}")
             }
             Trouble::Full { readings } => write!(f, "{readings} readings of sensors that are too many to be followed"),
             Trouble::Unreadable { part } => write!(f, "what was kept in `{part}` can't be read; its sensor begins anew"),

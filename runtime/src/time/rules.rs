@@ -5,6 +5,7 @@ use super::{
     batch::Batch,
     change::Change,
     every::Every,
+    fill::Filling,
     series::{Follow, Series},
     silence::Silence,
     threshold::Threshold,
@@ -112,6 +113,7 @@ fn work(rule: &Rule) -> Box<dyn Work + Send + Sync> {
         Rule::Change(by) => Box::new(Series::new(Change { by: by.clone() })),
         Rule::Threshold(threshold) => Box::new(Series::new(Threshold::new(threshold))),
         Rule::Every { n } => Box::new(Series::new(Every { n: *n })),
+        Rule::Fill(fill) => Box::new(Series::new(Filling::new(fill))),
     }
 }
 

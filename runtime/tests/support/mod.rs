@@ -62,6 +62,22 @@ pub fn resident_bytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
+/// Moments at which to look whether something is so.
+pub fn looks() -> tokio::time::Interval {
+    tokio::time::interval(Duration::from_millis(1))
+}
+
+/// Waits for a fact that nothing tells of.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        let mut looks = looks();
+        while !is_so() {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), wait).await.unwrap_or_else(|_| panic!("waited for: {what}"));
+}
+
 impl Floor {
     pub async fn open() -> Floor {
         Floor::open_in(tempfile::tempdir().unwrap()).await

@@ -29,10 +29,13 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! What was recorded with `tawi record` is played by [`Host::play`]: a [`Trace`].
+//!
 //! What a trigger of time tells is made of events: [`Host::tick`], [`Host::batch`], [`Host::window`], [`Host::silence`],
 //! [`Host::change`], [`Host::crossing`]; [`Host::run`] runs the handlers of them all. When it fires is the node's affair.
 
 mod query;
+mod trace;
 mod trigger;
 mod world;
 
@@ -47,6 +50,7 @@ use crate::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{cell::RefCell, fmt::Debug, rc::Rc};
+pub use trace::{Step, Trace};
 pub use trigger::Told;
 use world::World;
 

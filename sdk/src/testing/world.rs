@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 const NOON: Timestamp = Timestamp::from_micros(1_767_268_800_000_000);
 
 /// The `[[on]]` entry that everything is for, unless a test says otherwise.
-const FUNCTION: &str = "test";
+pub const FUNCTION: &str = "test";
 
 pub struct World {
     pub config: BTreeMap<String, String>,
@@ -29,17 +29,25 @@ pub struct World {
     pub answer: Option<Fetch>,
     /// Effects that were kept.
     pub kept: Effects,
-    /// What was kept before the call that is running.
-    before: Option<Effects>,
+    /// What takes back the call that is running.
+    before: Option<Undo>,
     call: Call,
     sequence: u64,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Effects {
     pub state: BTreeMap<String, Vec<u8>>,
     pub published: Vec<Published>,
     pub commands: Vec<Command>,
+}
+
+/// How much there was before a call, and each value of the state that it wrote over, in order: a copy of all for each event of a long
+/// trace would be too much.
+struct Undo {
+    published: usize,
+    commands: usize,
+    state: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// What the limits of one call are counted in.
@@ -78,13 +86,20 @@ impl World {
     }
 
     pub fn begin(&mut self, id: &str) {
-        self.before = Some(self.kept.clone());
+        self.before = Some(Undo { published: self.kept.published.len(), commands: self.kept.commands.len(), state: Vec::new() });
         self.call = Call { id: id.to_owned(), ..Call::default() };
     }
 
     pub fn end(&mut self, keep: bool) {
         if let Some(before) = self.before.take().filter(|_| !keep) {
-            self.kept = before;
+            self.kept.published.truncate(before.published);
+            self.kept.commands.truncate(before.commands);
+            for (key, value) in before.state.into_iter().rev() {
+                match value {
+                    Some(value) => self.kept.state.insert(key, value),
+                    None => self.kept.state.remove(&key),
+                };
+            }
         }
         self.call = Call::default();
     }
@@ -170,10 +185,13 @@ impl World {
             return Err(limit(format!("a value of the state has at most {STATE_VALUE_BYTES_MAX} bytes, the one of `{key}` has {len}")));
         }
         self.effect(key.len() + len)?;
-        match value {
+        let old = match value {
             Some(value) => self.kept.state.insert(key.to_owned(), value.to_vec()),
             None => self.kept.state.remove(key),
         };
+        if let Some(before) = &mut self.before {
+            before.state.push((key.to_owned(), old));
+        }
         Ok(())
     }
 
@@ -236,7 +254,7 @@ fn check_key(key: &str) -> Result {
     }
 }
 
-fn check_value(value: &Value) -> Result {
+pub fn check_value(value: &Value) -> Result {
     let len = value.bytes().len();
     if len > VALUE_BYTES_MAX {
         return Err(limit(format!("a value has at most {VALUE_BYTES_MAX} bytes, this one has {len}")));
@@ -250,7 +268,7 @@ fn check_value(value: &Value) -> Result {
     }
 }
 
-fn check_id(id: &str) -> Result {
+pub fn check_id(id: &str) -> Result {
     if id.is_empty() || id.len() > ID_BYTES_MAX {
         return Err(Error::invalid(format!("an id has 1 to {ID_BYTES_MAX} bytes, this one has {}", id.len())));
     }
@@ -260,7 +278,7 @@ fn check_id(id: &str) -> Result {
     }
 }
 
-fn check_subject(subject: &str) -> Result {
+pub fn check_subject(subject: &str) -> Result {
     if subject.len() > SUBJECT_BYTES_MAX {
         return Err(Error::invalid(format!("a subject has at most {SUBJECT_BYTES_MAX} bytes, this one has {}", subject.len())));
     }
@@ -274,7 +292,7 @@ fn check_subject(subject: &str) -> Result {
 }
 
 /// Whether a pattern of the manifest covers a subject: `*` is one token, `>` at the end one or more.
-fn matches(pattern: &str, subject: &str) -> bool {
+pub fn matches(pattern: &str, subject: &str) -> bool {
     let mut tokens = subject.split('.');
     for wanted in pattern.split('.') {
         match (wanted, tokens.next()) {

@@ -4,6 +4,7 @@ use crate::{
     devices::DevicesError,
     identity::Deed,
     model::{Id, limit::QUERY_COMPARISONS_MAX},
+    preprocess::RuleError,
     records::RecordsError,
 };
 
@@ -25,6 +26,8 @@ pub enum RegistryError {
     Share { whose: String, what: &'static str, max: usize },
     #[error("this takes more than {QUERY_COMPARISONS_MAX} comparisons with the devices that there are")]
     TooSlow,
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     #[error("can't change or read the registry")]
     Records(#[from] RecordsError),
     #[error("can't read what devices sent")]

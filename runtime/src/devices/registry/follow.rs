@@ -4,7 +4,7 @@ use super::{Inner, RegistryError, document::Document};
 use crate::{
     devices::{DevicesError, batch::Batch},
     model::{Device, Gateway, Id, Micros, Project, limit::PARTS_PER_DEVICE_MAX},
-    preprocess::Rule,
+    preprocess::{Name, Rule},
     records::{RecordsError, Space},
 };
 use std::sync::{Arc, Weak};
@@ -57,6 +57,9 @@ impl Inner {
         for key in changed.flatten() {
             self.read_again(&feeds, &key)?;
         }
+        if batch.notices.iter().any(|event| event.tenant == self.tenant && Space::Identity.changed(event).is_some()) {
+            self.people_moved();
+        }
         for ((of, device, _), event) in &batch.readings {
             let (Some(id), Some(sensor), true) = (&event.device, &event.sensor, *of == tenant) else { continue };
             let first = batch.devices.get(&(*of, *device)).map_or(event.received, |times| times.0);
@@ -107,7 +110,7 @@ impl Inner {
             self.index.write().set_project(&id, project);
             self.rules_moved();
             feeds.project_changed(self, &id);
-        } else if let Some(name) = of(Rule::PREFIX) {
+        } else if let Some(name) = key.strip_prefix(Rule::PREFIX).and_then(|name| Name::parse(name).ok()) {
             let document = self.records.get(key)?;
             self.set_rule(&name, document);
         } else if let Some(app) = of(super::sight::PREFIX) {

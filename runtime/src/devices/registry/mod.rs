@@ -20,6 +20,7 @@ mod watch;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+pub use clean::{People, Standing};
 pub use error::RegistryError;
 pub(super) use follow::Follower;
 pub use watch::{Delta, Watch};
@@ -39,7 +40,7 @@ use clean::Rules;
 use index::Index;
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64},
 };
 use watch::Feeds;
@@ -60,6 +61,8 @@ struct Inner {
     rules: ArcSwap<Rules>,
     /// Grows when another rule may be the one for a device that did not change.
     rules_moved: AtomicU64,
+    /// Who the owners of apps are.
+    people: OnceLock<People>,
     /// Whether any app has an owner: nothing else is asked where none has.
     has_app_owners: AtomicBool,
 }
@@ -101,6 +104,7 @@ impl Registry {
             devices_max,
             rules: ArcSwap::default(),
             rules_moved: AtomicU64::new(0),
+            people: OnceLock::new(),
             has_app_owners: AtomicBool::new(false),
         };
         let registry = Registry(Arc::new(inner));

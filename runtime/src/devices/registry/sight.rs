@@ -73,6 +73,8 @@ impl Inner {
             None => drop(index.app_owners.remove(&app)),
         }
         self.has_app_owners.store(!index.app_owners.is_empty(), Ordering::Relaxed);
+        // Its rules are for other sensors now.
+        self.rules_moved();
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! One evaluator: from the log and the time to triggers, commit by commit. Owned by one task.
 
-use super::{MADE_BY, Progress, event, shelf::Shelf, subject, work::Work};
+use super::{MADE_BY, Progress, shelf::Shelf, sink::Sink, work::Work};
 use crate::{
     clock,
     dispatch::{Context, Era, Fits, Sight, outgoing::Origin},
     ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
-    model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Subject, Write},
+    model::{FunctionId, LogLevel, LogLine, Micros, NewEvent, Seq, Write},
     time::{Firing, Trouble},
 };
 use bytes::Bytes;
@@ -49,7 +49,7 @@ pub(super) struct Evaluator {
     sight: Sight,
     id: FunctionId,
     target: FunctionId,
-    subject: Subject,
+    sink: Sink,
     rule: Bytes,
     lent: Lent,
     progress: Arc<Progress>,
@@ -87,13 +87,21 @@ enum Begun {
 struct Lost;
 
 impl Evaluator {
-    pub fn new(context: &Context, target: &FunctionId, rule: Bytes, work: Work, progress: Arc<Progress>) -> Evaluator {
-        let (ledger, id, now) = (context.followed.clone(), target.evaluator(), Instant::now());
+    pub fn new(
+        context: &Context,
+        id: FunctionId,
+        target: &FunctionId,
+        sink: Sink,
+        rule: Bytes,
+        work: Work,
+        progress: Arc<Progress>,
+    ) -> Evaluator {
+        let (ledger, now) = (context.followed.clone(), Instant::now());
         let shelf = Shelf::new(ledger.clone(), id.app.clone());
         Evaluator {
             fits: context.fits.clone(),
             sight: context.sight.clone(),
-            subject: subject(target),
+            sink,
             target: target.clone(),
             lent: Lent { work, shelf, firings: Vec::new(), firing_bytes: 0 },
             ledger,
@@ -172,7 +180,7 @@ impl Evaluator {
         };
         let (now, away) = (self.now(), self.away);
         // A hundred thousand sensors take some tenths of a second.
-        let restored = tokio::task::spawn_blocking(move || {
+        let restored = crate::dispatch::blocking(move || {
             let mut lent = lent;
             let restored = lent.work.restore(&mut lent.shelf, now, away);
             let restored = lent.shelf.take_failure().map_or(restored, |error| Err(text(error)));
@@ -310,7 +318,7 @@ impl Evaluator {
     async fn commit(&mut self) -> Result<(), Lost> {
         let now = self.now();
         let firings = self.lent.take_firings();
-        let mut events: Vec<NewEvent> = firings.into_iter().map(|firing| event(&self.target, &self.subject, firing, now)).collect();
+        let mut events: Vec<NewEvent> = firings.into_iter().filter_map(|firing| self.sink.event(&self.target, firing, now)).collect();
         events.extend(self.say_troubles(now));
         let through = self.scanned;
         let mut writes = self.lent.shelf.take_writes();

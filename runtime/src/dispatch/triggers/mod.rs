@@ -1,25 +1,26 @@
 //! Triggers that time makes. For each function with a rule or a schedule an *evaluator* follows the log, and writes into it what the
-//! function is to be told: an event of [`Kind::Trigger`], which the function's consumer takes like any other.
+//! function is to be told: an event of the kind `Trigger`, which the function's consumer takes like any other. The evaluator of a derived sensor writes
+//! readings instead.
 //!
 //! An evaluator has a place in the ledger of its own, beside that of its app: a position, a state and a version. One commit holds its
 //! position, what the rule keeps, and the events; so each is told once, whatever dies in between, and on however many nodes the rule is
 //! looked at (decision 0032). Who loses a race begins again from what is durable.
 
+mod derive;
 mod evaluator;
 mod shelf;
+mod sink;
 mod work;
 
 use super::Context;
 use crate::{
     ledger::{Ledger, LedgerError, Op},
-    model::{
-        FunctionId, Kind, Micros, NewEvent, Seq, Subject, Write,
-        event::{Cause, Place},
-        manifest::Trigger,
-    },
-    time::Firing,
+    model::{FunctionId, Seq, Subject, Write, manifest::Trigger},
 };
+pub(super) use derive::Deriving;
+pub use derive::{Derivation, Takes};
 use evaluator::Evaluator;
+use sink::Sink;
 use std::{
     mem,
     sync::{
@@ -59,7 +60,8 @@ pub(super) struct Evaluating {
 pub(super) fn start(context: &Context, target: &FunctionId, trigger: &Trigger) -> Option<Evaluating> {
     let work = Work::of(target, trigger)?;
     let (progress, stop) = (Arc::<Progress>::default(), CancellationToken::new());
-    let evaluator = Evaluator::new(context, target, made_by(trigger), work, progress.clone());
+    let (id, sink) = (target.evaluator(), Sink::Function(subject(target)));
+    let evaluator = Evaluator::new(context, id, target, sink, made_by(trigger), work, progress.clone());
     let task = tokio::spawn(evaluator.run(stop.clone()));
     Some(Evaluating { trigger: trigger.clone(), progress, stop, task })
 }
@@ -107,27 +109,4 @@ pub(super) fn subject(target: &FunctionId) -> Subject {
     let text = format!("trigger.{}.{}", target.app.app.to_token(), target.function.to_token());
     // Two encoded ids are a subject, as with readings.
     Subject::new(&text).unwrap_or_else(|e| unreachable!("{e}"))
-}
-
-fn event(target: &FunctionId, subject: &Subject, firing: Firing, now: Micros) -> NewEvent {
-    let cause = Cause {
-        app: target.app.app.clone(),
-        function: target.function.clone(),
-        seq: firing.source,
-        call: "trigger".to_owned(),
-        place: Place { index: 0, hops: if firing.source == 0 { 0 } else { firing.hops.saturating_add(1) } },
-    };
-    NewEvent {
-        tenant: target.app.tenant.clone(),
-        kind: Kind::Trigger,
-        subject: subject.clone(),
-        key: firing.key,
-        device: firing.device,
-        sensor: firing.sensor,
-        measured: firing.measured,
-        received: now,
-        value: firing.fired.to_value(),
-        raw: None,
-        cause: Some(Box::new(cause)),
-    }
 }

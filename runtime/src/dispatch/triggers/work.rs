@@ -1,6 +1,9 @@
 //! What an evaluator does with the log and the time: a rule, or a schedule. No ledger but through the shelf.
 
-use super::super::{Eyes, Feed, Fits};
+use super::{
+    super::{Eyes, Feed, Fits},
+    Takes,
+};
 use crate::{
     model::{
         Event, FunctionId, Micros,
@@ -18,6 +21,8 @@ const LAST: &str = "last";
 pub(super) enum Work {
     Rule {
         feed: Feed,
+        /// Of what is fed to it, what it takes; none: all.
+        takes: Option<Takes>,
         rules: Rules,
         rule: crate::model::manifest::Rule,
     },
@@ -35,11 +40,15 @@ impl Work {
         match trigger {
             Trigger::Event { rule: Some(rule), subject, order, select } => {
                 let feed = Feed { triggers: false, pattern: subject.clone(), order: *order, select: select.clone() };
-                Some(Work::Rule { feed, rules: Rules::new(rule), rule: rule.clone() })
+                Some(Work::rule(feed, None, rule))
             }
             Trigger::Schedule(schedule) => Some(Work::Schedule { ticks: ticks(target, schedule)?, last: None }),
             _ => None,
         }
+    }
+
+    pub fn rule(feed: Feed, takes: Option<Takes>, rule: &crate::model::manifest::Rule) -> Work {
+        Work::Rule { feed, takes, rules: Rules::new(rule), rule: rule.clone() }
     }
 
     /// Whether it looks at readings at all.
@@ -70,7 +79,7 @@ impl Work {
 
     pub fn concerns(&self, event: &Event, fits: &Fits, eyes: Option<&dyn Eyes>) -> bool {
         match self {
-            Work::Rule { feed, .. } => feed.concerns(event, fits, eyes),
+            Work::Rule { feed, takes, .. } => feed.concerns(event, fits, eyes) && takes.as_ref().is_none_or(|takes| takes(event)),
             Work::Schedule { .. } | Work::Nothing => false,
         }
     }

@@ -3,7 +3,7 @@
 //! The position in their stream moves with the append, so a crash between the two is no loss and no double.
 
 use super::{
-    super::{Append, Intake as Position, JetstreamOptions, LedgerError, Op, Outcome, queue::Queue, view::View},
+    super::{Append, Clean, Cleaned, Cleaner, Intake as Position, JetstreamOptions, LedgerError, Op, Outcome, queue::Queue, view::View},
     file_stream, micros, names,
 };
 use crate::model::{
@@ -45,6 +45,7 @@ pub(super) struct Intake {
     view: Arc<View>,
     queue: Arc<Queue>,
     tenant: Tenant,
+    cleaner: Option<Cleaner>,
     keep: Duration,
     connected: watch::Receiver<bool>,
 }
@@ -78,6 +79,7 @@ impl Intake {
             view,
             queue,
             tenant: options.tenant.clone(),
+            cleaner: options.cleaner.clone(),
             keep: options.duplicate_window,
             connected,
         }
@@ -85,9 +87,13 @@ impl Intake {
 
     pub(super) async fn run(self) {
         let mut connected = self.connected.clone();
+        let clean = match &self.cleaner {
+            Some(cleaner) => Some(cleaner.get().await),
+            None => None,
+        };
         loop {
             let followed = tokio::select! {
-                followed = self.follow() => followed,
+                followed = self.follow(clean.as_ref()) => followed,
                 // A server that was restarted has forgotten the consumer.
                 _ = connected.changed() => Ok(()),
             };
@@ -101,7 +107,7 @@ impl Intake {
     }
 
     /// Reads on from the position in the view, until something fails.
-    async fn follow(&self) -> Result<(), LedgerError> {
+    async fn follow(&self, clean: Option<&Clean>) -> Result<(), LedgerError> {
         let mut after = self.view.intake(&self.source)?;
         let config = pull::Config {
             description: Some("a Tawi node's intake".to_owned()),
@@ -128,8 +134,8 @@ impl Intake {
             }
             let Batch { events, position, .. } = batch;
             let intake = Some(Position { source: self.source.clone(), after, position });
-            let op = Op::Append(Append { tenant: self.tenant.clone(), events, dedup: None, intake });
-            match self.queue.submit_when_room(op).await.await? {
+            let append = Append { tenant: self.tenant.clone(), events, dedup: None, intake };
+            match self.append(append, clean).await? {
                 Outcome::Applied { .. } => after = position,
                 // Somebody else has moved the position.
                 _ => return Ok(()),
@@ -141,6 +147,13 @@ impl Intake {
             }
         }
         Ok(())
+    }
+
+    /// Where somebody has moved the position, what is kept of the sensors is not moved either.
+    async fn append(&self, append: Append, clean: Option<&Clean>) -> Result<Outcome, LedgerError> {
+        let Some(clean) = clean else { return self.queue.submit_when_room(Op::Append(append)).await.await };
+        let Cleaned { op, wait } = clean(append).await?;
+        wait(self.queue.submit_when_room(op).await).await
     }
 
     /// Removes what was taken in before the duplicate window.

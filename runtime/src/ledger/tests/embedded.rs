@@ -22,12 +22,10 @@ async fn a_ledger_whose_making_was_interrupted_is_made_again() {
     assert!(!place.0.path().join("ledger.new").exists());
 }
 
-use super::sim::{Dice, SimDisk};
-
-fn open_sim(disk: &SimDisk) -> Result<Ledger, LedgerError> {
-    let options = LedgerOptions { disk_reserve_bytes: 0, ..LedgerOptions::default() };
-    Ledger::embedded(Arc::new(disk.clone()), &options)
-}
+use super::{
+    floor::threaded as open_sim,
+    sim::{Dice, SimDisk},
+};
 
 /// What was submitted to a ledger, and what it said.
 #[derive(Default)]

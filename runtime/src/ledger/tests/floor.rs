@@ -66,3 +66,9 @@ impl Embedded {
         self.jobs.is_empty() && self.ahead == 0
     }
 }
+
+/// An embedded ledger with its threads, on a disk that fails.
+pub(crate) fn threaded(disk: &SimDisk) -> Result<Ledger, LedgerError> {
+    let options = LedgerOptions { disk_reserve_bytes: 0, ..LedgerOptions::default() };
+    Ledger::embedded(Arc::new(disk.clone()), &options)
+}

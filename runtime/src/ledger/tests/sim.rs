@@ -166,7 +166,7 @@ impl SimDisk {
     }
 
     /// Returns when the power is gone.
-    pub(super) async fn power_gone(&self) {
+    pub(crate) async fn power_gone(&self) {
         let _ = self.1.subscribe().wait_for(|gone| *gone).await;
     }
 

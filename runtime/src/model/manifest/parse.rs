@@ -2,7 +2,9 @@
 
 use super::{
     Auth, Build, CODEC_TIMEOUT_DEFAULT, CODEC_TIMEOUT_MAX, CONFIG_ENTRIES_MAX, Codec, FUNCTIONS_MAX, Function, GRANTS_MAX, Grant,
-    MANIFEST_BYTES_MAX, Manifest, ManifestError, Order, REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key, delivery, limits,
+    MANIFEST_BYTES_MAX, Manifest, ManifestError, Order, REUSE_MAX, TIMEOUT_DEFAULT, TIMEOUT_MAX, Trigger, check_key,
+    clean::{self, CheckRules},
+    delivery, limits,
     section::{At, Problems, Section},
     source, timed,
 };
@@ -15,7 +17,7 @@ use crate::model::{
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
-const TOP: &[&str] = &["app", "on", "codec", "source", "grant", "limits", "build", "config"];
+const TOP: &[&str] = &["app", "on", "codec", "source", "clean", "grant", "limits", "build", "config"];
 const APP: &[&str] = &["name"];
 /// `retry` is there to be told what it is called now.
 const ON: &[&str] = &[
@@ -48,6 +50,11 @@ const BUILD: &[&str] = &["component", "package"];
 impl Manifest {
     /// Reads and checks `tawi.toml`. The error holds every problem, with line, column and where possible a hint.
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        Manifest::parse_checking(text, &|_, _| Vec::new())
+    }
+
+    /// The same; what its rules of pre-processing say is checked by who knows.
+    pub fn parse_checking(text: &str, rules: CheckRules<'_>) -> Result<Manifest, ManifestError> {
         let problems = Problems::new(text);
         if text.len() > MANIFEST_BYTES_MAX {
             problems.add(0..0, format!("the manifest has {} bytes, {MANIFEST_BYTES_MAX} are allowed", text.len()));
@@ -61,22 +68,23 @@ impl Manifest {
             }
             return problems.or(None);
         }
-        let manifest = read(&problems, root.get_ref());
+        let manifest = read(&problems, root.get_ref(), rules);
         problems.or(manifest)
     }
 }
 
-fn read(problems: &Problems<'_>, root: &DeTable<'_>) -> Option<Manifest> {
+fn read(problems: &Problems<'_>, root: &DeTable<'_>, rules: CheckRules<'_>) -> Option<Manifest> {
     let top = Section::open(problems, "", TOP, 0..0, root);
     let app = read_app(problems, &top);
     let functions = read_functions(problems, &top);
     let codec = top.table("codec", "[codec]", CODEC_KEYS).and_then(|codec| read_codec(problems, &codec));
     let grant = top.table("grant", "[grant]", GRANT).map(|grant| read_grant(&grant)).unwrap_or_default();
     let sources = source::read_all(problems, &top, &grant);
+    let clean = clean::read_all(problems, &top, app.as_ref(), rules);
     let limits = top.table("limits", "[limits]", limits::KEYS).map(|limits| limits::read(problems, &limits)).unwrap_or_default();
     let build = top.table("build", "[build]", BUILD).map(|build| read_build(problems, &build)).unwrap_or_default();
     let config = read_config(problems, &top);
-    Some(Manifest { app: app?, functions, codec, sources, grant, limits, build, config })
+    Some(Manifest { app: app?, functions, codec, sources, clean, grant, limits, build, config })
 }
 
 fn read_app(problems: &Problems<'_>, top: &Section<'_>) -> Option<Id> {

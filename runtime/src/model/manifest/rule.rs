@@ -52,6 +52,45 @@ pub enum Rule {
     Every {
         n: u32,
     },
+    /// Values where a sensor left a gap. Of a derived sensor: no function is called for them.
+    Fill(Fill),
+}
+
+/// How the gaps of a sensor are filled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fill {
+    /// From one reading to the next, where there is no gap.
+    #[serde(rename = "every_ms", with = "quantity::millis")]
+    pub every: Duration,
+    pub method: Method,
+    /// What is longer stays a gap.
+    #[serde(rename = "max_gap_ms", with = "quantity::millis")]
+    pub max_gap: Duration,
+    /// As of a window.
+    #[serde(rename = "ahead_ms", with = "quantity::millis")]
+    pub ahead: Duration,
+}
+
+/// What a sensor would have said in a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The last value goes on.
+    Hold,
+    /// On the line from the last value to the next one.
+    Linear,
+    /// On the line that the values before the gap are nearest to (least squares); with one of them, as `Hold`.
+    Trend,
+}
+
+impl Method {
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Hold => "hold",
+            Method::Linear => "linear",
+            Method::Trend => "trend",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,6 +188,7 @@ impl fmt::Display for Rule {
             Rule::Change(Difference::Relative(part)) => write!(f, "changes by {}%", part * 100.0),
             Rule::Threshold(Threshold { above, limit, .. }) => write!(f, "crossings of {} {limit}", if *above { "above" } else { "below" }),
             Rule::Every { n } => write!(f, "one in {n}"),
+            Rule::Fill(Fill { every, method, .. }) => write!(f, "gaps filled each {} ({})", text(*every), method.name()),
         }
     }
 }

@@ -266,6 +266,12 @@ impl<'a> Section<'a> {
 
     /// Every `[[key]]`; `None` when it is something else, and said to be.
     pub fn tables(&self, key: &str, name: &'static str, known: &[&str]) -> Option<Vec<Section<'a>>> {
+        let tables = self.open_tables(key, name)?.into_iter();
+        Some(tables.map(|(span, table)| Section::open(self.problems, name, known, span, table)).collect())
+    }
+
+    /// The same, whatever their keys are.
+    pub fn open_tables(&self, key: &str, name: &'static str) -> Option<Vec<(Range<usize>, &'a DeTable<'a>)>> {
         let Some(value) = self.entries.get(key) else { return Some(Vec::new()) };
         let not_a_list = || {
             let message = format!("`{key}` must be a list of tables");
@@ -275,14 +281,14 @@ impl<'a> Section<'a> {
             not_a_list();
             return None;
         };
-        let mut sections = Vec::new();
+        let mut tables = Vec::new();
         for item in items.iter() {
             match item.get_ref() {
-                DeValue::Table(entries) => sections.push(Section::open(self.problems, name, known, item.span(), entries)),
+                DeValue::Table(entries) => tables.push((item.span(), entries)),
                 _ => not_a_list(),
             }
         }
-        Some(sections)
+        Some(tables)
     }
 }
 

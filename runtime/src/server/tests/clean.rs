@@ -23,7 +23,10 @@ async fn a_rule_is_set_read_and_removed_and_is_for_the_next_reading() {
     assert_eq!((logged[1].0, &logged[1].1["reason"]), (crate::model::Kind::Dropped, &json!("100 is above 40")));
     let shown = node.ask("GET", "/api/v1/clean/pond", "").await.is(200).json();
     assert_eq!((&shown["name"], &shown["steps"][1]), (&json!("pond"), &json!({ "range": { "max": 40 } })));
-    assert_eq!(node.ask("GET", "/api/v1/clean", "").await.is(200).json(), json!([shown]));
+    node.rooms.devices.reach(&node.rooms.ledger, *node.rooms.ledger.head().borrow()).unwrap();
+    let mut listed = shown.clone();
+    listed["sensors"] = json!(1);
+    assert_eq!(node.ask("GET", "/api/v1/clean", "").await.is(200).json(), json!([listed]));
     node.ask("DELETE", "/api/v1/clean/pond", "").await.is(204);
     for method in ["GET", "DELETE"] {
         node.ask(method, "/api/v1/clean/pond", "").await.is(404);
@@ -51,6 +54,8 @@ async fn a_rule_that_can_not_be_is_refused_whole_with_its_field_and_a_hint() {
     assert_eq!(problem["hint"], "there are calibrate, unit, range, spike, stuck, duplicate, thin");
     node.ask("PUT", "/api/v1/clean/pond", "{").await.is(400);
     node.ask("PUT", "/api/v1/clean/a%20b", RULE).await.is(400);
+    let of_an_app = node.ask("PUT", "/api/v1/clean/farm%2Fpond", RULE).await.is(400).json();
+    assert!(of_an_app["detail"].as_str().unwrap().contains("tawi.toml of `farm`"), "{of_an_app}");
     assert_eq!(node.ask("GET", "/api/v1/clean", "").await.is(200).json(), json!([]), "nothing of them is kept");
 }
 

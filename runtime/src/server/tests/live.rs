@@ -165,6 +165,19 @@ async fn a_log_is_followed_from_history_into_the_present_without_a_seam() {
 }
 
 #[tokio::test]
+async fn what_is_found_has_the_digits_that_were_sent_as_what_is_live() {
+    let node = Node::start().await;
+    let mut stream = open(&node, "/api/v1/subscribe?subject=reading.%3E").await;
+    node.ask("POST", VALUE, "{\"value\":12345678901234567890.10}").await.is(204);
+    let live = stream.next().await.unwrap().unwrap();
+    node.index();
+    let found = node.ask("GET", "/api/v1/history", "").await.is(200);
+    let (live, found) = (String::from_utf8(live.to_vec()).unwrap(), String::from_utf8(found.body).unwrap());
+    assert!(live.contains("\"value\":12345678901234567890.10,"), "{live}");
+    assert_eq!(found, format!("{{\"total\":1,\"hits\":[{}]}}", live.trim_end()));
+}
+
+#[tokio::test]
 async fn history_is_searched_and_counted() {
     let node = Node::start().await;
     for n in 1..=5 {

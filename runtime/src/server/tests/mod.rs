@@ -7,6 +7,7 @@ mod ingest;
 mod lag;
 mod live;
 mod notify;
+mod replays;
 mod runs;
 mod uplinks;
 mod users;
@@ -96,6 +97,7 @@ impl Node {
             dispatch: dispatch.clone(),
             store: store.clone(),
             reconciler: reconciler.clone(),
+            disk_free_bytes_min: 0,
         };
         let rooms = Arc::new(Rooms {
             url: "http://node".to_owned(),
@@ -111,6 +113,7 @@ impl Node {
                 let is_stuck = stuck.exists();
                 async move { if is_stuck { Err(std::io::Error::other("stuck")) } else { Ok(()) } }.boxed()
             }),
+            rules_changed: Arc::new(|| async {}.boxed()),
             unready: Arc::new(Vec::new),
             stopping: CancellationToken::new(),
             config,

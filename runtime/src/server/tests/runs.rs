@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 const ALERT: &str = "[app]\nname = \"threshold-alert\"\n[[on]]\nname = \"alert\"\nsubject = \"reading.>\"\n\
                      [grant]\npublish = [\"alerts.>\"]\nconfig = true\n[config]\nthreshold = \"LIMIT\"\n";
 
-async fn release(node: &Node, threshold: &str) {
+pub async fn release(node: &Node, threshold: &str) {
     let guest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../functions/target/guests/threshold-alert.wasm");
     let artifact = node.rooms.store.put_artifact(&std::fs::read(guest).unwrap()).unwrap();
     let (manifest, commit) = (Manifest::parse(&ALERT.replace("LIMIT", threshold)).unwrap(), Digest::of(b"").hex()[..40].to_owned());
@@ -21,7 +21,7 @@ async fn release(node: &Node, threshold: &str) {
     assert!(!node.rooms.reconciler.round().await);
 }
 
-async fn reading(node: &Node, value: &str) -> Seq {
+pub async fn reading(node: &Node, value: &str) -> Seq {
     let id = |text| Id::new(text).unwrap();
     let now = crate::clock::now();
     let event = NewEvent::reading(&default_tenant(), &id("fridge1"), &id("temp"), now, now, Value::json(value).unwrap());

@@ -1,5 +1,6 @@
 //! Rules at work, against slow and obvious references.
 
+mod fills;
 mod grace;
 mod limits;
 mod plain;
@@ -12,8 +13,8 @@ use super::{Firing, Rules, Shelf};
 use crate::model::{
     Event, Id, Micros, NewEvent, Value,
     id::default_tenant,
-    manifest::{Per, Rule, Shape, Window},
-    trigger::{Fired, WindowResult},
+    manifest::{Fill, Method, Per, Rule, Shape, Window},
+    trigger::{Filled, Fired, WindowResult},
 };
 use bytes::Bytes;
 use std::{collections::BTreeMap, time::Duration};

@@ -78,7 +78,7 @@ impl Bench {
 /// Rules of every kind.
 pub fn rule(chance: &mut Chance) -> Rule {
     use crate::model::manifest::{Difference, Threshold};
-    match chance.below(10) {
+    match chance.below(11) {
         0 => Rule::Batch { max: chance.span(1, 8) as u32, within: micros(chance.span(SECOND, MINUTE)) },
         1 => Rule::Silence { after: micros(chance.span(SECOND, HOUR)) },
         2 => Rule::Change(chance.pick(&[Difference::Any, Difference::Absolute(10.0), Difference::Relative(0.5)])),
@@ -89,7 +89,18 @@ pub fn rule(chance: &mut Chance) -> Rule {
             hold: micros(chance.pick(&[0, 10 * SECOND, 10 * MINUTE])),
         }),
         4 => Rule::Every { n: chance.span(1, 5) as u32 },
+        5 => Rule::Fill(any_fill(chance)),
         _ => Rule::Window(any_window(chance)),
+    }
+}
+
+pub fn any_fill(chance: &mut Chance) -> Fill {
+    let every = chance.pick(&[SECOND, 7 * SECOND, MINUTE]);
+    Fill {
+        every: micros(every),
+        method: chance.pick(&[Method::Hold, Method::Linear, Method::Trend]),
+        max_gap: micros(every * chance.pick(&[2, 40, 1_000])),
+        ahead: micros(chance.pick(&[0, HOUR])),
     }
 }
 

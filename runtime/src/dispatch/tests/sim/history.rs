@@ -5,7 +5,7 @@ use super::{
     disks::{Floor, Ground},
     model::{Answer, Model, Sent},
     node::Node,
-    releases::{Releases, app},
+    releases::{NUMBERS, Releases, app, is_timed},
     told_by,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
             sim::{Dice, SimDisk},
         },
     },
-    model::{Id, NewEvent, Seq, Value, id::default_tenant},
+    model::{Id, Micros, NewEvent, Seq, Value, id::default_tenant, limit::SILENCE_GRACE_SECONDS},
 };
 use futures::FutureExt;
 use std::{
@@ -31,6 +31,10 @@ use std::{
 const DEVICES: u64 = 4;
 /// What happens until everything is let come to rest.
 const STEPS: u64 = 110;
+/// Longer than any two clocks are apart.
+const NIGHT: Duration = Duration::from_secs(3 * 3_600);
+/// What devices are waited for after a start, and what else waits.
+const GRACE: Duration = Duration::from_secs(SILENCE_GRACE_SECONDS + 10);
 /// Rounds in which all nodes do all they can, with time passing: after so many it is not slow but stuck.
 const ROUNDS_MAX: u32 = 4_000;
 
@@ -56,17 +60,20 @@ pub struct History {
     numbers: u64,
     /// One in so many steps is a fault.
     faults: u64,
+    /// There are rules, and readings that are numbers.
+    timed: bool,
     trace: Option<Vec<String>>,
 }
 
 impl History {
-    pub fn new(seed: u64, releases: &Arc<Releases>, ground: Ground, trace: bool) -> History {
+    pub fn new(seed: u64, releases: Arc<Releases>, ground: Ground, trace: bool) -> History {
         let mut dice = Dice::new(seed);
         // The first numbers of small seeds are alike.
         (0..8).for_each(|_| _ = dice.below(2));
         let place = |n: u64| Place { disk: SimDisk::new(seed * 8 + n), node: None, skew: 0, observed: 0 };
         History {
-            releases: releases.clone(),
+            releases,
+            timed: is_timed(seed),
             places: match ground {
                 Ground::Disk => vec![place(0)],
                 Ground::Server(_) => (0..2 + dice.below(2)).map(place).collect(),
@@ -91,6 +98,9 @@ impl History {
             self.step();
         }
         self.come_to_rest();
+        if self.timed {
+            self.let_time_tell();
+        }
         self.check();
         self.told()
     }
@@ -111,7 +121,7 @@ impl History {
         (0..self.places.len()).for_each(|n| self.start(n));
         self.come_to_rest();
         let ledger = self.places[0].node.as_ref().unwrap().ledger();
-        for (function, position) in ledger.functions().unwrap() {
+        for (function, position) in ledger.functions().unwrap().into_iter().filter(|(function, _)| function.app == app()) {
             self.model.begun.insert(function.function.to_string(), position.through);
         }
         if !self.model.begun.contains_key("second") {
@@ -132,6 +142,7 @@ impl History {
             23 => self.trim(),
             24 => self.pause(),
             25 => self.resume(),
+            26..=27 if self.timed => self.pass_some(6_000),
             26..=27 => self.pass_some(2_000),
             28..=36 => self.pass_some(30),
             _ => self.turn(),
@@ -272,6 +283,9 @@ impl History {
 
     fn reading(&mut self) -> (u64, NewEvent) {
         self.numbers += 1;
+        if self.timed && self.dice.below(3) > 0 {
+            return (self.numbers, self.number());
+        }
         let mut script = self.script();
         script["n"] = self.numbers.into();
         script["next"] = self.script();
@@ -279,6 +293,21 @@ impl History {
         let sensor = Id::new(["s1", "s2"][self.dice.below(2) as usize]).unwrap();
         let now = crate::clock::now();
         (self.numbers, NewEvent::reading(&default_tenant(), &device, &sensor, now, now, Value::from_json(&script)))
+    }
+
+    /// For rules: a number, now and then under zero, by a clock that is late, or ahead, or one that was offline.
+    fn number(&mut self) -> NewEvent {
+        let device = Id::new(&format!("d{}", self.dice.below(2))).unwrap();
+        let sensor = Id::new(NUMBERS).unwrap();
+        let now = crate::clock::now();
+        let late = match self.dice.below(8) {
+            0..=3 => self.dice.below(300) as i64,
+            4..=6 => self.dice.below(5_000) as i64,
+            _ => -(self.dice.below(3_000) as i64),
+        };
+        let sign = if self.dice.below(3) == 0 { "-" } else { "" };
+        let value = Value::json(&format!("{sign}{}", self.numbers)).unwrap();
+        NewEvent::reading(&default_tenant(), &device, &sensor, Micros(now.0 - late * 1_000), now, value)
     }
 
     fn append(&mut self) {
@@ -407,6 +436,17 @@ impl History {
         }
     }
 
+    /// All nodes die once more, and come back when everything is over by every clock: what waits for time is told.
+    fn let_time_tell(&mut self) {
+        (0..self.places.len()).for_each(|n| self.die(n, "it is evening"));
+        self.time += NIGHT;
+        for _ in 0..3 {
+            self.come_to_rest();
+            self.pass(GRACE);
+        }
+        self.come_to_rest();
+    }
+
     /// No more faults: everything that was begun comes to its end.
     fn come_to_rest(&mut self) {
         self.say(|| "no more faults".to_owned());
@@ -419,7 +459,9 @@ impl History {
                 None => return,
                 Some(restless) => last = restless,
             }
-            self.pass(Duration::from_millis(if round < 200 { 20 } else { 500 }));
+            // What makes triggers stores its position after five seconds.
+            let short = if self.timed { 10 } else { 200 };
+            self.pass(Duration::from_millis(if round < short { 20 } else { 500 }));
         }
         panic!("nothing comes to rest: {last}");
     }

@@ -3,6 +3,7 @@
 use super::{
     calls::{self, Told},
     releases::{app, function},
+    told,
 };
 use crate::{
     ledger::{DeadLetter, Ledger, Lost},
@@ -86,6 +87,7 @@ impl Model {
         }
         self.order(&effects);
         seen_in_state(ledger, &effects);
+        told::check(&self.log, ledger);
         self.counted(ledger);
         self.clients();
     }
@@ -98,7 +100,7 @@ impl Model {
     fn devices(&self) {
         let mut at: BTreeMap<u64, Vec<Seq>> = BTreeMap::new();
         for event in self.log.values().filter(|event| event.kind == Kind::Reading) {
-            at.entry(event.value.to_json()["n"].as_u64().unwrap()).or_default().push(event.seq);
+            at.entry(number(event)).or_default().push(event.seq);
         }
         for Sent { numbers, answers, key, .. } in &self.sent {
             let found: Vec<Seq> = numbers.iter().flat_map(|n| at.remove(n).unwrap_or_default()).collect();
@@ -210,6 +212,11 @@ fn device(event: &NewEvent) -> &str {
     event.device.as_ref().map_or("none", |device| device.as_str())
 }
 
+/// By which a reading is known.
+fn number(event: &NewEvent) -> u64 {
+    event.value.as_f64().map_or_else(|| event.value.to_json()["n"].as_u64().unwrap(), |number| number.abs() as u64)
+}
+
 fn count(event: &NewEvent) -> Option<u64> {
     event.value.to_json()["count"].as_u64()
 }
@@ -220,6 +227,10 @@ fn concerns(name: &str, event: &Event) -> (bool, bool) {
     match name {
         "first" => (subject.starts_with("reading."), subject.starts_with("reading.")),
         "chain" => (subject == "out.first", subject == "out.first"),
+        "window" | "batch" | "silence" | "change" | "threshold" | "every" => {
+            let told = subject.strip_prefix("trigger.sim.") == Some(name);
+            (told, told)
+        }
         _ => (subject.starts_with("reading."), subject.starts_with("reading.") && subject.ends_with(".s1")),
     }
 }

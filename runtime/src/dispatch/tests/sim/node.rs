@@ -142,6 +142,12 @@ impl Node {
             return Ok(Some("its ledger has work".to_owned()));
         }
         let head = *ledger.head().borrow();
+        for (function, position) in ledger.functions()?.into_iter().filter(|(function, _)| function.evaluates().is_some()) {
+            if position.through < head {
+                let (name, through) = (function.function, position.through);
+                return Ok(Some(format!("what makes triggers of `{name}` is at {through} of {head}")));
+            }
+        }
         for consumer in self.dispatch.consumers() {
             let (name, scanned, open) = (&consumer.id.function, consumer.scanned(), consumer.open());
             let parked: Vec<_> =
