@@ -22,7 +22,7 @@ static CONF: Option<&u8> = SETTINGS.first();
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use tawi_platform_tests::{wait::LATER, wait_for};
 
     fn resident_bytes() -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -42,11 +42,7 @@ mod tests {
             n += 1;
             n % 1_024 == 0
         });
-        let (begun, mut now) = (Instant::now(), most);
-        while now + BURST * 3 / 4 > most && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(20));
-            now = resident_bytes();
-        }
-        assert!(now + BURST * 3 / 4 <= most, "{} pieces are left of a burst, and {} of {} MB", all.len(), now >> 20, most >> 20);
+        wait_for("most of the burst to be given back", LATER, resident_bytes, |now| now + BURST * 3 / 4 <= most);
+        assert_eq!(all.len(), BURST / EACH / 1_024, "while some of it is still there");
     }
 }
