@@ -224,9 +224,9 @@ fn bare_on_two_cores(name: &str, reused: bool) -> f64 {
 /// Waits until a function has settled everything in the log, without taking a core for it.
 async fn settled(floor: &Floor, id: &FunctionId) {
     loop {
-        let head = *floor.ledger.head().borrow();
+        let told = *floor.ledger.told().borrow();
         let shared = floor.dispatch.consumer(id).unwrap();
-        if shared.scanned() >= head && shared.open() == 0 {
+        if shared.scanned() >= told && shared.open() == 0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

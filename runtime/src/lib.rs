@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod egress;
 pub mod engine;
 pub mod fault;
+mod heap;
 pub mod history;
 pub mod host;
 pub mod identity;

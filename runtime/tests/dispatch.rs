@@ -145,7 +145,7 @@ async fn two_nodes_on_one_log_double_nothing() {
     }
     floor.settled(&function("daily-average", "count")).await;
     let shared = other.consumer(&function("daily-average", "count")).unwrap();
-    while shared.scanned() < *floor.ledger.head().borrow() || shared.open() > 0 {
+    while shared.scanned() < *floor.ledger.told().borrow() || shared.open() > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(counted(&floor), 500);

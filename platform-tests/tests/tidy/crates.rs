@@ -30,8 +30,10 @@ fn homes() -> BTreeMap<String, Option<BTreeSet<String>>> {
 
 fn dependencies() -> BTreeSet<String> {
     let manifest: toml::Table = read("runtime/Cargo.toml").parse().unwrap();
-    let table = |name: &str| manifest.get(name).and_then(|t| t.as_table()).cloned().unwrap_or_default();
-    table("dependencies").into_iter().map(|(name, _)| name).collect()
+    let of = |table: &toml::Table, name: &str| table.get(name).and_then(|t| t.as_table()).cloned().unwrap_or_default();
+    // Those of some machines only, too.
+    let targets = of(&manifest, "target").into_iter().filter_map(|(_, target)| Some(of(target.as_table()?, "dependencies")));
+    std::iter::once(of(&manifest, "dependencies")).chain(targets).flatten().map(|(name, _)| name).collect()
 }
 
 #[test]

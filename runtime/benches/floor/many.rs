@@ -124,7 +124,7 @@ pub fn burst(results: &mut Results) {
         }
         let id = function(GUEST, "own");
         while floor.dispatch.consumer(&id).unwrap().open() > 0
-            || floor.dispatch.consumer(&id).unwrap().scanned() < *floor.ledger.head().borrow()
+            || floor.dispatch.consumer(&id).unwrap().scanned() < *floor.ledger.told().borrow()
         {
             most = most.max(resident_bytes());
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

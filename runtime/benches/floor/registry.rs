@@ -123,7 +123,7 @@ async fn changed(ledger: &Ledger, registry: &Registry, follower: &Devices, other
     let root = Principal::User { tenant: default_tenant(), id: id("root"), admin: true };
     for n in 0..CHANGES {
         let turn = |device: &mut Device| {
-            device.sensors[0].sensor_kind = Some(if n % 2 == 0 { "Thermometer" } else { "PHMeter" }.to_owned());
+            device.sensors[0].sensor_kind = Some(if n % 2 == 0 { "Thermometer" } else { "PHMeter" }.into());
             device.name = Some(format!("Station {n}, again"));
             Ok(())
         };

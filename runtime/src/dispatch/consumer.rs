@@ -98,7 +98,7 @@ impl Consumer {
 
     /// Until stopped, then until what runs has ended; or until the ledger knows the function no more.
     pub async fn run(mut self) {
-        let mut head = self.context.ledger.head();
+        let mut told = self.context.ledger.told();
         while !(self.stop.is_cancelled() && self.busy.is_empty()) {
             self.take_reports();
             let begin = self.reset && self.busy.is_empty() && !self.stop.is_cancelled();
@@ -106,10 +106,11 @@ impl Consumer {
                 tracing::warn!(function = %self.shared.id, "the ledger has no such function any more; its events are nobody's until it is deployed again");
                 return;
             }
-            let more = self.go_on(&mut head);
+            told.mark_unchanged();
+            let more = self.go_on();
             self.shared.set_parked(self.parking.count());
             self.flush_in_time();
-            self.wait(&mut head, more).await;
+            self.wait(&mut told, more).await;
         }
     }
 
@@ -142,7 +143,7 @@ impl Consumer {
     }
 
     /// Does what can be done now. True when the log may hold more that there is room for.
-    fn go_on(&mut self, head: &mut watch::Receiver<Seq>) -> bool {
+    fn go_on(&mut self) -> bool {
         if self.reset || self.stop.is_cancelled() {
             // What is handed out and not begun is in the ledger still.
             for line in self.shared.work.take_back() {
@@ -150,7 +151,7 @@ impl Consumer {
             }
             return false;
         }
-        let scanned = self.scan(head).unwrap_or_else(|error| {
+        let scanned = self.scan().unwrap_or_else(|error| {
             tracing::warn!(function = %self.shared.id, %error, "can't read the log");
             false
         });
@@ -158,7 +159,7 @@ impl Consumer {
         scanned
     }
 
-    async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
+    async fn wait(&mut self, told: &mut watch::Receiver<Seq>, more: bool) {
         let stopping = self.stop.is_cancelled();
         if stopping && self.busy.is_empty() {
             return;
@@ -177,7 +178,7 @@ impl Consumer {
             () = shared.wake.notified() => {}
             // A tick of the runtime between two scans, so that a long backlog starves nobody.
             () = tokio::task::yield_now(), if room && more => {}
-            _ = head.changed(), if room && !more => {}
+            _ = told.changed(), if room && !more => {}
             () = freed, if full => {}
             () = self.stop.cancelled(), if !stopping => {}
             () = tokio::time::sleep_until(until), if !stopping => {}
@@ -318,20 +319,16 @@ impl Consumer {
         Ok(next.filter(|parked| parked.seq == seq))
     }
 
-    fn scan(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
+    fn scan(&mut self) -> Result<bool, LedgerError> {
         if !self.has_room() {
             return Ok(false);
         }
-        let last = *head.borrow_and_update();
+        let last = *self.context.ledger.head().borrow();
         let from = self.shared.scanned() + 1;
         if from > last {
             return Ok(false);
         }
-        let events = self.context.ledger.events(from, SCAN_EVENTS, SCAN_BYTES)?;
-        if events.is_empty() {
-            // All of it is gone from the log: it was nobody's any more.
-            self.shared.tracker.lock().skip_to(last);
-        }
+        let (events, through) = self.context.ledger.events_told(from, SCAN_EVENTS, SCAN_BYTES)?;
         let eyes = (self.context.sight)(&self.shared.id.app);
         if let (Some(eyes), Some(last)) = (&eyes, events.last()) {
             eyes.reach(last.seq).map_err(LedgerError::Unavailable)?;
@@ -341,6 +338,8 @@ impl Consumer {
             let mut tracker = shared.tracker.lock();
             let mut new = events;
             new.retain(|event| tracker.scan(event.seq, self.concerns(event, eyes.as_deref())));
+            // What was told to nobody, and what is gone from the log.
+            tracker.skip_to(through);
             new
         };
         new.into_iter().for_each(|event| self.enqueue(event));

@@ -80,7 +80,7 @@ impl Origin<'_> {
             received: self.now,
             value,
             raw: None,
-            cause: Some(self.cause(index)),
+            cause: Some(Box::new(self.cause(index))),
         }
     }
 
@@ -123,7 +123,7 @@ impl Origin<'_> {
             received: self.now,
             value: Value::from_json(&value),
             raw: None,
-            cause: Some(self.cause(index)),
+            cause: Some(Box::new(self.cause(index))),
         })
     }
 }

@@ -138,7 +138,7 @@ impl Origin<'_> {
             received: self.now,
             value: run.to_value(),
             raw: None,
-            cause: Some(cause),
+            cause: Some(Box::new(cause)),
         })
     }
 }

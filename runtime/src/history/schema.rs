@@ -251,7 +251,22 @@ impl Hit {
             _ => None,
         };
         let tenant = tenant.clone();
-        Some(Event { seq, body: NewEvent { tenant, kind, subject, key, device, sensor, measured, received, value, raw, cause } })
+        Some(Event {
+            seq,
+            body: NewEvent {
+                tenant,
+                kind,
+                subject,
+                key,
+                device,
+                sensor,
+                measured,
+                received,
+                value,
+                raw: raw.map(Box::new),
+                cause: cause.map(Box::new),
+            },
+        })
     }
 }
 
@@ -350,7 +365,7 @@ impl Stored<'_> {
             d: event.device.clone(),
             n: event.sensor.clone(),
             v: Content::of(&event.value),
-            w: event.raw.as_ref().map(Content::of).unwrap_or_default(),
+            w: event.raw.as_deref().map(Content::of).unwrap_or_default(),
             a: cause.map(|cause| cause.app.clone()),
             f: cause.map(|cause| cause.function.clone()),
             c: cause.map(|cause| cause.call.clone()),

@@ -107,7 +107,7 @@ impl Field {
             let mut state = rule.recall(None);
             let of = log.iter().filter(|event| matches!(event.kind, Kind::Reading | Kind::Dropped));
             for event in of.filter(|event| event.sensor.as_ref().is_some_and(|of| of.as_str() == sensor)) {
-                let sent = event.raw.clone().unwrap_or_else(|| event.value.clone());
+                let sent = event.raw.as_deref().unwrap_or(&event.value).clone();
                 let sent = NewEvent::reading(&default_tenant(), &id("d"), &id(sensor), event.measured, event.received, sent);
                 assert_eq!(event.body, rule.clean(&mut state, sent), "seed {seed}: event {} was judged by something else", event.seq);
                 let is_again = event.kind == Kind::Dropped && event.value.to_json()["code"] == "duplicate";

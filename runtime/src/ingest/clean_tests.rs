@@ -72,7 +72,7 @@ async fn a_reading_passes_is_changed_or_is_taken_out_and_the_device_is_answered_
     assert_eq!((stored.seqs.len(), stored.duplicate), (3, false));
     assert_eq!(door.log(), ["10", "\"off\"", "above"]);
     let taken_out = door.ledger.event(stored.seqs[2]).unwrap().unwrap();
-    assert_eq!((taken_out.subject.as_str(), taken_out.raw.as_ref()), ("dropped.d1.t", Value::json("999").as_ref()));
+    assert_eq!((taken_out.subject.as_str(), taken_out.raw.as_deref()), ("dropped.d1.t", Value::json("999").as_ref()));
     // Nothing is kept of a sensor whose readings stand for themselves.
     assert_eq!(door.ledger.version(&place(&default_tenant())).unwrap(), 0);
     door.registry.remove_rule(&id("r"), Micros(2)).await.unwrap();

@@ -272,7 +272,7 @@ impl Print {
 
 /// As it came in, before pre-processing.
 fn sent(event: &NewEvent) -> &Value {
-    event.raw.as_ref().unwrap_or(&event.value)
+    event.raw.as_deref().unwrap_or(&event.value)
 }
 
 #[cfg(test)]

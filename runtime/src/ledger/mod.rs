@@ -70,6 +70,14 @@ impl Log for Ledger {
     }
 }
 
+/// Of what was read of a log that had come to `head`: what functions may be told of, and up to where there is nothing else for them.
+fn only_told(head: Seq, mut events: Vec<Arc<Event>>) -> (Vec<Arc<Event>>, Seq) {
+    // With nothing found, all of it is gone from the log.
+    let through = events.last().map_or(head, |last| last.seq);
+    events.retain(|event| event.kind.is_told());
+    (events, through)
+}
+
 struct Inner {
     view: Arc<view::View>,
     queue: Arc<queue::Queue>,
@@ -106,7 +114,7 @@ impl Default for LedgerOptions {
     fn default() -> LedgerOptions {
         LedgerOptions {
             dedup_window: Duration::from_secs(24 * 60 * 60),
-            cache_bytes: 32 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
             disk_reserve_bytes: 64 * 1024 * 1024,
         }
     }
@@ -279,6 +287,11 @@ impl Ledger {
         self.1.as_ref().map_or_else(|| self.0.view.head(), |log| log.head())
     }
 
+    /// The last of those events that functions may be told of. A node writes as many others: a record of a call is for nobody who waits here.
+    pub fn told(&self) -> watch::Receiver<Seq> {
+        self.1.as_ref().map_or_else(|| self.0.view.told(), |log| log.head())
+    }
+
     /// The oldest sequence that was not trimmed.
     pub fn first(&self) -> Seq {
         self.1.as_ref().map_or_else(|| self.0.view.first(), |log| log.first())
@@ -290,6 +303,13 @@ impl Ledger {
             Some(log) => log.events(from, max_events, max_bytes),
             None => self.0.view.events(from, max_events, max_bytes),
         }
+    }
+
+    /// [`Ledger::events`] that functions may be told of, and up to where there are no others.
+    pub fn events_told(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<(Vec<Arc<Event>>, Seq), LedgerError> {
+        let Some(log) = &self.1 else { return self.0.view.events_told(from, max_events, max_bytes) };
+        let head = *log.head().borrow();
+        Ok(only_told(head, log.events(from, max_events, max_bytes)?))
     }
 
     pub fn event(&self, seq: Seq) -> Result<Option<Arc<Event>>, LedgerError> {

@@ -3,7 +3,7 @@
 use super::{
     DeadLetter, LedgerError, Lost, Parked, Paused, Position, Version,
     disk::Disk,
-    record,
+    only_told, record,
     tables::{self, Changed, Tables, lag},
     tail::Tail,
 };
@@ -29,11 +29,57 @@ pub(super) struct View {
     /// Reads are refused for a while.
     hidden: AtomicBool,
     tail: Tail,
-    head: watch::Sender<Seq>,
+    head: Shown,
+    /// The last event that functions may be told of.
+    told: Shown,
     first: AtomicU64,
+}
+
+/// How far the log goes, for whoever waits for more.
+struct Shown {
+    last: watch::Sender<Seq>,
     /// One for each who follows: a watch wakes those who wait for it in an order of its own, which no seed decides.
     #[cfg(test)]
-    pub(super) heads: Option<parking_lot::Mutex<Vec<watch::Sender<Seq>>>>,
+    each: Option<parking_lot::Mutex<Vec<watch::Sender<Seq>>>>,
+}
+
+impl Shown {
+    fn new(last: Seq) -> Shown {
+        Shown {
+            last: watch::channel(last).0,
+            #[cfg(test)]
+            each: None,
+        }
+    }
+
+    fn now(&self) -> Seq {
+        *self.last.borrow()
+    }
+
+    fn move_to(&self, seq: Seq) {
+        self.last.send_if_modified(|last| {
+            let moved = seq > *last;
+            *last = seq.max(*last);
+            moved
+        });
+        #[cfg(test)]
+        if let Some(each) = &self.each {
+            let now = self.now();
+            each.lock().iter().for_each(|one| _ = one.send_if_modified(|last| std::mem::replace(last, now) != now));
+        }
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Seq> {
+        #[cfg(test)]
+        if let Some(each) = &self.each {
+            let (sender, receiver) = watch::channel(self.now());
+            let mut each = each.lock();
+            each.retain(|one| !one.is_closed());
+            each.push(sender);
+            return receiver;
+        }
+        self.last.subscribe()
+    }
 }
 
 type Sizes = redb::ReadOnlyTable<u64, u64>;
@@ -54,10 +100,9 @@ impl View {
             closed: AtomicBool::new(false),
             hidden: AtomicBool::new(false),
             tail: Tail::default(),
-            head: watch::channel(changed.next - 1).0,
+            head: Shown::new(changed.next - 1),
+            told: Shown::new(changed.next - 1),
             first: AtomicU64::new(changed.first),
-            #[cfg(test)]
-            heads: None,
         })
     }
 
@@ -101,16 +146,17 @@ impl View {
     pub(super) fn publish(&self, changed: &Changed) {
         self.tail.push(&changed.events);
         self.first.fetch_max(changed.first, Ordering::AcqRel);
-        self.head.send_if_modified(|head| {
-            let moved = changed.next - 1 > *head;
-            *head = (*head).max(changed.next - 1);
-            moved
-        });
-        #[cfg(test)]
-        if let Some(heads) = &self.heads {
-            let last = *self.head.borrow();
-            heads.lock().iter().for_each(|head| _ = head.send_if_modified(|head| std::mem::replace(head, last) != last));
+        self.head.move_to(changed.next - 1);
+        if let Some(told) = changed.events.iter().rfind(|event| event.kind.is_told()) {
+            self.told.move_to(told.seq);
         }
+    }
+
+    /// A view whose followers are woken in the order in which they came.
+    #[cfg(test)]
+    pub(super) fn in_order(mut self) -> View {
+        (self.head.each, self.told.each) = (Some(Default::default()), Some(Default::default()));
+        self
     }
 
     /// Refuses reads while the view is made up to where readers have seen it already.
@@ -119,15 +165,11 @@ impl View {
     }
 
     pub(super) fn head(&self) -> watch::Receiver<Seq> {
-        #[cfg(test)]
-        if let Some(heads) = &self.heads {
-            let (sender, receiver) = watch::channel(*self.head.borrow());
-            let mut heads = heads.lock();
-            heads.retain(|head| !head.is_closed());
-            heads.push(sender);
-            return receiver;
-        }
         self.head.subscribe()
+    }
+
+    pub(super) fn told(&self) -> watch::Receiver<Seq> {
+        self.told.subscribe()
     }
 
     pub(super) fn first(&self) -> Seq {
@@ -201,7 +243,7 @@ impl View {
     }
 
     pub(super) fn events(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<Vec<Arc<Event>>, LedgerError> {
-        if from > *self.head.borrow() {
+        if from > self.head.now() {
             return Ok(Vec::new());
         }
         // The tail still holds what was trimmed lately.
@@ -224,6 +266,15 @@ impl View {
             }
             Ok(found)
         })
+    }
+
+    /// Those that functions may be told of, and up to where there are no others.
+    pub(super) fn events_told(&self, from: Seq, max_events: usize, max_bytes: usize) -> Result<(Vec<Arc<Event>>, Seq), LedgerError> {
+        let head = self.head.now();
+        if let Some(found) = self.tail.read_told(from.max(self.first()), max_events, max_bytes) {
+            return Ok(found);
+        }
+        Ok(only_told(head, self.events(from, max_events, max_bytes)?))
     }
 
     pub(super) fn version(&self, app: &AppId) -> Result<Version, LedgerError> {

@@ -26,7 +26,14 @@ pub enum Kind {
     Dropped,
 }
 
-/// An event that is not in the log yet.
+impl Kind {
+    /// Whether a function may be told of such an event. The others, of which a busy node writes many, are for people and for the node itself.
+    pub fn is_told(self) -> bool {
+        matches!(self, Kind::Reading | Kind::Message | Kind::Command | Kind::Trigger)
+    }
+}
+
+/// An event that is not in the log yet. The last tens of thousands are in memory: what few of them have is small where it is not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewEvent {
     pub tenant: Id,
@@ -42,9 +49,9 @@ pub struct NewEvent {
     pub received: Micros,
     pub value: Value,
     /// What the device sent, where pre-processing changed it or took it out.
-    pub raw: Option<Value>,
+    pub raw: Option<Box<Value>>,
     /// Who wrote it: `APP/FUNCTION` and the event it handled. None for what came from outside.
-    pub cause: Option<Cause>,
+    pub cause: Option<Box<Cause>>,
 }
 
 /// The call whose effect an event is.
@@ -131,7 +138,13 @@ impl NewEvent {
         let text = self.subject.as_str().replacen("reading.", "dropped.", 1);
         // The tokens of a subject, of which one has another name.
         let subject = Subject::new(&text).unwrap_or_else(|e| unreachable!("{e}"));
-        NewEvent { kind: Kind::Dropped, subject, raw: Some(self.raw.unwrap_or(self.value)), value: Value::from_json(&why), ..self }
+        NewEvent {
+            kind: Kind::Dropped,
+            subject,
+            raw: Some(self.raw.unwrap_or_else(|| Box::new(self.value))),
+            value: Value::from_json(&why),
+            ..self
+        }
     }
 
     /// How many events led to this one: 0 for what came from outside, and for what an HTTP call published.
@@ -141,7 +154,7 @@ impl NewEvent {
 
     /// About how many bytes it takes in memory and in the log; for limits, not for accounts.
     pub fn size_bytes(&self) -> usize {
-        let raw = self.raw.as_ref().map_or(0, Value::len_bytes);
+        let raw = self.raw.as_ref().map_or(0, |raw| raw.len_bytes());
         160 + self.subject.as_str().len() + self.key.len() + self.value.len_bytes() + raw
     }
 }
@@ -156,6 +169,12 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A node has some fifty thousand of them in memory.
+    #[test]
+    fn a_reading_is_small() {
+        assert!(size_of::<Event>() <= 168, "{} bytes", size_of::<Event>());
+    }
 
     #[test]
     fn hops_are_kept_and_none_where_they_were_not_counted_yet() {

@@ -183,8 +183,8 @@ impl Selector {
 
     /// Whether a sensor of such a device fits, but for when it was seen.
     pub fn fits_sensor(&self, device: &Device, sensor: &Sensor) -> bool {
-        let is = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-        let tagged = |tag: &String| has_tag(&device.meta, tag) || has_tag(&sensor.meta, tag);
+        let is = |wanted: &Option<String>, has: &Option<Box<str>>| wanted.is_none() || wanted.as_deref() == has.as_deref();
+        let tagged = |tag: &String| has_tag(&device.meta, tag) || sensor.meta.map().is_some_and(|meta| has_tag(meta, tag));
         is(&self.kind, &sensor.sensor_kind)
             && is(&self.quantity, &sensor.quantity_kind)
             && is(&self.unit, &sensor.unit)
@@ -271,7 +271,7 @@ pub fn mark(tag: &str) -> u64 {
 
 /// The bits of all tags of a device and its sensors.
 pub fn marks(device: &Device) -> u64 {
-    let metas = std::iter::once(&device.meta).chain(device.sensors.iter().map(|sensor| &sensor.meta));
+    let metas = std::iter::once(&device.meta).chain(device.sensors.iter().filter_map(|sensor| sensor.meta.map()));
     metas.flat_map(tags).fold(0, |marks, tag| marks | mark(tag))
 }
 

@@ -74,7 +74,7 @@ impl Uplink {
             received: self.received,
             value: Value::Bytes(self.payload.clone()),
             raw: None,
-            cause: Some(Cause { app, function, seq: 0, call: String::new(), place: Place::default() }),
+            cause: Some(Box::new(Cause { app, function, seq: 0, call: String::new(), place: Place::default() })),
         }
     }
 

@@ -121,13 +121,13 @@ fn commanded(notification: &Notification, action: &ActuationAction, candidate: &
         received: now,
         value: Value::from_json(&json!({ "id": id, "value": value })),
         raw: None,
-        cause: Some(Cause {
+        cause: Some(Box::new(Cause {
             app: Id::new(APP).map_err(|error| error.to_string())?,
             function: notification.id.clone(),
             seq: event.seq,
             call: id,
             place: Place { index: 0, hops: event.hops().saturating_add(1) },
-        }),
+        })),
     })
 }
 

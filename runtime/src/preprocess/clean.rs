@@ -15,7 +15,7 @@ impl Rule {
             // Finite, so it has a text.
             Verdict::Changed(number) => {
                 let value = Value::number(number).unwrap_or_else(|| reading.value.clone());
-                reading.raw = Some(std::mem::replace(&mut reading.value, value));
+                reading.raw = Some(Box::new(std::mem::replace(&mut reading.value, value)));
                 reading
             }
             Verdict::Dropped(step, reason) => reading.dropped(serde_json::json!({

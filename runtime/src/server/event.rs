@@ -85,7 +85,7 @@ impl<'a> EventJson<'a> {
             sensor: event.sensor.as_ref(),
             value: one_line(&event.value),
             encoding: encoding(&event.value),
-            raw: event.raw.as_ref().map(one_line),
+            raw: event.raw.as_deref().map(one_line),
             measured: event.measured.to_string(),
             received: event.received.to_string(),
             app: cause.map(|c| &c.app),

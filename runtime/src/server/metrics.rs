@@ -21,10 +21,11 @@ pub async fn page(State(state): State<AppState>, caller: Caller) -> Result<impl 
 /// Events that a running function has not settled, parked ones apart; none for one that does not run.
 pub fn lag(state: &AppState, function: &FunctionId) -> Option<u64> {
     let consumer = state.dispatch.consumer(function)?;
-    let head = *state.ledger.head().borrow();
+    // What comes after it in the log is told to no function.
+    let told = *state.ledger.told().borrow();
     // What makes its triggers may be behind too.
     let scanned = state.dispatch.evaluated(function).map_or(consumer.scanned(), |evaluated| evaluated.min(consumer.scanned()));
-    Some(head.saturating_sub(scanned) + consumer.open() as u64)
+    Some(told.saturating_sub(scanned) + consumer.open() as u64)
 }
 
 fn look_up(state: &AppState) -> Result<Vec<CallFigures>, Problem> {

@@ -52,7 +52,7 @@ pub(super) trait Follow {
 
 pub(super) struct Series<F: Follow> {
     pub follow: F,
-    known: HashMap<Arc<str>, Slot<F::State>>,
+    known: HashMap<Arc<str>, Slot>,
     /// One entry for each series that has a deadline, or had one: when it comes up, the deadline may have moved on.
     queue: BTreeSet<(Micros, Arc<str>)>,
     /// The latest of all `last`.
@@ -65,12 +65,18 @@ pub(super) struct Series<F: Follow> {
     ending: Option<Vec<Arc<str>>>,
 }
 
-struct Slot<S> {
+struct Slot {
     last: Micros,
     /// Where it stands in the queue.
     queued: Micros,
-    /// None: large, and on the shelf alone.
-    state: Option<Box<S>>,
+    /// The state as it is on the shelf, which is half as large as it is at work. Empty: there is none yet. None: large, and on the shelf alone.
+    state: Option<Box<[u8]>>,
+}
+
+/// The state of a part of the shelf, before which it says when the series was heard last.
+fn state_in(part: &[u8]) -> Option<Box<[u8]>> {
+    let kept = (part.len() <= RULE_STATE_BYTES_MAX).then(|| postcard::take_from_bytes::<Micros>(part));
+    kept.and_then(Result::ok).map(|(_, state)| state.into())
 }
 
 impl<F: Follow> Series<F> {
@@ -102,7 +108,7 @@ impl<F: Follow> Series<F> {
             let name: Arc<str> = part.get(2..).unwrap_or_default().into();
             let mut slot = Slot { last, queued: NEVER, state: None };
             enqueue(&mut self.queue, &mut slot, &name, self.follow.deadline(&state, last));
-            slot.state = (bytes.len() <= RULE_STATE_BYTES_MAX).then(|| Box::new(state));
+            slot.state = state_in(&bytes);
             self.newest = self.newest.max(last);
             self.known.insert(name, slot);
         }
@@ -247,31 +253,30 @@ impl<F: Follow> Series<F> {
     ) -> Look {
         let Some(slot) = self.known.get_mut(name) else { return Look::default() };
         let part = || format!("s/{name}");
-        let mut state = slot.state.take().unwrap_or_else(|| {
-            let bytes = shelf.get(&part()).unwrap_or_default();
-            let decoded = postcard::from_bytes::<(Micros, F::State)>(&bytes);
-            Box::new(decoded.map(|(_, state)| state).unwrap_or_else(|_| {
-                self.troubles.unreadable.push(part());
-                F::State::default()
-            }))
+        let kept = match &slot.state {
+            Some(state) if state.is_empty() => Ok(F::State::default()),
+            Some(state) => postcard::from_bytes::<F::State>(state),
+            None => postcard::from_bytes::<(Micros, F::State)>(&shelf.get(&part()).unwrap_or_default()).map(|(_, state)| state),
+        };
+        let mut state = kept.unwrap_or_else(|_| {
+            self.troubles.unreadable.push(part());
+            F::State::default()
         });
         let mut desk = Desk { name, last: slot.last, shelf, out, troubles: &mut self.troubles, look: Look::default() };
         let (changed, last) = look(&self.follow, &mut state, &mut desk);
         slot.last = last;
         enqueue(&mut self.queue, slot, name, self.follow.deadline(&state, last));
-        let mut large = false;
         if changed {
-            let bytes = encode(&(last, &*state));
-            large = bytes.len() > RULE_STATE_BYTES_MAX;
+            let bytes = encode(&(last, &state));
+            slot.state = state_in(&bytes);
             desk.shelf.put(&part(), Some(bytes));
         }
-        slot.state = (!large).then_some(state);
         desk.look
     }
 }
 
 /// A later deadline leaves the entry where it is, so that a sensor that sends often costs the queue nothing.
-fn enqueue<S>(queue: &mut BTreeSet<(Micros, Arc<str>)>, slot: &mut Slot<S>, name: &Arc<str>, deadline: Option<Micros>) {
+fn enqueue(queue: &mut BTreeSet<(Micros, Arc<str>)>, slot: &mut Slot, name: &Arc<str>, deadline: Option<Micros>) {
     let Some(deadline) = deadline.filter(|deadline| *deadline < slot.queued) else { return };
     if slot.queued != NEVER {
         queue.remove(&(slot.queued, name.clone()));

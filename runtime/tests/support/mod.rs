@@ -198,9 +198,9 @@ impl Floor {
     pub async fn settled(&self, id: &FunctionId) {
         let wait = async {
             loop {
-                let head = *self.ledger.head().borrow();
+                let told = *self.ledger.told().borrow();
                 let shared = self.dispatch.consumer(id).unwrap();
-                if shared.scanned() >= head && shared.open() == 0 {
+                if shared.scanned() >= told && shared.open() == 0 {
                     return;
                 }
                 tokio::task::yield_now().await;

@@ -181,7 +181,7 @@ fn check_sensor(sensor: &Sensor) -> Checked {
     text("sensors.unit", sensor.unit.as_deref())?;
     let calib = sensor.calib.as_ref().map_or(0, |calib| calib.to_string().len());
     at_most("sensors.calib", calib, META_BYTES_MAX, "bytes")?;
-    meta("sensors.meta", &sensor.meta)
+    sensor.meta.map().map_or(Ok(()), |map| meta("sensors.meta", map))
 }
 
 fn check_actuator(actuator: &Actuator) -> Checked {

@@ -8,6 +8,7 @@ use crate::{
     identity::{Principal, Resource, ResourceKind, may},
     model::{
         Device, Gateway, Id, Micros, Owned, Project, Sensor, Visibility,
+        device::Meta,
         limit::PARTS_PER_DEVICE_MAX,
         selector::{self, Spot},
     },
@@ -281,13 +282,16 @@ pub(super) fn shown(id: &Id, document: Option<&Arc<Device>>, heard: &Heard) -> O
     let registered: HashSet<&Id> = document.iter().flat_map(|device| &device.sensors).map(|sensor| &sensor.id).collect();
     let found = heard.sensors.iter().filter(|(id, _)| !registered.contains(id));
     let room = PARTS_PER_DEVICE_MAX.saturating_sub(registered.len());
-    let found: Vec<Sensor> = found.take(room).map(|(id, _)| sensor(id, heard.first)).collect();
+    let mut found: Vec<Sensor> = found.take(room).map(|(id, _)| sensor(id, heard.first)).collect();
+    // It is kept, and nobody knew how many there would be.
+    found.shrink_to_fit();
     match document {
         None if found.is_empty() => None,
         Some(device) if found.is_empty() => Some(device.clone()),
         None => Some(Arc::new(device(id, heard.first, found))),
         Some(document) => {
             let mut device = Device::clone(document);
+            device.sensors.reserve_exact(found.len());
             device.sensors.extend(found);
             Some(Arc::new(device))
         }
@@ -320,7 +324,7 @@ pub(super) fn sensor(id: &Id, first: Micros) -> Sensor {
         quantity_kind: None,
         unit: None,
         calib: None,
-        meta: serde_json::Map::new(),
+        meta: Meta::default(),
         date_created: first,
         date_modified: first,
     }

@@ -181,10 +181,11 @@ impl Evaluator {
     }
 
     async fn go_on(&mut self) -> Lost {
-        let mut head = self.ledger.head();
+        let mut told = self.ledger.told();
         loop {
+            told.mark_unchanged();
             // What was made while a part could not be read is worth nothing: it must not become durable.
-            let stepped = self.step(&mut head);
+            let stepped = self.step();
             let failed = self.lent.shelf.take_failure();
             let more = match failed.map_or(stepped, Err) {
                 Ok(more) => more,
@@ -199,17 +200,17 @@ impl Evaluator {
             {
                 return lost;
             }
-            self.wait(&mut head, more).await;
+            self.wait(&mut told, more).await;
         }
     }
 
     /// Looks at some of the log, then at the time. True when there is more to look at.
-    fn step(&mut self, head: &mut watch::Receiver<Seq>) -> Result<bool, LedgerError> {
-        let last = *head.borrow_and_update();
+    fn step(&mut self) -> Result<bool, LedgerError> {
+        let last = *self.ledger.head().borrow();
         let now = clock::now();
         if !self.lent.work.follows_the_log() {
             self.scanned = self.scanned.max(last);
-        } else if self.scanned < last && !self.scan(last)? {
+        } else if self.scanned < last && !self.scan()? {
             return Ok(true);
         }
         let more = self.scanned < last;
@@ -223,11 +224,8 @@ impl Evaluator {
     }
 
     /// False when there was no room for all of it.
-    fn scan(&mut self, last: Seq) -> Result<bool, LedgerError> {
-        let events = self.ledger.events(self.scanned + 1, SCAN_EVENTS, SCAN_BYTES)?;
-        if events.is_empty() {
-            self.scanned = last;
-        }
+    fn scan(&mut self) -> Result<bool, LedgerError> {
+        let (events, through) = self.ledger.events_told(self.scanned + 1, SCAN_EVENTS, SCAN_BYTES)?;
         let eyes = (self.sight)(&self.target.app);
         if let (Some(eyes), Some(last)) = (&eyes, events.last()) {
             eyes.reach(last.seq).map_err(LedgerError::Unavailable)?;
@@ -252,6 +250,7 @@ impl Evaluator {
             }
             self.scanned = event.seq;
         }
+        self.scanned = self.scanned.max(through);
         Ok(true)
     }
 
@@ -278,7 +277,7 @@ impl Evaluator {
         false
     }
 
-    async fn wait(&mut self, head: &mut watch::Receiver<Seq>, more: bool) {
+    async fn wait(&mut self, told: &mut watch::Receiver<Seq>, more: bool) {
         let (now, moment) = (clock::now(), Instant::now());
         let due = self.lent.work.next(now).map_or(CLOCK_LOOK, |due| Duration::from_millis(due.millis_since(now)).min(CLOCK_LOOK));
         let mut until = (moment + due).min(self.flush_at);
@@ -292,7 +291,7 @@ impl Evaluator {
             biased;
             () = tokio::task::yield_now(), if more => {}
             // A reading that comes alone is told of at once; of many, each commit has some.
-            _ = head.changed(), if !more && self.lent.work.follows_the_log() => {}
+            _ = told.changed(), if !more && self.lent.work.follows_the_log() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }

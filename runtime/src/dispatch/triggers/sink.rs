@@ -50,7 +50,7 @@ fn trigger(target: &FunctionId, subject: &Subject, firing: Firing, now: Micros) 
         received: now,
         value: firing.fired.to_value(),
         raw: None,
-        cause: Some(cause),
+        cause: Some(Box::new(cause)),
     }
 }
 
@@ -83,6 +83,6 @@ fn reading(target: &FunctionId, derive: &Derive, firing: Firing, now: Micros) ->
         }
         _ => return None,
     };
-    let raw = raw.map(|made| Value::from_json(&made));
-    Some(NewEvent { raw, cause: Some(cause), ..NewEvent::reading(&target.app.tenant, &device, &sensor, measured, now, value) })
+    let raw = raw.map(|made| Box::new(Value::from_json(&made)));
+    Some(NewEvent { raw, cause: Some(Box::new(cause)), ..NewEvent::reading(&target.app.tenant, &device, &sensor, measured, now, value) })
 }

@@ -14,7 +14,7 @@ fn a_reading_that_was_taken_out_is_found_by_its_kind_its_value_and_the_reason() 
         Arc::new(Event { seq, body: body.dropped(why) })
     };
     let mut changed = Event::clone(&reading(4, "pond1", "temp", at, "10"));
-    changed.body.raw = Value::json("50");
+    changed.body.raw = Value::json("50").map(Box::new);
     let place = history_of(&[
         reading(1, "pond1", "oxygen", at, "7.5"),
         dropped(2, "99", "above", "99 is above 20"),
@@ -49,10 +49,10 @@ fn a_reading_that_was_made_is_found_by_how_and_by_the_rule_that_made_it() {
     let at = micros("2026-03-01T12:00:00Z");
     let made = |seq: u64, value: &str, how: serde_json::Value| {
         let mut event = Event::clone(&reading(seq, "soil1", "moisture.filled", at, value));
-        event.body.raw = Some(Value::from_json(&how));
+        event.body.raw = Some(Box::new(Value::from_json(&how)));
         let (id, place) = (|text: &str| crate::model::Id::new(text).unwrap(), crate::model::event::Place::default());
         event.body.cause =
-            Some(crate::model::event::Cause { app: id("farm"), function: id("soil"), seq: 1, call: "derived".into(), place });
+            Some(Box::new(crate::model::event::Cause { app: id("farm"), function: id("soil"), seq: 1, call: "derived".into(), place }));
         Arc::new(event)
     };
     let place = history_of(&[

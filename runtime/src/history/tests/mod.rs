@@ -40,7 +40,8 @@ pub fn log_line(seq: u64, app: &str, function: &str, call: &str, measured: Micro
     let line = serde_json::json!({ "level": level, "context": "", "message": text, "call": call, "attempt": 1 });
     let mut event = Event::clone(&message(seq, &format!("log.{app}.{function}"), measured, &line.to_string()));
     event.body.kind = Kind::Log;
-    event.body.cause = Some(Cause { app: id(app), function: id(function), seq: seq - 1, call: call.to_owned(), place: Default::default() });
+    event.body.cause =
+        Some(Box::new(Cause { app: id(app), function: id(function), seq: seq - 1, call: call.to_owned(), place: Default::default() }));
     Arc::new(event)
 }
 

@@ -279,7 +279,7 @@ fn refused(tenant: &Tenant, subject: &str, payload: &[u8], received: Micros, rea
     });
     let at = Subject::new("log.tawi.intake").unwrap_or_else(|e| unreachable!("{e}"));
     let mut event = message(tenant, Kind::Log, at, "log.tawi.intake".to_owned(), received, Value::from_json(&line));
-    event.raw = Some(Value::Bytes(bytes::Bytes::copy_from_slice(&payload[..payload.len().min(VALUE_BYTES_MAX)])));
+    event.raw = Some(Box::new(Value::Bytes(bytes::Bytes::copy_from_slice(&payload[..payload.len().min(VALUE_BYTES_MAX)]))));
     event
 }
 

@@ -1,7 +1,7 @@
 //! What every ledger does, told once and run on each.
 
 use super::*;
-use crate::model::{Micros, id::default_tenant};
+use crate::model::{Kind, Micros, Seq, id::default_tenant};
 
 /// A place where a ledger can be opened, and opened again.
 pub(super) trait Place {
@@ -24,6 +24,7 @@ macro_rules! all_stories {
     ($place:expr) => {
         $crate::ledger::tests::conformance::conformance! { $place;
             an_append_is_numbered_without_gaps
+            records_of_calls_wake_no_function_and_are_not_handed_to_one
             an_operation_that_is_too_large_is_refused_by_size
             a_repeat_within_the_window_gets_the_first_answer
             what_is_kept_of_events_is_kept_with_them_and_not_of_a_repeat
@@ -106,6 +107,37 @@ pub async fn an_append_is_numbered_without_gaps(place: &impl Place) {
         all.extend(mine);
     }
     assert_eq!(all, (5..605).collect::<Vec<_>>());
+}
+
+pub async fn records_of_calls_wake_no_function_and_are_not_handed_to_one(place: &impl Place) {
+    let of = |kind: Kind, n: u64| NewEvent { kind, ..reading(n) };
+    let append = |events: Vec<NewEvent>| Op::Append(Append { tenant: id("main"), events, dedup: None, intake: None });
+    let told = |from: Seq, ledger: &Ledger, max: usize| {
+        let (events, through) = ledger.events_told(from, max, usize::MAX).unwrap();
+        (events.iter().map(|event| event.seq).collect::<Vec<_>>(), through)
+    };
+    let ledger = place.open().await;
+    let mut waits = ledger.told();
+    ledger.apply(append(vec![reading(1), of(Kind::Run, 2), of(Kind::Message, 3), of(Kind::Log, 4)])).await.unwrap();
+    assert_eq!((*waits.borrow_and_update(), *ledger.head().borrow()), (3, 4));
+    ledger.apply(append((5..50).map(|n| of(Kind::Run, n)).collect())).await.unwrap();
+    assert!(!waits.has_changed().unwrap(), "nobody was told of anything");
+    assert_eq!(told(1, &ledger, 10), (vec![1, 3], 49), "and all of it is passed in one look");
+    assert_eq!(told(1, &ledger, 1), (vec![1], 1), "but no further than what was asked for");
+    assert_eq!(told(4, &ledger, 10), (vec![], 49));
+    ledger.apply(append(vec![reading(50)])).await.unwrap();
+    assert_eq!(*waits.borrow_and_update(), 50);
+    ledger.close().await;
+    // As it is read from the disk.
+    let again = place.open().await;
+    let (mut seen, mut from) = (Vec::new(), 1);
+    while from <= 50 {
+        let (events, through) = told(from, &again, 10);
+        seen.extend(events);
+        assert!(through >= from, "it goes on");
+        from = through + 1;
+    }
+    assert_eq!(seen, [1, 3, 50]);
 }
 
 pub async fn an_operation_that_is_too_large_is_refused_by_size(place: &impl Place) {

@@ -328,7 +328,7 @@ fn what_may_be_in_the_file_is_not_taken_back() {
         let tell = |floor: &mut super::floor::Embedded, n| {
             let mut event = reading(n);
             // Long enough for the view to be made durable with it.
-            event.raw = Some(Value::Bytes(vec![0; 7_000].into()));
+            event.raw = Some(Box::new(Value::Bytes(vec![0; 7_000].into())));
             let op = Op::Append(Append { tenant: id("main"), events: vec![event], dedup: None, intake: None });
             let answer = floor.ledger.submit(op);
             floor.write();

@@ -22,9 +22,8 @@ pub(crate) struct Embedded {
 }
 
 /// Whoever follows the log is woken in the order in which they began.
-pub(in crate::ledger) fn seeded(mut view: View) -> View {
-    view.heads = Some(Mutex::default());
-    view
+pub(in crate::ledger) fn seeded(view: View) -> View {
+    view.in_order()
 }
 
 impl Embedded {

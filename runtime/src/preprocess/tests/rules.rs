@@ -60,10 +60,13 @@ fn a_changed_reading_has_what_was_sent_beside_it_and_one_taken_out_says_why() {
     };
     let mut state = rule.recall(None);
     let changed = rule.clean(&mut state, reading("\"50.0\""));
-    assert_eq!((changed.kind, changed.value, changed.raw), (Kind::Reading, Value::json("10").unwrap(), Value::json("\"50.0\"")));
+    assert_eq!(
+        (changed.kind, changed.value, changed.raw),
+        (Kind::Reading, Value::json("10").unwrap(), Value::json("\"50.0\"").map(Box::new))
+    );
     let dropped = rule.clean(&mut state, reading("212"));
     assert_eq!((dropped.kind, dropped.subject.as_str()), (Kind::Dropped, "dropped.pond1.temp"));
-    assert_eq!((dropped.raw, dropped.measured, dropped.device), (Value::json("212"), Micros(1), Some(id("pond1"))));
+    assert_eq!((dropped.raw, dropped.measured, dropped.device), (Value::json("212").map(Box::new), Micros(1), Some(id("pond1"))));
     let why = json!({ "rule": "pond", "step": "steps[1]", "code": "above", "reason": "100 is above 40" });
     assert_eq!(dropped.value.to_json(), why);
     let word = rule.clean(&mut state, reading("\"dry\""));

@@ -52,7 +52,7 @@ async fn log_of(node: &Node, function: &str, call: &str, message: &str) {
         received: Micros(1_000_000),
         value: Value::from_json(&serde_json::json!({"level": "warn", "message": message})),
         raw: None,
-        cause: Some(cause),
+        cause: Some(Box::new(cause)),
     };
     let append = Append { tenant: default_tenant(), events: vec![event], dedup: None, intake: None };
     node.rooms.ledger.apply(Op::Append(append)).await.unwrap();

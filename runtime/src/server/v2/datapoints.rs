@@ -211,7 +211,7 @@ impl Lines {
             return None;
         }
         let devices = &self.devices;
-        let of = || devices.get(device)?.sensors.iter().find(|known| known.id == *sensor)?.calib.as_ref();
+        let of = || devices.get(device)?.sensors.iter().find(|known| known.id == *sensor)?.calib.as_deref();
         // What is stored was looked at when it came; one that an older node took and that is no line changes nothing.
         *self.linear.entry((device.clone(), sensor.clone())).or_insert_with(|| of().and_then(|calib| Linear::of(calib).ok().flatten()))
     }

@@ -257,12 +257,12 @@ impl NewSensor {
     pub fn into_sensor(self, now: Micros) -> Result<Sensor, Problem> {
         Ok(Sensor {
             id: self.id,
-            name: self.name,
-            sensor_kind: self.sensor_kind,
-            quantity_kind: self.quantity_kind,
-            unit: self.unit,
-            calib: self.calib.map_or(Ok(None), calib)?,
-            meta: self.meta.unwrap_or_default(),
+            name: self.name.map(Into::into),
+            sensor_kind: self.sensor_kind.map(Into::into),
+            quantity_kind: self.quantity_kind.map(Into::into),
+            unit: self.unit.map(Into::into),
+            calib: self.calib.map_or(Ok(None), calib)?.map(Box::new),
+            meta: self.meta.unwrap_or_default().into(),
             date_created: now,
             date_modified: now,
         })

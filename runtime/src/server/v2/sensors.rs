@@ -84,34 +84,34 @@ async fn delete(State(state): State<AppState>, Asker(who): Asker, path: Path) ->
 
 async fn set_name(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
     let name = Scalar::read(&headers, from).await?.text("name")?;
-    change(&state, asker, &path, |sensor| sensor.name = name.clone()).await
+    change(&state, asker, &path, |sensor| sensor.name = name.as_deref().map(Into::into)).await
 }
 
 async fn set_meta(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
     let meta: Option<Map<String, Json>> = Scalar::read(&headers, from).await?.shape("meta")?;
     let meta = meta.unwrap_or_default();
-    change(&state, asker, &path, |sensor| sensor.meta = meta.clone()).await
+    change(&state, asker, &path, |sensor| sensor.meta = meta.clone().into()).await
 }
 
 async fn set_sensor_kind(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
     let kind = Scalar::read(&headers, from).await?.text("sensor_kind")?;
-    change(&state, asker, &path, |sensor| sensor.sensor_kind = kind.clone()).await
+    change(&state, asker, &path, |sensor| sensor.sensor_kind = kind.as_deref().map(Into::into)).await
 }
 
 async fn set_quantity_kind(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
     let kind = Scalar::read(&headers, from).await?.text("quantity_kind")?;
-    change(&state, asker, &path, |sensor| sensor.quantity_kind = kind.clone()).await
+    change(&state, asker, &path, |sensor| sensor.quantity_kind = kind.as_deref().map(Into::into)).await
 }
 
 async fn set_unit(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
     let unit = Scalar::read(&headers, from).await?.text("unit")?;
-    change(&state, asker, &path, |sensor| sensor.unit = unit.clone()).await
+    change(&state, asker, &path, |sensor| sensor.unit = unit.as_deref().map(Into::into)).await
 }
 
 async fn set_calib(State(state): State<AppState>, asker: Asker, path: Path, headers: HeaderMap, from: Body) -> Answer {
     let calib: Option<Json> = Scalar::read(&headers, from).await?.shape("calib")?;
     let calib = calib.map_or(Ok(None), input::calib)?;
-    change(&state, asker, &path, |sensor| sensor.calib = calib.clone()).await
+    change(&state, asker, &path, |sensor| sensor.calib = calib.clone().map(Box::new)).await
 }
 
 async fn change(state: &AppState, asker: Asker, path: &Path, mut change: impl FnMut(&mut Sensor) + Send) -> Answer {

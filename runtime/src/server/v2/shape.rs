@@ -2,7 +2,7 @@
 
 use crate::{
     devices::{Actuator as Told, Current, Sensor as Heard},
-    model::{Actuator, Device, Gateway, Id, Location, Micros, Project, Sensor, Value, Visibility},
+    model::{Actuator, Device, Gateway, Id, Location, Micros, Project, Sensor, Value, Visibility, device::Meta},
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, value::RawValue};
@@ -59,7 +59,7 @@ pub struct SensorShape<'a> {
     #[schema(value_type = Object)]
     pub calib: Option<&'a Json>,
     #[schema(value_type = Object)]
-    pub meta: &'a Map<String, Json>,
+    pub meta: &'a Meta,
     #[serde(serialize_with = "time")]
     #[schema(value_type = String, format = DateTime)]
     pub date_created: Micros,
@@ -228,7 +228,7 @@ impl<'a> SensorShape<'a> {
             quantity_kind: sensor.quantity_kind.as_deref(),
             unit: sensor.unit.as_deref(),
             value: current.map(|current| ValueShape::new(&current.value, current.measured, current.received)),
-            calib: sensor.calib.as_ref(),
+            calib: sensor.calib.as_deref(),
             meta: &sensor.meta,
             date_created: sensor.date_created,
             date_modified: sensor.date_modified,

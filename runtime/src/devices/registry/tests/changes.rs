@@ -47,7 +47,7 @@ async fn a_sensor_that_changes_has_a_date_of_its_own() {
     node.registry.create_device(&ada, device(json!({ "id": "pond", "sensors": [{ "id": "a" }, { "id": "b" }] })), NOW).await.unwrap();
     let later = NOW.plus_millis(1_000);
     let changed = node.registry.update_device(&ada, &pond, later, |device| {
-        device.sensors[1].unit = Some("DegreeCelsius".to_owned());
+        device.sensors[1].unit = Some("DegreeCelsius".into());
         device.sensors.push(sensor("c"));
         Ok(())
     });

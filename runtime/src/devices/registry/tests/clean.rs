@@ -246,7 +246,8 @@ async fn rules_that_would_feed_each_other_are_refused_whoever_says_them() {
     let rule = all.derived().unwrap();
     assert!(node.registry.is_derived_from(rule, &reading));
     let place = crate::model::event::Place::default();
-    reading.body.cause = Some(crate::model::event::Cause { app: id("~clean"), function: id("all"), seq: 1, call: "derived".into(), place });
+    reading.body.cause =
+        Some(Box::new(crate::model::event::Cause { app: id("~clean"), function: id("all"), seq: 1, call: "derived".into(), place }));
     assert!(!node.registry.is_derived_from(rule, &reading));
 }
 

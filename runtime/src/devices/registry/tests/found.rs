@@ -41,7 +41,7 @@ async fn a_found_sensor_is_one_of_its_device_and_is_registered_with_the_next_cha
     assert_eq!(node.registry.seen(&pond, &id("ph")), None);
     let kind = |device: &mut Device| {
         let temp = device.sensors.iter_mut().find(|sensor| sensor.id == id("temp")).unwrap();
-        temp.sensor_kind = Some("Thermometer".to_owned());
+        temp.sensor_kind = Some("Thermometer".into());
         Ok(())
     };
     node.registry.update_device(&ada, &pond, NOW, kind).await.unwrap();

@@ -38,8 +38,8 @@ async fn a_sensor_that_is_registered_on_another_node_is_news_here() {
     assert_eq!(delta, added("pond", "t"));
     assert!(watch.take(NOW).is_empty());
     let retune = |device: &mut Device| {
-        device.sensors[0].sensor_kind = Some("PHMeter".to_owned());
-        device.sensors[1].sensor_kind = Some("Thermometer".to_owned());
+        device.sensors[0].sensor_kind = Some("PHMeter".into());
+        device.sensors[1].sensor_kind = Some("Thermometer".into());
         Ok(())
     };
     there.registry.update_device(&user("ada"), &id("pond"), NOW, retune).await.unwrap();
