@@ -40,6 +40,8 @@ pub struct Event {
     pub received: Micros,
     /// Of the log that it was recorded from.
     pub sequence: Option<u64>,
+    /// A reading that a rule made of others: where it is played, the rules of that place make theirs.
+    pub is_made: bool,
 }
 
 /// Its line, which is an event as the API shows it without who wrote it.
@@ -62,6 +64,8 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<String>,
     received: String,
+    #[serde(default, skip_serializing)]
+    call: Option<String>,
 }
 
 /// A `null` that is there is a value.
@@ -95,6 +99,7 @@ impl Event {
             measured: line.measured.as_deref().map_or(Ok(received), time)?,
             received,
             sequence: line.sequence,
+            is_made: kind == Kind::Reading && line.call.is_some(),
         })
     }
 
@@ -117,6 +122,7 @@ impl Event {
             raw: self.raw.as_ref().map(raw_text),
             measured: Some(self.measured.to_string()),
             received: self.received.to_string(),
+            call: None,
         };
         serde_json::to_string(&line).unwrap_or_else(|e| unreachable!("texts and JSON are JSON: {e}"))
     }

@@ -9,6 +9,7 @@ use support::Floor;
 use tawi_runtime::{
     clock,
     dispatch::Derivation,
+    ledger::LedgerError,
     model::{AppId, Event, FunctionId, Id, Kind, Micros, NewEvent, Pattern, Value, id::default_tenant},
     preprocess::{Declared, Of},
 };
@@ -91,10 +92,15 @@ async fn settled(floor: &Floor, names: &[&str]) {
     tokio::time::timeout(std::time::Duration::from_secs(60), wait).await.expect("the rules look at all that is in the log");
 }
 
+async fn derive(floor: &Floor, wanted: Vec<Derivation>) -> Result<(), LedgerError> {
+    let places = floor.dispatch.derived_places()?;
+    floor.dispatch.derive(wanted, &places).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sensor_without_its_gaps_is_another_sensor_and_a_third_is_made_of_that() {
     let floor = Floor::open().await;
-    floor.dispatch.derive(vec![filled(), daily()]).await.unwrap();
+    derive(&floor, vec![filled(), daily()]).await.unwrap();
     floor.append(vec![moisture(0, 10.0), moisture(HOUR, 11.0), moisture(4 * HOUR, 14.0)]).await;
     settled(&floor, &["filled", "daily"]).await;
     assert_eq!(series(&floor, "moisture.filled"), [(0.0, 10.0), (1.0, 11.0), (2.0, 12.0), (3.0, 13.0), (4.0, 14.0)]);
@@ -122,7 +128,7 @@ async fn a_sensor_without_its_gaps_is_another_sensor_and_a_third_is_made_of_that
 async fn each_reading_is_made_once_however_often_the_node_dies() {
     let week = || rule("filled", "moisture", "{sensor}.filled", json!({ "fill": { "every": "1m" } }));
     let mut floor = Floor::open().await;
-    floor.dispatch.derive(vec![week()]).await.unwrap();
+    derive(&floor, vec![week()]).await.unwrap();
     let mut expected: Vec<(i64, f64)> = Vec::new();
     for (at, hours) in [0, 1, 2, 50, 51, 168].into_iter().enumerate() {
         floor.append(vec![moisture(hours * HOUR, hours as f64)]).await;
@@ -134,7 +140,7 @@ async fn each_reading_is_made_once_however_often_the_node_dies() {
         }
         let dir = floor.crash().await;
         floor = Floor::open_in(dir).await;
-        floor.dispatch.derive(vec![week()]).await.unwrap();
+        derive(&floor, vec![week()]).await.unwrap();
     }
     floor.events(Kind::Reading, 6 + expected.len()).await;
     // One more, behind which nothing is left to come.
@@ -151,7 +157,7 @@ async fn each_reading_is_made_once_however_often_the_node_dies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_that_is_gone_holds_nothing_and_another_one_begins_anew() {
     let floor = Floor::open().await;
-    floor.dispatch.derive(vec![filled(), daily()]).await.unwrap();
+    derive(&floor, vec![filled(), daily()]).await.unwrap();
     floor.append(vec![moisture(0, 10.0)]).await;
     settled(&floor, &["filled", "daily"]).await;
     let rules = || {
@@ -159,19 +165,19 @@ async fn a_rule_that_is_gone_holds_nothing_and_another_one_begins_anew() {
         functions.map(|(function, _)| function.derives().unwrap().function.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(rules().len(), 2);
-    floor.dispatch.derive(vec![filled()]).await.unwrap();
+    derive(&floor, vec![filled()]).await.unwrap();
     assert_eq!(rules(), ["filled"]);
     // The same rule again goes on; another one of its name has seen nothing.
-    floor.dispatch.derive(vec![filled()]).await.unwrap();
+    derive(&floor, vec![filled()]).await.unwrap();
     floor.append(vec![moisture(2 * HOUR, 12.0)]).await;
     settled(&floor, &["filled"]).await;
     assert_eq!(series(&floor, "moisture.filled").len(), 3);
     let hold = rule("filled", "moisture", "{sensor}.filled", json!({ "fill": { "every": "1h", "method": "hold" } }));
-    floor.dispatch.derive(vec![hold.clone()]).await.unwrap();
+    derive(&floor, vec![hold.clone()]).await.unwrap();
     floor.append(vec![moisture(4 * HOUR, 14.0), moisture(6 * HOUR, 16.0)]).await;
     settled(&floor, &["filled"]).await;
     assert_eq!(series(&floor, "moisture.filled")[3..], [(4.0, 14.0), (5.0, 14.0), (6.0, 16.0)]);
-    floor.dispatch.derive(Vec::new()).await.unwrap();
+    derive(&floor, Vec::new()).await.unwrap();
     assert!(rules().is_empty() && floor.dispatch.derived(&hold.target).await.is_none());
     assert!(floor.ledger.state_entries(&hold.target.deriver().app, "", None, 1).unwrap().is_empty());
 }

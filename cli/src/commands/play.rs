@@ -144,6 +144,9 @@ fn sent_as(event: &Event) -> Option<&str> {
 
 /// One object, as `POST /api/v1/readings` takes them; none of what is not sent.
 fn line(event: &Event, shift: i64) -> Option<String> {
+    if event.is_made {
+        return None;
+    }
     let (Kind::Reading, Some(device), Some(sensor), Some(value)) = (event.kind, &event.device, &event.sensor, sent_as(event)) else {
         return None;
     };

@@ -224,7 +224,7 @@ impl Reconciler {
         let Some(current) = self.store.release(app, wanted.release) else { return };
         let releases = self.store.releases(app);
         for older in releases.iter().rev().filter(|older| can_stand_in(older, &current)).take(STAND_INS_MAX) {
-            match self.serve(app.clone(), older.clone()).await {
+            match self.serve(app.clone(), older.clone(), true).await {
                 Ok(()) => {
                     tracing::warn!(%app, release = older.number, instead_of = current.number, "an older release serves, the current one does not load");
                     self.actual.lock().insert(app.clone(), State { release: older.number, ..wanted });
@@ -289,7 +289,7 @@ impl Reconciler {
         match step {
             Step::Serve { app, release } => {
                 let Some(release) = self.store.release(&app, release) else { return Ok(()) };
-                let served = self.serve(app.clone(), release).await;
+                let served = self.serve(app.clone(), release, false).await;
                 if served.is_err() {
                     // Whatever serves meanwhile has the settings of today.
                     self.dispatch.set_settings(&app, self.settings(&app));
@@ -309,7 +309,7 @@ impl Reconciler {
         }
     }
 
-    async fn serve(&self, app: AppId, release: Arc<Release>) -> Result<(), DeployError> {
+    async fn serve(&self, app: AppId, release: Arc<Release>, stands_in: bool) -> Result<(), DeployError> {
         let loaded = {
             // Nobody closes it.
             let _turn = self.loads.acquire().await;
@@ -319,7 +319,10 @@ impl Reconciler {
             loaded
         };
         // Before its functions: they see no reading that its rules have not.
-        self.set_rules(&app, release.manifest.clean.clone()).await?;
+        // One that stands in leaves the rules alone: what is kept for those of the current one would be gone.
+        if !stands_in {
+            self.set_rules(&app, release.manifest.clean.clone()).await?;
+        }
         let set = self.dispatch.set(Arc::new(loaded), self.settings(&app)).await;
         set.map_err(|source| DeployError::Ledger { app, source })
     }

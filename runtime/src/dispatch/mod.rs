@@ -34,7 +34,7 @@ pub use http::{HttpFailure, HttpResponse};
 pub use lane::Lane;
 pub use replay::{Replay, ReplayError, Replayed};
 pub use shared::Shared;
-pub use triggers::{Derivation, End, Takes};
+pub use triggers::{Derivation, DerivedPlace, End, Takes, seen};
 pub use world::HistorySource;
 
 use crate::{

@@ -15,7 +15,8 @@ use crate::{
     telemetry::chain,
 };
 use futures::FutureExt;
-use std::{path::Path, sync::Arc};
+use parking_lot::Mutex;
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 pub(super) fn notify(
     config: &NodeConfig,
@@ -37,9 +38,18 @@ pub(super) fn notify(
 /// Who the owners of apps are, for what their rules touch.
 pub(super) fn people(identify: &Identify, tenant: &Tenant) -> People {
     let (users, tenant) = (identify.users.clone(), tenant.clone());
-    Arc::new(move |id| {
-        let user = users.get(id).inspect_err(|error| tracing::warn!(error = chain(error), "a user can't be looked up")).ok()??;
-        Some(Principal::User { tenant: tenant.clone(), id: user.id, admin: user.admin })
+    // Where nobody can be looked up for a moment, who was there is taken to be there still: what is decided by it is decided for long.
+    let last: Mutex<HashMap<Id, Option<Principal>>> = Mutex::default();
+    Arc::new(move |id| match users.get(id) {
+        Ok(user) => {
+            let who = user.map(|user| Principal::User { tenant: tenant.clone(), id: user.id, admin: user.admin });
+            last.lock().insert(id.clone(), who.clone());
+            who
+        }
+        Err(error) => {
+            tracing::warn!(user = %id, error = chain(&error), "a user can't be looked up, and counts as before");
+            last.lock().get(id).cloned().flatten()
+        }
     })
 }
 

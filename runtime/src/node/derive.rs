@@ -5,7 +5,7 @@ use crate::{
     dispatch::{Derivation, Dispatch},
     ledger::Ledger,
     model::{AppId, FunctionId, Id, Pattern, Tenant},
-    preprocess::{Derived, Of},
+    preprocess::{Derived, Name, Of},
     server::RulesChanged,
     telemetry::chain,
 };
@@ -49,12 +49,23 @@ impl Deriver {
 
     async fn round(&self) {
         let _turn = self.turn.lock().await;
+        // Before it is known what is wanted: what another node has put there since is none of those that are wanted no more.
+        let places = self.dispatch.derived_places();
         if let Err(error) = self.reach().await {
             tracing::warn!(error = chain(&error), "the registry is behind: rules of derived sensors stay as they are for now");
             return;
         }
         let wanted = self.registry.derived().into_iter().map(|rule| self.derivation(&rule)).collect();
-        if let Err(error) = self.dispatch.derive(wanted).await {
+        let done = match places {
+            Ok(mut places) => {
+                // A later Tawi has said it, and knows what it says.
+                let unreadable: Vec<FunctionId> = self.registry.unreadable_rules().iter().map(|name| self.target(name)).collect();
+                places.retain(|place| !unreadable.contains(&place.target));
+                self.dispatch.derive(wanted, &places).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
             tracing::warn!(error = chain(&error), "derived sensors are not as their rules say, trying again");
         }
     }
@@ -71,16 +82,33 @@ impl Deriver {
         Ok(())
     }
 
+    fn target(&self, name: &Name) -> FunctionId {
+        let app = name.app.clone().unwrap_or_else(|| Id::new(BY_HAND).unwrap_or_else(|e| unreachable!("{e}")));
+        FunctionId { app: AppId::new(self.tenant.clone(), app), function: name.name.clone() }
+    }
+
     fn derivation(&self, rule: &Arc<Derived>) -> Derivation {
-        let app = rule.name.app.clone().unwrap_or_else(|| Id::new(BY_HAND).unwrap_or_else(|e| unreachable!("{e}")));
         let (registry, of) = (self.registry.clone(), rule.clone());
         Derivation {
-            target: FunctionId { app: AppId::new(self.tenant.clone(), app), function: rule.name.name.clone() },
+            target: self.target(&rule.name),
             derive: rule.derive.clone(),
             pattern: pattern(&rule.of),
             takes: Arc::new(move |event| registry.is_derived_from(&of, event)),
-            print: rule.document.to_string().into(),
+            print: print(&rule.document).into(),
         }
+    }
+}
+
+/// A rule as text, which is the same in whatever order its fields are written.
+fn print(document: &serde_json::Value) -> String {
+    match document {
+        serde_json::Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().filter(|(name, _)| *name != "name").collect();
+            fields.sort_by_key(|(name, _)| *name);
+            format!("{{{}}}", fields.iter().map(|(name, value)| format!("{name}={};", print(value))).collect::<String>())
+        }
+        serde_json::Value::Array(items) => format!("[{}]", items.iter().map(|item| format!("{},", print(item))).collect::<String>()),
+        other => other.to_string(),
     }
 }
 

@@ -52,11 +52,11 @@ impl ByTime {
     /// The number behind every other.
     pub const LAST: Seq = (1 << 63) - 1;
 
-    /// Begins behind `settled`.
-    pub fn new(history: History, range: Range, settled: Seq) -> ByTime {
+    /// Begins behind `settled`, where the clock was at `clock`.
+    pub fn new(history: History, range: Range, settled: Seq, clock: Micros) -> ByTime {
         let begin = if settled == 0 { i64::MIN } else { minute_of(settled) };
         let from = range.from.map_or(begin, |from| from.0.max(begin));
-        ByTime { history, range, next: Some(Micros(from)), span: SPAN_MAX, stretch: None, number: 0, settled, clock: Micros(i64::MIN) }
+        ByTime { history, range, next: Some(Micros(from)), span: SPAN_MAX, stretch: None, number: 0, settled, clock }
     }
 
     fn query(&self, from: Micros, to: Option<Micros>) -> Query {

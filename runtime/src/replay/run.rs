@@ -86,7 +86,8 @@ pub(super) async fn run(replays: &Replays, job: &Arc<Mutex<Job>>, dir: &Path, st
     };
     let range =
         Range { tenant: wanted.app.tenant.clone(), pattern, from: wanted.from, to: wanted.to, last, by_measured: wanted.by_measured, may };
-    let source = Source::new(rooms.ledger.clone(), rooms.history.clone(), range, is_told, through);
+    let clock = crate::dispatch::seen(&triggers, &function)?;
+    let source = Source::new(rooms.ledger.clone(), rooms.history.clone(), range, is_told, through, clock);
     let end = End { last: source.last(), until: wanted.to.unwrap_or(created).min(created), measured: wanted.to };
     let past = Arc::new(Past::new(through));
     let ledgers = PastLedgers { scratch: scratch.clone(), triggers: triggers.clone(), past: past.clone() };

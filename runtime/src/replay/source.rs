@@ -56,9 +56,9 @@ pub struct Page {
 
 impl Source {
     /// Begins behind `through`. What a rule is to make of measured time has to come in the order of it.
-    pub fn new(ledger: Ledger, history: History, range: Range, is_told: bool, through: Seq) -> Source {
+    pub fn new(ledger: Ledger, history: History, range: Range, is_told: bool, through: Seq, clock: Micros) -> Source {
         match range.by_measured && is_told {
-            true => Source::Measured(Box::new(ByTime::new(history, range, through))),
+            true => Source::Measured(Box::new(ByTime::new(history, range, through, clock))),
             false => Source::Came(Box::new(AsItCame { ledger, history, range, next: through + 1, span: SPAN, stretch: None })),
         }
     }

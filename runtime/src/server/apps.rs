@@ -50,6 +50,9 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, path: Path) -
     state.dispatch.remove(&app).await;
     state.dispatch.forget(&app).await?;
     forget_replays(&state, &app).await;
+    // Of an app that was not served, nobody else takes them away.
+    state.registry.set_app_rules(&app.app, &[], clock::now()).await?;
+    (state.rules_changed)().await;
     // Last: what is left of an app must not see more than it did.
     state.registry.set_app_owner(&app.app, None, clock::now()).await?;
     tracing::info!(%app, by = caller.0.name, "app deleted");
@@ -93,7 +96,8 @@ async fn forget_replays(state: &AppState, app: &AppId) {
 }
 
 fn has_leftovers(state: &AppState, app: &AppId) -> Result<bool, Problem> {
-    let consumes = state.ledger.functions()?.iter().any(|(function, _)| function.app == *app);
+    let rules = state.registry.rules().iter().any(|rule| rule.name().app.as_ref() == Some(&app.app));
+    let consumes = rules || state.ledger.functions()?.iter().any(|(function, _)| function.app == *app);
     Ok(consumes || !state.ledger.state_entries(app, "", None, 1)?.is_empty() || !state.ledger.dead(Some(app), None, 1)?.is_empty())
 }
 

@@ -104,12 +104,17 @@ impl Follow for Filling {
         let Some(number) = event.value.as_f64() else { return false };
         let time = span::event_time_of(event, self.ahead);
         // Of another node's clock that is behind, the next reading comes before the rest was due.
+        let drained = state.closing.is_some();
         while state.closing.is_some() {
+            if desk.is_full() {
+                desk.put_off();
+                return true;
+            }
             self.go_on(state, desk);
         }
         if time <= state.watermark {
             desk.fire(Fired::Filled(Filled { value: event.value.clone(), gap: None }), time, event.seq, event.hops());
-            return false;
+            return drained;
         }
         let from = state.watermark;
         let missing = Missing::between(&state.recent, (time, number), self.every, self.method);
@@ -142,6 +147,9 @@ impl Follow for Filling {
     /// What was of the future ends no gap.
     fn set_back(&self, state: &mut State, _now: Micros, desk: &mut Desk<'_>) {
         while state.closing.is_some() {
+            if desk.is_full() {
+                return desk.put_off();
+            }
             self.go_on(state, desk);
         }
         *state = State::default();

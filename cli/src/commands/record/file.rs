@@ -5,7 +5,7 @@ use crate::{
     trace::{Event, HEAD},
 };
 use std::{
-    fs::{File, Permissions},
+    fs::{self, File, Permissions},
     io::{self, BufWriter, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -30,6 +30,7 @@ impl TraceFile {
         if path.is_dir() {
             return Err(Failure::new(format!("`{}` is a folder", path.display())).hint("`--into` names a file"));
         }
+        fs::create_dir_all(&dir).map_err(wrong)?;
         // A temporary file is for its owner alone; a fixture is a file as any other.
         let rights = Permissions::from_mode(0o666);
         let part = tempfile::Builder::new().prefix(".tawi-record-").permissions(rights).tempfile_in(&dir).map_err(wrong)?;
@@ -44,6 +45,9 @@ impl TraceFile {
     }
 
     pub fn add(&mut self, event: &Event) -> Done {
+        if event.is_made {
+            return Ok(());
+        }
         let wrong = self.wrong();
         self.events += 1;
         writeln!(self.part, "{}", event.to_line()).map_err(wrong)

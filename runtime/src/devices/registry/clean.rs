@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::AddAssign,
     sync::{Arc, atomic::Ordering},
 };
@@ -33,6 +33,8 @@ pub type People = Arc<dyn Fn(&Id) -> Option<Principal> + Send + Sync>;
 #[derive(Default, Clone)]
 pub(super) struct Rules {
     by_name: BTreeMap<Name, Declared>,
+    /// Those that nobody here can read.
+    unreadable: BTreeSet<Name>,
     /// Those that name a sensor: by device and sensor, in the order of their names.
     exact: HashMap<Id, HashMap<Id, Vec<Arc<Rule>>>>,
     /// The others, by name.
@@ -126,6 +128,11 @@ impl Registry {
         self.0.rules.load().by_name.values().cloned().collect()
     }
 
+    /// Those that a later Tawi has said in a way that this one does not know.
+    pub fn unreadable_rules(&self) -> Vec<Name> {
+        self.0.rules.load().unreadable.iter().cloned().collect()
+    }
+
     pub fn rule(&self, name: &Name) -> Option<Declared> {
         self.0.rules.load().by_name.get(name).cloned()
     }
@@ -153,8 +160,12 @@ impl Registry {
             }
         };
         let mut derived: BTreeMap<Name, usize> = BTreeMap::new();
+        // Once for each rule, not for each device: others wait for the index.
+        let hands: Vec<(&Declared, Option<Option<Principal>>)> =
+            rules.by_name.values().map(|rule| (rule, inner.hand_of(rule.name(), &index))).collect();
         for entry in index.behind(None) {
-            let touched: Vec<&Declared> = rules.by_name.values().filter(|rule| inner.may_touch(rule.name(), &index, &entry.id)).collect();
+            let touched: Vec<&Declared> =
+                hands.iter().filter(|(_, hand)| inner.reaches(hand, &index, &entry.id)).map(|(rule, _)| *rule).collect();
             let cleaning: Vec<&Arc<Rule>> = touched.iter().filter_map(|rule| rule.clean()).collect();
             for sensor in &entry.shown.sensors {
                 let named = cleaning.iter().filter(|rule| rule.of.names(&entry.id, &sensor.id));
@@ -261,12 +272,17 @@ impl Inner {
 
     /// Whoever calls it has the turn.
     pub fn set_rule(&self, name: &Name, document: Option<Json>) {
+        let is_there = document.is_some();
         let rule = document.and_then(|document| {
             let read = Declared::of(name.clone(), document);
             // It was checked by who put it: a later Tawi than this one.
             read.inspect_err(|error| tracing::error!(rule = %name, %error, "a rule of pre-processing can't be read, and is not used")).ok()
         });
         let mut rules = Rules::clone(&self.rules.load());
+        match is_there && rule.is_none() {
+            true => drop(rules.unreadable.insert(name.clone())),
+            false => drop(rules.unreadable.remove(name)),
+        }
         match rule {
             Some(rule) => drop(rules.by_name.insert(name.clone(), rule)),
             None => drop(rules.by_name.remove(name)),
@@ -288,10 +304,19 @@ impl Inner {
 
     /// What was set by hand touches every sensor, and so does what an app of the node's own says; others touch what their owner may change.
     fn may_touch(&self, rule: &Name, index: &Index, device: &Id) -> bool {
-        let Some(owner) = rule.app.as_ref().and_then(|app| index.app_owners.get(app)) else { return true };
-        let who = self.people.get().and_then(|people| people(owner));
-        who.is_some_and(|who| match index.get(device) {
-            Some(entry) => *who.tenant() == self.tenant && may(&who, Deed::Update, entry.resource()),
+        self.reaches(&self.hand_of(rule, index), index, device)
+    }
+
+    /// Whose hand a rule is: none touches everything. It is looked up, which takes some microseconds.
+    fn hand_of(&self, rule: &Name, index: &Index) -> Option<Option<Principal>> {
+        let owner = rule.app.as_ref().and_then(|app| index.app_owners.get(app))?;
+        Some(self.people.get().and_then(|people| people(owner)))
+    }
+
+    fn reaches(&self, hand: &Option<Option<Principal>>, index: &Index, device: &Id) -> bool {
+        let Some(who) = hand else { return true };
+        who.as_ref().is_some_and(|who| match index.get(device) {
+            Some(entry) => *who.tenant() == self.tenant && may(who, Deed::Update, entry.resource()),
             None => who.is_admin(),
         })
     }

@@ -5,7 +5,7 @@ use super::{MADE_BY, Progress, evaluator::Evaluator, sink::Sink, work::Work};
 use crate::{
     dispatch::{Dispatch, Feed},
     ledger::{Commit, Ledger, LedgerError, Op},
-    model::{Event, FunctionId, Pattern, Seq, Write, derive::Derive, manifest::Order},
+    model::{AppId, Event, FunctionId, Pattern, Seq, Write, derive::Derive, manifest::Order},
 };
 use bytes::Bytes;
 use std::{collections::BTreeMap, sync::Arc};
@@ -36,9 +36,24 @@ pub(in crate::dispatch) struct Deriving {
     task: JoinHandle<()>,
 }
 
+/// What is kept for a rule, as it was looked at.
+pub struct DerivedPlace {
+    pub target: FunctionId,
+    place: AppId,
+    print: Option<Bytes>,
+}
+
 impl Dispatch {
-    /// Makes readings by these rules from now on, and by no others. It may be asked again and again: what runs goes on.
-    pub async fn derive(&self, wanted: Vec<Derivation>) -> Result<(), LedgerError> {
+    /// What is kept in the ledger for rules that make readings.
+    pub fn derived_places(&self) -> Result<Vec<DerivedPlace>, LedgerError> {
+        let ledger = &self.context.ledger;
+        let known = ledger.functions()?.into_iter().filter_map(|(function, _)| Some((function.derives()?, function.app)));
+        known.map(|(target, place)| Ok(DerivedPlace { print: ledger.state(&place, MADE_BY)?, target, place })).collect()
+    }
+
+    /// Makes readings by these rules from now on, and by no others. It may be asked again and again: what runs goes on. Of what is kept, only
+    /// that is forgotten which was `seen` before it was known what is wanted: the rest is of who has just set another rule.
+    pub async fn derive(&self, wanted: Vec<Derivation>, seen: &[DerivedPlace]) -> Result<(), LedgerError> {
         let wanted: BTreeMap<FunctionId, Derivation> = wanted.into_iter().map(|rule| (rule.target.clone(), rule)).collect();
         let mut deriving = self.deriving.lock().await;
         let stays = |target: &FunctionId, running: &Deriving| {
@@ -52,12 +67,16 @@ impl Dispatch {
             }
         }
         let ledger = &self.context.ledger;
-        let known = ledger.functions()?.into_iter().filter_map(|(function, _)| Some((function.derives()?, function.app)));
-        for (_, place) in known.filter(|(target, _)| !wanted.contains_key(target)) {
-            ledger.apply(Op::DeleteApp { app: place }).await?;
+        for gone in seen.iter().filter(|place| !wanted.contains_key(&place.target)) {
+            if ledger.state(&gone.place, MADE_BY)? == gone.print {
+                ledger.apply(Op::DeleteApp { app: gone.place.clone() }).await?;
+            }
         }
         for (target, rule) in wanted {
-            register(ledger, &rule).await?;
+            let before = seen.iter().find(|place| place.target == target).and_then(|place| place.print.clone());
+            if !register(ledger, &rule, before.as_ref()).await? {
+                continue;
+            }
             self.resume_rule(&target).await?;
             deriving.entry(target).or_insert_with(|| self.begin(rule));
         }
@@ -98,12 +117,16 @@ impl Deriving {
     }
 }
 
-/// Its place in the ledger; a new one where what is kept there is another rule's.
-async fn register(ledger: &Ledger, rule: &Derivation) -> Result<(), LedgerError> {
+/// Its place in the ledger; a new one where what is kept there is another rule's. False where somebody has put yet another there since
+/// `before`: who is behind is to look again.
+async fn register(ledger: &Ledger, rule: &Derivation, before: Option<&Bytes>) -> Result<bool, LedgerError> {
     let id = rule.target.deriver();
     let known = ledger.state(&id.app, MADE_BY)?;
     if known.as_ref() == Some(&rule.print) {
-        return Ok(());
+        return Ok(true);
+    }
+    if known.as_ref() != before {
+        return Ok(false);
     }
     if known.is_some() {
         ledger.apply(Op::DeleteApp { app: id.app.clone() }).await?;
@@ -112,5 +135,5 @@ async fn register(ledger: &Ledger, rule: &Derivation) -> Result<(), LedgerError>
     ledger.apply(Op::Register { function: id.clone(), start }).await?;
     let writes = vec![Write { key: MADE_BY.to_owned(), value: Some(rule.print.clone()) }];
     ledger.apply(Op::Commit(Commit::resting_on_nothing(id.app, Vec::new(), writes))).await?;
-    Ok(())
+    Ok(true)
 }

@@ -19,9 +19,9 @@ use crate::{
     model::{FunctionId, Seq, Subject, Write, manifest::Trigger},
 };
 pub(super) use derive::Deriving;
-pub use derive::{Derivation, Takes};
+pub use derive::{Derivation, DerivedPlace, Takes};
 use evaluator::Evaluator;
-pub use past::{End, Teller};
+pub use past::{End, Teller, seen};
 use sink::Sink;
 use std::{
     mem,

@@ -7,7 +7,7 @@ use super::{shelf::Shelf, sink::Sink, subject};
 use crate::{
     dispatch::{Eyes, Feed, Fits, Sight},
     ledger::{Commit, Done, Ledger, LedgerError, Op, Outcome, Version},
-    model::{Event, FunctionId, Micros, NewEvent, Seq, manifest::Trigger},
+    model::{Event, FunctionId, Micros, NewEvent, Seq, Write, manifest::Trigger},
     time::{Firing, Rules},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,15 @@ const SCAN_BYTES: usize = 4 << 20;
 const COMMIT_BYTES: usize = 384 << 10;
 /// Events after which it is committed that nothing came of them: what is behind is let go of.
 const COMMIT_EVENTS: u32 = 4_096;
+
+/// Where its state says when the last event came that was looked at.
+const SEEN: &str = "seen";
+
+/// When the last event came that a function's rule has looked at, as far as that is durable.
+pub fn seen(ledger: &Ledger, target: &FunctionId) -> Result<Micros, LedgerError> {
+    let kept = ledger.state(&target.evaluator().app, SEEN)?;
+    Ok(Micros(kept.and_then(|bytes| Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?))).unwrap_or(i64::MIN)))
+}
 
 /// How the past ends.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +128,7 @@ impl Teller {
         self.ledger.apply(Op::Register { function: self.id.clone(), start: 0 }).await?;
         self.base = self.ledger.version(&self.id.app)?;
         self.scanned = self.ledger.position(&self.id)?.map_or(0, |position| position.through);
+        self.seen = seen(&self.ledger, &self.target)?;
         let reloaded = self.rules.reload(&mut self.shelf).map_err(|error| LedgerError::Format(error.to_string()));
         self.read()?;
         reloaded
@@ -194,7 +204,8 @@ impl Teller {
         // Nobody reads of readings that came too late so long ago.
         drop(self.rules.trouble());
         let done = Done { function: self.id.clone(), through: self.scanned, above: Vec::new() };
-        let (events, writes) = (std::mem::take(&mut self.told), self.shelf.take_writes());
+        let (events, mut writes) = (std::mem::take(&mut self.told), self.shelf.take_writes());
+        writes.push(Write { key: SEEN.to_owned(), value: Some(self.seen.0.to_be_bytes().to_vec().into()) });
         (self.bytes, self.looked_at) = (0, 0);
         let commit = Commit { base: Some(self.base), done: vec![done], ..Commit::resting_on_nothing(self.id.app.clone(), events, writes) };
         match self.ledger.apply(Op::Commit(commit)).await? {

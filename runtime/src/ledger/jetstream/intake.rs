@@ -24,6 +24,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// Messages of one append.
 const BATCH_MESSAGES_MAX: usize = 1_000;
+/// Messages of one append whose readings are cleaned: what rules remember of each of their sensors goes with it, which may be 18 KB.
+const CLEANED_MESSAGES_MAX: usize = 256;
 /// Bytes of one append: a batch of the ledger's stream.
 const BATCH_BYTES_MAX: usize = 384 * 1024;
 /// Bytes asked for at once.
@@ -126,7 +128,8 @@ impl Intake {
         while let Some(Ok(first)) = messages.next().await {
             let mut batch = Batch::new(&self.tenant, after);
             batch.add(&first);
-            while batch.has_room()
+            let most = if clean.is_some() { CLEANED_MESSAGES_MAX } else { BATCH_MESSAGES_MAX };
+            while batch.has_room(most)
                 && let Some(Some(next)) = messages.next().now_or_never()
             {
                 let Ok(next) = next else { break };
@@ -185,8 +188,8 @@ impl<'t> Batch<'t> {
         Batch { tenant, events: Vec::new(), bytes: 0, messages: 0, position: after }
     }
 
-    fn has_room(&self) -> bool {
-        self.messages < BATCH_MESSAGES_MAX && self.bytes < BATCH_BYTES_MAX
+    fn has_room(&self, most: usize) -> bool {
+        self.messages < most && self.bytes < BATCH_BYTES_MAX
     }
 
     fn add(&mut self, message: &Message) {

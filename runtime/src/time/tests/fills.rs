@@ -75,6 +75,24 @@ fn a_long_gap_is_told_in_pieces_each_once_whenever_memory_is_lost() {
 }
 
 #[test]
+fn a_late_reading_of_a_clock_that_is_behind_ends_a_long_gap_and_tells_none_of_it_twice() {
+    let mut bench = Bench::new(&filling(MINUTE, Method::Linear, 7 * DAY));
+    let end = MONDAY + 600 * MINUTE;
+    let mut all = bench.number(0.0, MONDAY, MONDAY);
+    all.extend(bench.number(600.0, end, end));
+    assert!(all.len() < 600, "the rest waits: {}", all.len());
+    // Of another node, and measured before: it is told behind what waited.
+    all.extend(bench.number(5.5, MONDAY + 5 * MINUTE + SECOND, end - 1));
+    while bench.rules.next().is_some() {
+        all.extend(bench.tick(end + SECOND));
+    }
+    all.extend(bench.number(601.0, end + MINUTE, end + MINUTE));
+    let times: Vec<i64> = told(all).into_iter().map(|(time, ..)| time).collect();
+    assert_eq!(times.len(), 601 + 1 + 1);
+    assert_eq!(times.iter().collect::<std::collections::BTreeSet<_>>().len(), times.len(), "each once");
+}
+
+#[test]
 fn what_fills_a_gap_is_what_a_look_at_all_readings_gives() {
     for seed in 0..150 {
         let mut chance = Chance(seed);
