@@ -38,6 +38,8 @@ const TAKE_OVER: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_secs(1);
 /// The system's clock may leap while a timer runs; it is looked at so often at least.
 const CLOCK_LOOK: Duration = Duration::from_secs(5);
+/// What the last commit of one that is stopped may take.
+const LAST_COMMIT: Duration = Duration::from_secs(1);
 const WAIT_MIN: Duration = Duration::from_millis(50);
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Between two times that readings which came too late, and the like, are told in the log, and sensors that are named then.
@@ -63,6 +65,7 @@ pub(super) struct Evaluator {
     /// The next begin is one of a node that was away.
     away: bool,
     say_at: Instant,
+    stop: CancellationToken,
 }
 
 /// What is lent to a thread that may block.
@@ -114,18 +117,29 @@ impl Evaluator {
             paced: now,
             away: true,
             say_at: now,
+            stop: CancellationToken::new(),
         }
     }
 
-    /// Until stopped, or until the ledger knows it no more. What was not committed then is made again from the log.
+    /// Until stopped, or until the ledger knows it no more. Who is stopped makes durable what it has looked at, if that can be done in a
+    /// moment: what was read under one rule is not to be read again under the next. What was not committed then is made again from the log.
     pub async fn run(mut self, stop: CancellationToken) {
-        stop.run_until_cancelled(async {
-            while let Begun::Ours = self.begin().await {
+        self.stop = stop.clone();
+        let given_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_COMMIT).await;
+        };
+        let runs = async {
+            // Who begins or waits has nothing to make durable.
+            while let Some(Begun::Ours) = stop.run_until_cancelled(self.begin()).await {
                 let Lost = self.go_on().await;
-                self.follow().await;
+                stop.run_until_cancelled(self.follow()).await;
             }
-        })
-        .await;
+        };
+        tokio::select! {
+            () = runs => {}
+            () = given_up => {}
+        }
     }
 
     async fn begin(&mut self) -> Begun {
@@ -195,10 +209,14 @@ impl Evaluator {
                     return Lost;
                 }
             };
-            if self.wants_commit()
+            let stops = self.stop.is_cancelled();
+            if (self.wants_commit() || (stops && self.scanned > self.flushed))
                 && let Err(lost) = self.commit().await
             {
                 return lost;
+            }
+            if stops {
+                return Lost;
             }
             self.wait(&mut told, more).await;
         }
@@ -289,6 +307,7 @@ impl Evaluator {
         }
         tokio::select! {
             biased;
+            () = self.stop.cancelled() => {}
             () = tokio::task::yield_now(), if more => {}
             // A reading that comes alone is told of at once; of many, each commit has some.
             _ = told.changed(), if !more && self.lent.work.follows_the_log() => {}
