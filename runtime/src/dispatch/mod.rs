@@ -218,6 +218,8 @@ impl Dispatch {
     /// Makes a release the one that serves. Calls that run end in the release they began in; every later one is in this.
     pub async fn set(&self, loaded: Arc<Loaded>, settings: Settings) -> Result<(), LedgerError> {
         let id = loaded.app.clone();
+        // Before their rules are others in the ledger.
+        self.end_evaluators(&id, &loaded).await;
         // Before anything of the new release runs: a function that is new begins after what is in the log now.
         self.register(&loaded).await?;
         let app = match self.app(&id) {
@@ -308,7 +310,7 @@ impl Dispatch {
             function.app == app.id && !(same && running.goes_on())
         };
         join(self.take_consumers(differs)).await;
-        self.stop_evaluators(app, loaded).await?;
+        self.forget_evaluators(app, loaded).await?;
         let known = self.context.ledger.functions()?.into_iter().map(|(function, _)| function);
         let gone: Vec<FunctionId> = known.filter(|function| function.app == app.id && !wanted.contains_key(function)).collect();
         if !gone.is_empty() {
@@ -342,14 +344,19 @@ impl Dispatch {
         }
     }
 
-    /// Ends evaluators whose rule is gone or another. A gone one is forgotten by the ledger too.
-    async fn stop_evaluators(&self, app: &App, loaded: &Loaded) -> Result<(), LedgerError> {
+    /// Ends evaluators whose rule is gone or another; what they have looked at counts by the rule that they had.
+    async fn end_evaluators(&self, app: &AppId, loaded: &Loaded) {
         let wanted: HashMap<FunctionId, &Trigger> = self.timed(loaded).collect();
         let differs = |function: &FunctionId, running: &Evaluating| {
             let differs = wanted.get(function).is_none_or(|trigger| **trigger != running.trigger);
-            function.app == app.id && (differs || running.task.is_finished())
+            function.app == *app && (differs || running.task.is_finished())
         };
         join_evaluators(self.take_evaluators(differs)).await;
+    }
+
+    /// Has the ledger forget evaluators whose function is gone.
+    async fn forget_evaluators(&self, app: &App, loaded: &Loaded) -> Result<(), LedgerError> {
+        let wanted: HashMap<FunctionId, &Trigger> = self.timed(loaded).collect();
         let known = self.context.ledger.functions()?.into_iter().filter_map(|(function, _)| Some((function.evaluates()?, function.app)));
         for (_, place) in known.filter(|(function, _)| function.app == app.id && !wanted.contains_key(function)) {
             self.context.ledger.apply(Op::DeleteApp { app: place }).await?;
