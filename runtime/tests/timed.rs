@@ -189,3 +189,17 @@ async fn another_rule_begins_anew_and_one_that_is_gone_is_forgotten() {
     floor.dispatch.forget(&app("probe-time")).await.unwrap();
     assert_eq!(floor.ledger.functions().unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_is_changed_looks_at_nothing_a_second_time() {
+    let floor = Floor::open().await;
+    floor.deploy("probe-time", &manifest(&on("warm", "threshold = { above = 8, hysteresis = 1 }"))).await;
+    // For the first rule this is nothing, and so nothing of it has to be durable at once.
+    floor.append(vec![measured("temp", 0, "5")]).await;
+    settled(&floor, "warm").await;
+    floor.deploy("probe-time", &manifest(&on("warm", "threshold = { above = 4, hysteresis = 1 }"))).await;
+    settled(&floor, "warm").await;
+    assert_eq!(told(&floor), Vec::<Json>::new());
+    floor.append(vec![measured("temp", 60, "6")]).await;
+    assert_eq!(told_of(&floor, 1).await[0]["reading"]["value"], serde_json::json!({ "json": "6" }));
+}
