@@ -122,6 +122,7 @@ fn fetch(context: &Context, client: &Client, app: &str, number: u64, into: Optio
         Some(path) => {
             let failed = |e: io::Error| Failure::because(format!("can't write `{}`", path.display()), &e);
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(dir).map_err(failed)?;
             let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
             let over = follow(client, app, number, &mut file)?;
             file.as_file().sync_all().map_err(failed)?;

@@ -2,7 +2,6 @@
 
 use super::{
     Dispatch, Eyes, HistorySource, Settings, Shared, Sight,
-    stats::Stats,
     triggers::{End, Teller},
 };
 use crate::{
@@ -13,7 +12,7 @@ use crate::{
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Where a function runs over what was.
@@ -164,12 +163,6 @@ impl Again {
             false => (&self.ledgers.scratch, self.target.clone()),
         };
         Ok(ledger.position(&id)?.map_or(0, |position| position.through))
-    }
-
-    /// Calls that ended since it began.
-    pub fn calls(&self) -> u64 {
-        let Stats { settled, .. } = &self.shared.stats;
-        settled.load(Ordering::Relaxed)
     }
 
     /// Ends; what was folded is durable then.

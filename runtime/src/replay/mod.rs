@@ -96,6 +96,8 @@ struct Inner {
     dir: PathBuf,
     rooms: Parts,
     jobs: Mutex<Jobs>,
+    /// Held while one is begun: two of one number would be one. Who only looks does not wait for the disk.
+    begins: Mutex<()>,
     wake: Notify,
 }
 
@@ -141,7 +143,7 @@ impl Replays {
                 Ok(None) => fs::remove_dir_all(&path).map_err(failed)?,
             }
         }
-        Ok(Replays(Arc::new(Inner { dir: dir.to_owned(), rooms, jobs: Mutex::new(jobs), wake: Notify::new() })))
+        Ok(Replays(Arc::new(Inner { dir: dir.to_owned(), rooms, jobs: Mutex::new(jobs), begins: Mutex::default(), wake: Notify::new() })))
     }
 
     fn dir(&self, number: u64) -> PathBuf {
@@ -158,25 +160,25 @@ impl Replays {
         run::narrowed(&release, &wanted.function)?;
         let last = *self.0.rooms.ledger.head().borrow();
         let created = clock::now();
-        let job = {
-            // Held while it is written: two of one number would be one.
-            let mut jobs = self.0.jobs.lock();
+        let turn = self.0.begins.lock();
+        let number = {
+            let jobs = self.0.jobs.lock();
             if jobs.all.values().filter(|known| !known.job.lock().is_over()).count() >= REPLAYS_WAITING_MAX {
                 return Err(Failure::Busy);
             }
-            let number = jobs.last + 1;
-            job::set_last_number(&self.0.dir, number)?;
-            jobs.last = number;
-            let state = State::Waiting;
-            let job = Job { number, wanted, state, created, ended: None, last, through: 0, lines: 0, failed: 0, bytes: 0 };
-            if let Err(failure) = self.store(&job) {
-                // It was not promised.
-                let _ = fs::remove_dir_all(self.dir(number));
-                return Err(failure);
-            }
-            jobs.all.insert(number, Known::new(job.clone()));
-            job
+            jobs.last + 1
         };
+        job::set_last_number(&self.0.dir, number)?;
+        self.0.jobs.lock().last = number;
+        let state = State::Waiting;
+        let job = Job { number, wanted, state, created, ended: None, last, through: 0, lines: 0, failed: 0, bytes: 0 };
+        if let Err(failure) = self.store(&job) {
+            // It was not promised.
+            let _ = fs::remove_dir_all(self.dir(number));
+            return Err(failure);
+        }
+        self.0.jobs.lock().all.insert(number, Known::new(job.clone()));
+        drop(turn);
         self.make_room();
         self.0.wake.notify_one();
         Ok(job)
